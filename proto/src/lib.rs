@@ -1,0 +1,14 @@
+//! What two parties of a Schakel network must agree on, byte for byte.
+//! Pure: no I/O, no async, no clock, no policy.
+
+pub mod limits;
+
+pub mod ids;
+
+pub mod party;
+
+pub mod time;
+
+pub mod refusal;
+
+pub mod wire;
