@@ -1,0 +1,80 @@
+//! `/health/live` and `/health/ready`: plain HTTP on loopback, for the service manager.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Why the broker does or does not take work, in one fixed word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Loading, scrubbing the store.
+    Starting,
+    /// Takes work.
+    Ready,
+    /// Told to stop; finishes what is in flight.
+    Draining,
+    /// The store or the log stopped: nothing is accepted until the cause is removed and the broker restarted.
+    Failed,
+}
+
+impl Readiness {
+    /// The word in the answer's body.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Serves both routes until `stop` becomes true.
+pub async fn serve(
+    listener: TcpListener,
+    readiness: watch::Receiver<Readiness>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .with_state(Arc::new(readiness));
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            // A dropped sender means the broker is gone: stop as well.
+            let _stopped = stop.wait_for(|stop| *stop).await;
+        })
+        .await
+}
+
+async fn ready(State(readiness): State<Arc<watch::Receiver<Readiness>>>) -> (StatusCode, String) {
+    let now = *readiness.borrow();
+    let status = if now == Readiness::Ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, format!("{}\n", now.word()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ready_says_so_with_its_status() {
+        let (set, readiness) = watch::channel(Readiness::Starting);
+        let state = State(Arc::new(readiness));
+        assert_eq!(
+            ready(state.clone()).await,
+            (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into())
+        );
+        set.send(Readiness::Ready).unwrap();
+        assert_eq!(ready(state).await, (StatusCode::OK, "ready\n".into()));
+    }
+}
