@@ -1,0 +1,169 @@
+//! The hash chain of a case's accepted statements: each decision commits to its head, so that a hand-over
+//! that ignored an accepted fact is found by anyone who audits.
+
+use super::{ParsedStatement, Statement, StatementError, VerifiedStatement};
+use crate::directory::Directory;
+use crate::ids::{CaseRef, Digest};
+use crate::party::NetworkName;
+use crate::time::Timestamp;
+use crate::wire;
+
+/// The head after `signed`, given the head before it (none: it is the case's first fact):
+/// `SHA-256("schakel/head/v1" || head or 32 zero bytes || SHA-256(bytes) || SHA-256(signature))`.
+pub fn fact_head(previous: Option<Digest>, signed: &wire::Signed) -> Digest {
+    let previous = previous.unwrap_or(Digest::from_bytes([0; 32]));
+    Digest::of_all(&[
+        b"schakel/head/v1",
+        previous.as_bytes(),
+        Digest::of(&signed.bytes).as_bytes(),
+        Digest::of(&signed.signature).as_bytes(),
+    ])
+}
+
+/// One accepted statement at its place in the chain.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    number: u64,
+    parsed: ParsedStatement,
+    head: Digest,
+    accepted: Timestamp,
+}
+
+impl Fact {
+    /// Its number: 1, 2, 3 …
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What it says.
+    pub fn statement(&self) -> &Statement {
+        self.parsed.statement()
+    }
+
+    /// The signed bytes and the signature.
+    pub fn signed(&self) -> &wire::Signed {
+        self.parsed.signed()
+    }
+
+    /// The chain's head after it.
+    pub fn head(&self) -> Digest {
+        self.head
+    }
+
+    /// When the broker accepted it.
+    pub fn accepted(&self) -> Timestamp {
+        self.accepted
+    }
+}
+
+/// The accepted statements of one case, in order, whose chain holds together.
+#[derive(Clone, Debug)]
+pub struct FactChain {
+    case_ref: CaseRef,
+    facts: Vec<Fact>,
+}
+
+impl FactChain {
+    /// Parses the statements and recomputes the chain: numbers without gap, one case, every head right,
+    /// opened once and first, roster versions without gap. Signatures are not checked: for that see
+    /// [`Self::verify_signatures`].
+    ///
+    /// # Errors
+    /// Names the first fact that does not fit.
+    pub fn check(facts: &wire::CaseFacts) -> Result<Self, StatementError> {
+        let case_ref = CaseRef::try_from(facts.case_ref.as_ref())
+            .map_err(|error| StatementError::malformed("case_ref", error.to_string()))?;
+        let mut chain = Self {
+            case_ref,
+            facts: Vec::with_capacity(facts.entries.len().min(1024)),
+        };
+        for entry in &facts.entries {
+            chain.push(entry)?;
+        }
+        Ok(chain)
+    }
+
+    fn push(&mut self, entry: &wire::FactEntry) -> Result<(), StatementError> {
+        let number = self.count() + 1;
+        let wrong = |what| Err(StatementError::Chain { number, what });
+        if entry.number != number {
+            return wrong("is numbered out of order");
+        }
+        let Some(signed) = &entry.statement else {
+            return wrong("is missing");
+        };
+        let head = fact_head(self.head(), signed);
+        if entry.head.as_ref() != head.as_bytes() {
+            return wrong("has another head than the one its bytes give");
+        }
+        let parsed = ParsedStatement::parse(signed)?;
+        let statement = parsed.statement();
+        if statement.case_ref() != self.case_ref {
+            return wrong("is about another case");
+        }
+        if self
+            .facts
+            .iter()
+            .any(|fact| fact.statement().id() == statement.id())
+        {
+            return wrong("repeats an earlier statement");
+        }
+        if let Some((version, _)) = statement.body().roster()
+            && version != self.roster_version() + 1
+        {
+            return wrong("does not continue the roster's versions");
+        }
+        let accepted = Timestamp::from_millis(entry.accepted_ms);
+        self.facts.push(Fact {
+            number,
+            parsed,
+            head,
+            accepted,
+        });
+        Ok(())
+    }
+
+    /// Checks each statement's signature against the directory.
+    ///
+    /// # Errors
+    /// As [`VerifiedStatement::verify`].
+    pub fn verify_signatures(
+        &self,
+        directory: &Directory,
+        network: &NetworkName,
+        now: Timestamp,
+    ) -> Result<Vec<VerifiedStatement>, StatementError> {
+        let verify = |fact: &Fact| VerifiedStatement::verify(fact.parsed.clone(), directory, network, now);
+        self.facts.iter().map(verify).collect()
+    }
+
+    /// The case.
+    pub fn case_ref(&self) -> CaseRef {
+        self.case_ref
+    }
+
+    /// The facts, in order.
+    pub fn facts(&self) -> &[Fact] {
+        &self.facts
+    }
+
+    /// How many facts there are.
+    pub fn count(&self) -> u64 {
+        self.facts.last().map_or(0, |fact| fact.number)
+    }
+
+    /// The head; none: no facts.
+    pub fn head(&self) -> Option<Digest> {
+        self.facts.last().map(|fact| fact.head)
+    }
+
+    /// The roster's version; 0: the case is not opened.
+    pub fn roster_version(&self) -> u64 {
+        let versions = self
+            .facts
+            .iter()
+            .rev()
+            .filter_map(|fact| fact.statement().body().roster());
+        versions.map(|(version, _)| version).next().unwrap_or(0)
+    }
+}
