@@ -12,3 +12,11 @@ pub mod time;
 pub mod refusal;
 
 pub mod wire;
+
+pub mod tlog;
+
+pub mod evidence;
+
+pub mod defect;
+
+pub mod openpgp;

@@ -561,7 +561,7 @@ pub struct EvidenceBody {
     /// the same over the other parts; always there
     #[prost(bytes = "bytes", tag = "13")]
     pub hidden_digest: ::prost::bytes::Bytes,
-    /// SHA-256 of the signed thing the event is about
+    /// SHA-256(SHA-256(bytes) || SHA-256(signature)) of the signed thing the event is about
     #[prost(bytes = "bytes", tag = "14")]
     pub attachment_digest: ::prost::bytes::Bytes,
 }

@@ -1,0 +1,67 @@
+//! The kinds of log entries, and their names on the wire.
+
+/// What an entry is about: events of ETSI EN 319 522, and our own with the prefix `schakel:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Event {
+    /// A packet was accepted.
+    SubmissionAcceptance,
+    /// A submission was refused.
+    SubmissionRejection,
+    /// Parts were made available to a recipient.
+    ContentConsignment,
+    /// A recipient's agent acknowledged parts as received (or later as taken).
+    ContentHandover,
+    /// A recipient's agent refused parts.
+    ContentHandoverFailure,
+    /// Decided: nothing of the packet goes to a recipient; only the sender is told.
+    ContentWithheld,
+    /// The sender took back what was not handed over yet.
+    Recalled,
+    /// The packet's life ended before everything was handed over.
+    Expired,
+    /// A statement became a fact of its case.
+    StatementAccepted,
+    /// A policy bundle came into force.
+    BundleActivated,
+    /// A directory came into force.
+    DirectoryActivated,
+}
+
+impl Event {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::SubmissionAcceptance,
+        Self::SubmissionRejection,
+        Self::ContentConsignment,
+        Self::ContentHandover,
+        Self::ContentHandoverFailure,
+        Self::ContentWithheld,
+        Self::Recalled,
+        Self::Expired,
+        Self::StatementAccepted,
+        Self::BundleActivated,
+        Self::DirectoryActivated,
+    ];
+
+    /// The name in an entry's body.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SubmissionAcceptance => "SubmissionAcceptance",
+            Self::SubmissionRejection => "SubmissionRejection",
+            Self::ContentConsignment => "ContentConsignment",
+            Self::ContentHandover => "ContentHandover",
+            Self::ContentHandoverFailure => "ContentHandoverFailure",
+            Self::ContentWithheld => "schakel:ContentWithheld",
+            Self::Recalled => "schakel:Recalled",
+            Self::Expired => "schakel:Expired",
+            Self::StatementAccepted => "schakel:StatementAccepted",
+            Self::BundleActivated => "schakel:BundleActivated",
+            Self::DirectoryActivated => "schakel:DirectoryActivated",
+        }
+    }
+
+    /// From the name in an entry's body.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|e| e.as_str() == name)
+    }
+}

@@ -1,0 +1,10 @@
+//! The delivery log's Merkle tree (RFC 6962, RFC 9162 section 2.1) and its checkpoints (C2SP
+//! tlog-checkpoint in a C2SP signed note): making and checking, no writing.
+
+pub mod hash;
+
+pub mod tree;
+
+pub mod proof;
+
+pub mod checkpoint;
