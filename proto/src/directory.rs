@@ -10,6 +10,7 @@ use crate::limits;
 use crate::openpgp::{Certificate, Fingerprint, SealingKey, SigningKeys};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
+use crate::tlog::checkpoint::LogKey;
 use crate::wire;
 
 mod authority;
@@ -197,8 +198,7 @@ impl Broker {
 /// The network's delivery log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDescription {
-    origin: String,
-    key: [u8; 32],
+    key: LogKey,
     witnesses: Vec<AgencyId>,
     tolerated_liars: u32,
 }
@@ -206,11 +206,11 @@ pub struct LogDescription {
 impl LogDescription {
     /// The log's name in its checkpoints (C2SP origin).
     pub fn origin(&self) -> &str {
-        &self.origin
+        self.key.origin()
     }
 
-    /// The Ed25519 public key that signs checkpoints.
-    pub fn key(&self) -> &[u8; 32] {
+    /// The key that signs checkpoints.
+    pub fn key(&self) -> &LogKey {
         &self.key
     }
 

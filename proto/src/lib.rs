@@ -20,3 +20,7 @@ pub mod evidence;
 pub mod defect;
 
 pub mod openpgp;
+
+pub mod directory;
+
+pub mod statement;

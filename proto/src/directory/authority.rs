@@ -52,10 +52,9 @@ impl Authority {
     /// # Errors
     /// The keyring does not parse; else as [`Self::new`].
     pub fn from_keyring(keyring: &[u8], threshold: usize) -> Result<Self, DirectoryError> {
-        let certificates =
-            Certificate::parse_keyring(keyring).map_err(|error| DirectoryError::Authority {
-                what: error.to_string(),
-            })?;
+        let certificates = Certificate::parse_all(keyring).map_err(|error| DirectoryError::Authority {
+            what: error.to_string(),
+        })?;
         Self::new(certificates, threshold)
     }
 

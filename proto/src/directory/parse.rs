@@ -10,6 +10,7 @@ use crate::limits;
 use crate::openpgp::{Certificate, Fingerprint, Profile};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
+use crate::tlog::checkpoint::LogKey;
 use crate::wire;
 
 /// The type that the signed bytes name.
@@ -275,17 +276,8 @@ fn log(
     let Some(message) = message else {
         return fail("log", "is missing");
     };
-    // C2SP signed-note: a key name is not empty and holds neither spaces nor plus signs.
-    let plain = |b: u8| b.is_ascii_graphic() && b != b'+';
-    let length = message.origin.len();
-    if length == 0 || length > NAME_MAX_BYTES || !message.origin.bytes().all(plain) {
-        return fail(
-            "log.origin",
-            "is not 1 to 255 printable characters without space and plus sign",
-        );
-    }
-    let key = <[u8; 32]>::try_from(message.key.as_ref())
-        .map_err(|_| DirectoryError::malformed("log.key", "is not 32 bytes long"))?;
+    let key = LogKey::new(&message.origin, &message.key)
+        .map_err(|error| DirectoryError::malformed("log.origin, log.key", error.to_string()))?;
     if message.witnesses.len() > limits::REPEATED_MAX_COUNT {
         return fail(
             "log.witnesses",
@@ -312,7 +304,6 @@ fn log(
         );
     }
     Ok(LogDescription {
-        origin: message.origin.clone(),
         key,
         witnesses,
         tolerated_liars: message.tolerated_liars,
