@@ -1,1 +1,12 @@
-//! Skeleton.
+//! May this part go to this agency? The domain's rules are Cedar policies and a matrix that officers
+//! edit; this crate loads them, supplies the facts and reads the outcome. Pure but for loading a bundle.
+
+pub mod question;
+
+pub mod facts;
+
+pub mod ruling;
+
+pub mod bundle;
+
+pub mod engine;

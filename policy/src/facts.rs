@@ -1,0 +1,150 @@
+//! What is known of a case at one moment, folded from verified statements in their order.
+//! Statements that later issues add fill the fields that stand empty until then.
+
+use schakel_proto::time::Timestamp;
+
+use crate::question::Moment;
+
+/// One participant of a case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Participant {
+    /// Agency id.
+    pub id: String,
+    /// Role code, where the source says it (statements do not: the directory does).
+    pub role: Option<String>,
+    /// `active`, `suspended` or `left`.
+    pub status: String,
+    /// Takes part from this moment on; `None`: from the statement on.
+    pub from: Option<Timestamp>,
+    /// Takes part until this moment; `None`: no end.
+    pub until: Option<Timestamp>,
+    /// Also serves the perpetrator in this case.
+    pub perp_side: bool,
+    /// Region, where it differs from the case's.
+    pub region: Option<String>,
+}
+
+/// A case consultation ("table").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consultation {
+    /// `decree_vh`, `law` or `prosecutor_authorisation`.
+    pub basis: String,
+    /// `draft`, `active` or `ended`.
+    pub status: String,
+    /// End of the agreement.
+    pub valid_until: Option<Timestamp>,
+    /// Aim; only `protect_integrity` opens anything.
+    pub finality: String,
+    /// Agencies that signed.
+    pub signed_by: Vec<String>,
+}
+
+/// A measure such as a house ban.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Kind, e.g. `house_ban`.
+    pub kind: String,
+    /// `in_force`, `extended`, `lifted`, `ended` …
+    pub status: String,
+    /// End, with the text it was given as.
+    pub valid_until: Option<Moment>,
+}
+
+/// A mandate of a justice house.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mandate {
+    /// Agency that holds it.
+    pub holder: String,
+    /// Commissioning authority.
+    pub authority: String,
+    /// Actors it lists.
+    pub actors: Vec<String>,
+    /// `active` or `ended`.
+    pub status: String,
+    /// End.
+    pub until: Option<Timestamp>,
+}
+
+/// The facts of one case that decisions rest on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaseState {
+    /// `open`, `intake`, `closed` or `archived`.
+    pub status: String,
+    /// `vlg` or `fwb`; empty: not said.
+    pub region: String,
+    /// Kind of violence, e.g. `partner_violence`.
+    pub case_type: String,
+    /// Number of the roster in force; 0: no statement yet.
+    pub roster_version: u64,
+    /// Agency that opened the case.
+    pub opener: Option<String>,
+    /// The roster.
+    pub participants: Vec<Participant>,
+    /// The case's consultation, if one was convened.
+    pub consultation: Option<Consultation>,
+    /// Measures imposed.
+    pub measures: Vec<Measure>,
+    /// The justice house's mandate.
+    pub mandate: Option<Mandate>,
+}
+
+impl CaseState {
+    /// A case of which no statement was accepted: nobody is on its roster, so that only the intake
+    /// exceptions of domain.md 6.5 step 4 can pass. `region` is the region that the question is put in.
+    pub fn unopened(region: &str) -> Self {
+        Self {
+            status: "open".to_owned(),
+            region: region.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// A case just opened by `opener` with roster version 1.
+    pub fn opened(opener: &str, case_type: &str, region: &str, roster: Vec<Participant>) -> Self {
+        Self {
+            status: "open".to_owned(),
+            region: region.to_owned(),
+            case_type: case_type.to_owned(),
+            roster_version: 1,
+            opener: Some(opener.to_owned()),
+            participants: roster,
+            ..Self::default()
+        }
+    }
+
+    /// The same case with another roster. The caller has checked (`Engine::state`) that `version` is the next.
+    #[must_use]
+    pub fn with_roster(mut self, version: u64, roster: Vec<Participant>) -> Self {
+        self.roster_version = version;
+        self.participants = roster;
+        self
+    }
+
+    /// The roster entry of an agency.
+    pub fn participant(&self, agency: &str) -> Option<&Participant> {
+        self.participants.iter().find(|p| p.id == agency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roster_replaces_the_one_before() {
+        let member = |id: &str| Participant {
+            id: id.to_owned(),
+            status: "active".to_owned(),
+            ..Participant::default()
+        };
+        let case = CaseState::opened("pz-rupel", "partner_violence", "vlg", vec![member("pz-rupel")]);
+        assert_eq!(
+            (case.roster_version, case.opener.as_deref()),
+            (1, Some("pz-rupel"))
+        );
+        let case = case.with_roster(2, vec![member("vk-antwerpen")]);
+        assert!(case.participant("pz-rupel").is_none() && case.participant("vk-antwerpen").is_some());
+        assert_eq!(case.roster_version, 2);
+        assert!(CaseState::unopened("vlg").participants.is_empty());
+    }
+}
