@@ -1,1 +1,3 @@
-//! Skeleton.
+//! The whole system from outside: what journeys, attacks, faults and the demonstration share.
+
+pub mod system;

@@ -1,0 +1,19 @@
+//! A development network of real processes, disks that lose power, searches for what must not be there.
+//! A harness: what it cannot do it says by panicking, with the log of the process at fault.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failure of the harness is a failure of the test that uses it"
+)]
+
+pub mod told;
+
+pub mod wait;
+
+pub mod process;
+
+pub mod disk;
+
+pub mod scan;
