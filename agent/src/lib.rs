@@ -1,1 +1,20 @@
-//! Skeleton.
+//! An agency's side: it keeps the private keys, decides, seals, sends, receives, verifies and opens.
+//! Library first; the daemon (`daemon`) and the CLI (`cli`) are thin. Modules stand in the order of use.
+
+pub mod problem;
+
+pub mod clock;
+
+pub mod config;
+
+pub mod disk;
+
+pub mod keyring;
+
+pub mod transport;
+
+pub mod directory;
+
+pub mod audit;
+
+pub mod facts;

@@ -1,0 +1,270 @@
+//! The agent's memory of the log: the last checkpoint it saw, proved consistent at each contact.
+//! If two checkpoints contradict each other, both are kept and no delivery is accepted any more.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use schakel_proto::ids::Digest;
+use schakel_proto::tlog::checkpoint::{LogKey, NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::proof::{PROOF_MAX_COUNT, check_consistency};
+use schakel_proto::wire;
+use tokio::sync::Mutex;
+
+use crate::disk::{self, Disk};
+use crate::problem::{Kind, Problem};
+use crate::transport::{Client, bounded};
+
+/// Checkpoints remembered as proved, so that they are not proved again.
+const PROVED_MAX_COUNT: usize = 256;
+/// Attempts to get two proofs that end in the same checkpoint while the log grows.
+const ATTEMPTS_MAX_COUNT: usize = 16;
+
+/// Keeps watch over the log.
+pub struct Audit {
+    disk: Disk,
+    dir: PathBuf,
+    distrusted: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    last: Option<SignedCheckpoint>,
+    proved: VecDeque<(u64, Digest)>,
+}
+
+/// A newer checkpoint with the proof that led to it.
+struct Answer {
+    checkpoint: SignedCheckpoint,
+    proof: Vec<Digest>,
+}
+
+impl Audit {
+    /// Reads what is on disk.
+    pub fn open(disk: Disk, dir: PathBuf) -> Result<Self, Problem> {
+        disk.make_dir(&dir)?;
+        disk.sweep(&dir)?;
+        let contradicted = disk::list(&dir)?
+            .iter()
+            .any(|p| disk::name_of(p).starts_with("contradiction-"));
+        Ok(Self {
+            disk,
+            dir,
+            distrusted: AtomicBool::new(contradicted),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Refuses as soon as the log has contradicted itself once; an operator must look at it.
+    pub fn trust(&self) -> Result<(), Problem> {
+        if !self.distrusted.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let mut problem = Problem::distrust(
+            "LOG_CONTRADICTION",
+            "the log has contradicted itself: no delivery is accepted from this broker",
+        );
+        problem.remedy = "Both sides are in this folder. Show them to the network's authority; \
+            move the folder away only when it says so."
+            .to_owned();
+        Err(problem.at(self.dir.display()))
+    }
+
+    /// Size and root of the last checkpoint seen, for what we sign.
+    pub async fn last_seen(&self, key: &LogKey) -> Result<Option<wire::CheckpointSeen>, Problem> {
+        let mut state = self.state.lock().await;
+        self.load(&mut state, key)?;
+        Ok(state.last.as_ref().map(|c| wire::CheckpointSeen {
+            origin: c.origin().to_owned(),
+            size: c.size(),
+            root: c.root().to_vec().into(),
+        }))
+    }
+
+    /// Fetches the newest checkpoint and proves that it extends the last one seen.
+    pub async fn contact(&self, client: &mut Client, key: &LogKey) -> Result<(), Problem> {
+        let mut state = self.state.lock().await;
+        self.load(&mut state, key)?;
+        self.advance(&mut state, client, key).await.map(|_| ())
+    }
+
+    /// Proves that a checkpoint belongs to the one history that this agent has seen.
+    pub async fn place(
+        &self,
+        client: &mut Client,
+        key: &LogKey,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), Problem> {
+        self.trust()?;
+        let mut state = self.state.lock().await;
+        self.load(&mut state, key)?;
+        if self.is_proved(&state, checkpoint)? {
+            return Ok(());
+        }
+        if state.last.is_none() {
+            return self.adopt(&mut state, checkpoint.clone());
+        }
+        for _ in 0..ATTEMPTS_MAX_COUNT {
+            let mut second = client.clone();
+            let (newest, from_it) = tokio::join!(
+                self.advance(&mut state, client, key),
+                fetch(&mut second, key, checkpoint.size()),
+            );
+            let (newest, from_it) = (newest?, from_it?);
+            if newest.size() < checkpoint.size() || from_it.checkpoint.size() != newest.size() {
+                continue;
+            }
+            self.check(checkpoint, &from_it)?;
+            self.check_same(&newest, &from_it.checkpoint)?;
+            remember(&mut state, checkpoint);
+            return Ok(());
+        }
+        let sentence = "the broker shows no checkpoint that both proofs end in";
+        Err(Problem::new(
+            Kind::Later,
+            "LOG_MOVING",
+            sentence,
+            "The agent tries again by itself.",
+        ))
+    }
+
+    fn load(&self, state: &mut State, key: &LogKey) -> Result<(), Problem> {
+        let path = self.dir.join("last.note");
+        if state.last.is_some() {
+            return Ok(());
+        }
+        if let Some(note) = disk::read(&path, NOTE_MAX_BYTES as u64)? {
+            let last = SignedCheckpoint::open(&note, key).map_err(|e| Problem::damaged(&path, e))?;
+            remember(state, &last);
+            state.last = Some(last);
+        }
+        Ok(())
+    }
+
+    fn is_proved(&self, state: &State, checkpoint: &SignedCheckpoint) -> Result<bool, Problem> {
+        match state.proved.iter().find(|(size, _)| *size == checkpoint.size()) {
+            None => Ok(false),
+            Some((_, root)) if *root == checkpoint.root() => Ok(true),
+            Some(_) => {
+                let last = state.last.as_ref().unwrap_or(checkpoint);
+                Err(self.contradiction(last, checkpoint, &[], "two roots of one size"))
+            }
+        }
+    }
+
+    /// From the last checkpoint seen to the newest; gives the newest.
+    async fn advance(
+        &self,
+        state: &mut State,
+        client: &mut Client,
+        key: &LogKey,
+    ) -> Result<SignedCheckpoint, Problem> {
+        let from = state.last.as_ref().map_or(0, SignedCheckpoint::size);
+        let answer = fetch(client, key, from).await?;
+        if let Some(last) = state.last.clone() {
+            if answer.checkpoint.size() < last.size() {
+                let what = "the newest checkpoint is smaller than one seen before";
+                return Err(self.contradiction(&last, &answer.checkpoint, &answer.proof, what));
+            }
+            self.check(&last, &answer)?;
+        }
+        let is_newer = state
+            .last
+            .as_ref()
+            .is_none_or(|last| last.size() < answer.checkpoint.size());
+        if is_newer {
+            self.adopt(state, answer.checkpoint.clone())?;
+        }
+        Ok(answer.checkpoint)
+    }
+
+    fn adopt(&self, state: &mut State, checkpoint: SignedCheckpoint) -> Result<(), Problem> {
+        self.disk.write(&self.dir.join("last.note"), checkpoint.note())?;
+        remember(state, &checkpoint);
+        state.last = Some(checkpoint);
+        Ok(())
+    }
+
+    fn check(&self, older: &SignedCheckpoint, answer: &Answer) -> Result<(), Problem> {
+        let newer = &answer.checkpoint;
+        if older.size() == newer.size() {
+            return self.check_same(older, newer);
+        }
+        let proof = &answer.proof;
+        match check_consistency(older.size(), newer.size(), proof, &older.root(), &newer.root()) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(self.contradiction(older, newer, &answer.proof, &e.to_string())),
+        }
+    }
+
+    fn check_same(&self, one: &SignedCheckpoint, other: &SignedCheckpoint) -> Result<(), Problem> {
+        if one.root() == other.root() {
+            return Ok(());
+        }
+        Err(self.contradiction(one, other, &[], "two roots of one size"))
+    }
+
+    /// Keeps both sides, and refuses everything from here on.
+    fn contradiction(
+        &self,
+        one: &SignedCheckpoint,
+        other: &SignedCheckpoint,
+        proof: &[Digest],
+        what: &str,
+    ) -> Problem {
+        self.distrusted.store(true, Ordering::SeqCst);
+        tracing::error!(
+            what,
+            first = one.size(),
+            second = other.size(),
+            "the log contradicts itself"
+        );
+        match self.keep(one, other, proof, what) {
+            Ok(()) => self
+                .trust()
+                .err()
+                .unwrap_or_else(|| Problem::distrust("LOG_CONTRADICTION", what)),
+            Err(problem) => problem,
+        }
+    }
+
+    fn keep(
+        &self,
+        one: &SignedCheckpoint,
+        other: &SignedCheckpoint,
+        proof: &[Digest],
+        what: &str,
+    ) -> Result<(), Problem> {
+        let dir = self
+            .dir
+            .join(format!("contradiction-{}-{}", one.size(), other.size()));
+        self.disk.make_dir(&dir)?;
+        self.disk.write(&dir.join("first.note"), one.note())?;
+        self.disk.write(&dir.join("second.note"), other.note())?;
+        let path = dir.join("found.json");
+        let found = serde_json::json!({ "what": what, "proof": proof });
+        self.disk.write(&path, &disk::to_json(&found, &path)?)
+    }
+}
+
+fn remember(state: &mut State, checkpoint: &SignedCheckpoint) {
+    if state.proved.len() >= PROVED_MAX_COUNT {
+        state.proved.pop_front();
+    }
+    state.proved.push_back((checkpoint.size(), checkpoint.root()));
+}
+
+async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
+    let request = bounded(wire::GetConsistencyRequest { from_size });
+    let answer = client.get_consistency(request).await?.into_inner();
+    let wrong = |what: String| Problem::distrust("LOG_CHECKPOINT", what);
+    let checkpoint = SignedCheckpoint::open(&answer.checkpoint, key)
+        .map_err(|e| wrong(format!("the broker's checkpoint does not hold: {e}")))?;
+    if answer.proof.len() > PROOF_MAX_COUNT {
+        return Err(wrong("the consistency proof is too long".into()));
+    }
+    let proof: Result<Vec<_>, _> = answer.proof.iter().map(|h| Digest::try_from(&**h)).collect();
+    let proof = proof.map_err(|e| wrong(format!("the consistency proof is malformed: {e}")))?;
+    Ok(Answer { checkpoint, proof })
+}

@@ -1,0 +1,150 @@
+//! The facts of cases as the broker last showed them: chain and signatures checked, never shorter or
+//! other than what was seen before. The roster version that a packet says it saw comes from here.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use prost::Message;
+use schakel_proto::ids::{CaseRef, Digest};
+use schakel_proto::refusal::Refusal;
+use schakel_proto::statement::{FactChain, ParsedStatement, StatementError, VerifiedStatement};
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use crate::directory::{Network, View};
+use crate::disk::{self, Disk};
+use crate::problem::{Kind, Problem};
+use crate::transport::{Client, bounded};
+
+/// Longest file of one case's facts, in bytes.
+const CASE_FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// What was last seen of each case.
+pub struct Facts {
+    disk: Disk,
+    dir: PathBuf,
+    known: Mutex<HashMap<CaseRef, FactChain>>,
+}
+
+fn refused(error: StatementError) -> Problem {
+    let problem = Problem::from(Refusal::from(error));
+    Problem {
+        kind: Kind::Distrust,
+        ..problem
+    }
+}
+
+impl Facts {
+    /// Reads the cases on disk; each file was verified before it was written.
+    pub fn open(disk: Disk, dir: PathBuf) -> Result<Self, Problem> {
+        disk.make_dir(&dir)?;
+        disk.sweep(&dir)?;
+        let mut known = HashMap::new();
+        for path in disk::list(&dir)? {
+            let chain = read(&path)?;
+            known.insert(chain.case_ref(), chain);
+        }
+        Ok(Self {
+            disk,
+            dir,
+            known: Mutex::new(known),
+        })
+    }
+
+    /// What was last seen of a case.
+    pub fn known(&self, case: &CaseRef) -> Option<FactChain> {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(case)
+            .cloned()
+    }
+
+    /// The roster version last seen; none if no fact of the case was ever shown to us.
+    pub fn roster_version(&self, case: &CaseRef) -> Option<u64> {
+        self.known(case)
+            .map(|chain| chain.roster_version())
+            .filter(|version| *version > 0)
+    }
+
+    /// Asks the broker for the facts of a case, checks and keeps them.
+    pub async fn refresh(
+        &self,
+        client: &mut Client,
+        network: &Network,
+        case: CaseRef,
+        now: Timestamp,
+    ) -> Result<FactChain, Problem> {
+        let request = bounded(wire::GetFactsRequest {
+            case_ref: case.to_vec().into(),
+        });
+        let answer = client.get_facts(request).await?.into_inner();
+        let facts = answer.facts.unwrap_or_default();
+        self.adopt(&facts, case, network, now)
+    }
+
+    /// Checks that these facts continue what was seen, and keeps them.
+    pub fn adopt(
+        &self,
+        facts: &wire::CaseFacts,
+        case: CaseRef,
+        network: &Network,
+        now: Timestamp,
+    ) -> Result<FactChain, Problem> {
+        let view = network.view()?;
+        let chain = FactChain::check(facts).map_err(refused)?;
+        if chain.case_ref() != case {
+            return Err(Problem::distrust(
+                "FACTS_CASE",
+                "the broker answered with another case's facts",
+            ));
+        }
+        let known = self.known(&case);
+        let seen = known.as_ref().map_or(0, FactChain::count);
+        let before = known.as_ref().and_then(FactChain::head);
+        if chain.count() < seen || head_at(&chain, seen) != before {
+            let sentence = "facts that were shown before are missing or changed now";
+            return Err(Problem::distrust("FACTS_REWRITTEN", sentence).at(case));
+        }
+        verify_from(&chain, seen, network, &view, now)?;
+        if chain.count() > seen {
+            self.disk
+                .write(&self.dir.join(case.to_string()), &facts.encode_to_vec())?;
+        }
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(case, chain.clone());
+        Ok(chain)
+    }
+}
+
+fn head_at(chain: &FactChain, count: u64) -> Option<Digest> {
+    chain
+        .facts()
+        .iter()
+        .find(|fact| fact.number() == count)
+        .map(schakel_proto::statement::Fact::head)
+}
+
+/// Signatures of the facts after the first `seen`; those were verified when they came.
+fn verify_from(
+    chain: &FactChain,
+    seen: u64,
+    network: &Network,
+    view: &View,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    for fact in chain.facts().iter().filter(|fact| fact.number() > seen) {
+        let parsed = ParsedStatement::parse(fact.signed()).map_err(refused)?;
+        VerifiedStatement::verify(parsed, view.directory(), network.name(), now).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<FactChain, Problem> {
+    let bytes = disk::read(path, CASE_FILE_MAX_BYTES)?.unwrap_or_default();
+    let facts = wire::CaseFacts::decode(&*bytes).map_err(|e| Problem::damaged(path, e))?;
+    FactChain::check(&facts).map_err(|e| Problem::damaged(path, e))
+}
