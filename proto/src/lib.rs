@@ -21,6 +21,8 @@ pub mod defect;
 
 pub mod openpgp;
 
+pub mod packet;
+
 pub mod directory;
 
 pub mod statement;

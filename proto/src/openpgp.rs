@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 pub use key_packet::{KeyPacketHead, KeyReference};
 pub use keys::{Certificate, KeyKind, SecretKeys};
-pub use opening::decrypt;
+pub(crate) use opening::{ReadFailure, decrypt};
 pub use sealing::{Encryption, SealingKey, SessionKey};
 pub use signature::{SignatureTime, SigningKeys};
 

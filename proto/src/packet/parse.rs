@@ -1,0 +1,485 @@
+//! From the wire to our types, without cryptography but for digests: sizes, types, canonical fields,
+//! openings against the manifest, key packets against the descriptors, ciphertext against both.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::descriptor::{PartFields, RecipientFields, Sealing};
+use super::manifest::{Manifest, ManifestFields};
+use crate::defect::{Defect, PacketError};
+use crate::ids::{Digest, PartId, Sha256};
+use crate::limits;
+use crate::openpgp::{KeyPacketHead, Profile};
+use crate::party::AgencyId;
+use crate::wire;
+
+/// Length of an opening's nonce, in bytes.
+pub const NONCE_BYTES: usize = 32;
+
+/// A recipient: its descriptor, and the opening that proves the sender committed to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    fields: RecipientFields,
+    opening: wire::Opening,
+}
+
+/// A part: its descriptor, and the opening that proves the sender committed to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    fields: PartFields,
+    opening: wire::Opening,
+}
+
+impl Recipient {
+    /// The agency.
+    pub fn agency(&self) -> &AgencyId {
+        &self.fields.agency
+    }
+
+    /// Fingerprint of the key it is sealed to.
+    pub fn key(&self) -> &crate::openpgp::Fingerprint {
+        &self.fields.key
+    }
+
+    /// The profile it is sealed in.
+    pub fn profile(&self) -> Profile {
+        self.fields.key.profile()
+    }
+
+    /// What opens its digest in the manifest.
+    pub fn opening(&self) -> &wire::Opening {
+        &self.opening
+    }
+}
+
+impl Part {
+    /// Its id.
+    pub fn id(&self) -> PartId {
+        self.fields.part_id
+    }
+
+    /// What its sender says about it.
+    pub fn descriptor(&self) -> &PartFields {
+        &self.fields
+    }
+
+    /// What opens its digest in the manifest.
+    pub fn opening(&self) -> &wire::Opening {
+        &self.opening
+    }
+}
+
+/// A recipient's session key for one part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPacket {
+    /// The part.
+    pub part_id: PartId,
+    /// Whose it is.
+    pub recipient: AgencyId,
+    /// One PKESK packet.
+    pub packet: Bytes,
+}
+
+/// The head of a submission, parsed.
+#[derive(Clone, Debug)]
+pub struct ParsedHead {
+    signed: wire::Signed,
+    digest: Digest,
+    manifest: Manifest,
+    recipients: Vec<Recipient>,
+    parts: Vec<Part>,
+}
+
+/// A submission but for its ciphertext, parsed: everything matches what the manifest commits to.
+/// Nothing says yet that the sender signed it.
+#[derive(Clone, Debug)]
+pub struct ParsedSubmission {
+    head: ParsedHead,
+    key_packets: Vec<KeyPacket>,
+}
+
+impl ParsedHead {
+    /// Parses the signed bytes and the openings. A hand-over has some of the openings only; `whole`
+    /// demands at least one recipient and one part.
+    pub(super) fn parse(
+        signed: &wire::Signed,
+        recipients: &[wire::Opening],
+        parts: &[wire::Opening],
+    ) -> Result<Self, PacketError> {
+        if signed.signature.len() > limits::SIGNATURE_MAX_BYTES {
+            return Err(Defect::SignatureTooLong.into());
+        }
+        let manifest = Manifest::parse(&signed.bytes).map_err(|e| e.within("manifest"))?;
+        if !(1..=limits::RECIPIENTS_MAX_COUNT).contains(&recipients.len()) {
+            return Err(Defect::RecipientsCountWrong.into());
+        }
+        if !(1..=limits::PARTS_MAX_COUNT).contains(&parts.len()) {
+            return Err(Defect::PartsCountWrong.into());
+        }
+        let recipients = open_recipients(&manifest, recipients)?;
+        let parts = open_parts(&manifest, parts)?;
+        Ok(Self {
+            digest: Digest::of(&signed.bytes),
+            signed: signed.clone(),
+            manifest,
+            recipients,
+            parts,
+        })
+    }
+
+    /// Takes the key packets: each is one PKESK, for a part and recipient of this packet, names that
+    /// recipient's key and is committed to; each part, sealing and recipient has one.
+    ///
+    /// # Errors
+    /// One of the `KeyPacket…` defects.
+    pub fn with_key_packets(self, packets: Vec<wire::KeyPacket>) -> Result<ParsedSubmission, PacketError> {
+        let mut seen = BTreeSet::new();
+        let mut key_packets = Vec::with_capacity(packets.len().min(limits::PARTS_MAX_COUNT));
+        for packet in packets {
+            let packet = self.check_key_packet(packet)?;
+            if !seen.insert((packet.part_id, packet.recipient.clone())) {
+                let place = format!("{} for {}", packet.part_id, packet.recipient);
+                return Err(PacketError::new(Defect::KeyPacketRepeated, place));
+            }
+            key_packets.push(packet);
+        }
+        self.check_all_have_key_packets(&seen)?;
+        Ok(ParsedSubmission {
+            head: self,
+            key_packets,
+        })
+    }
+
+    fn check_key_packet(&self, wire: wire::KeyPacket) -> Result<KeyPacket, PacketError> {
+        let stray = || PacketError::new(Defect::KeyPacketStray, "key_packets");
+        let part_id = PartId::try_from(wire.part_id.as_ref()).map_err(|_| stray())?;
+        let part = self.parts.iter().find(|p| p.id() == part_id).ok_or_else(stray)?;
+        let recipient = self
+            .recipients
+            .iter()
+            .find(|r| r.agency().as_str() == wire.recipient)
+            .ok_or_else(stray)?;
+        check_key_packet(&part.fields, recipient, &wire.packet)?;
+        Ok(KeyPacket {
+            part_id,
+            recipient: recipient.agency().clone(),
+            packet: wire.packet,
+        })
+    }
+
+    fn check_all_have_key_packets(&self, seen: &BTreeSet<(PartId, AgencyId)>) -> Result<(), PacketError> {
+        for part in &self.parts {
+            for sealing in &part.fields.sealings {
+                let wanted = |r: &&Recipient| r.profile() == sealing.profile;
+                let has = |r: &Recipient| seen.contains(&(part.id(), r.agency().clone()));
+                if !self.recipients.iter().filter(wanted).any(has) {
+                    return Err(PacketError::new(Defect::KeyPacketMissing, part.id().to_string()));
+                }
+            }
+        }
+        for recipient in &self.recipients {
+            if !seen.iter().any(|(_, agency)| agency == recipient.agency()) {
+                return Err(PacketError::new(
+                    Defect::KeyPacketMissing,
+                    recipient.agency().to_string(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the manifest says in the open.
+    pub fn manifest(&self) -> &ManifestFields {
+        &self.manifest.fields
+    }
+
+    /// The manifest's bytes and signature, as they came.
+    pub fn signed(&self) -> &wire::Signed {
+        &self.signed
+    }
+
+    /// SHA-256 of the manifest's bytes.
+    pub fn manifest_digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The recipients that were opened.
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.recipients
+    }
+
+    /// The parts that were opened.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// A part by its id.
+    pub fn part(&self, id: &PartId) -> Option<&Part> {
+        self.parts.iter().find(|p| p.id() == *id)
+    }
+
+    /// All sealings in the order in which they are streamed: by part as opened, v6 before v4.
+    pub fn sealings(&self) -> impl Iterator<Item = &Sealing> {
+        self.parts.iter().flat_map(|p| &p.fields.sealings)
+    }
+}
+
+impl ParsedSubmission {
+    /// Parses a submission's head; the key packets follow.
+    ///
+    /// # Errors
+    /// The first defect found.
+    pub fn parse(head: &wire::SubmitHead) -> Result<ParsedHead, PacketError> {
+        let signed = head.manifest.as_ref();
+        let signed = signed.ok_or_else(|| PacketError::new(Defect::FieldMissing, "manifest"))?;
+        ParsedHead::parse(signed, &head.recipients, &head.parts)
+    }
+
+    /// The head.
+    pub fn head(&self) -> &ParsedHead {
+        &self.head
+    }
+
+    /// What the manifest says in the open.
+    pub fn manifest(&self) -> &ManifestFields {
+        self.head.manifest()
+    }
+
+    /// The manifest's bytes, as they were signed.
+    pub fn manifest_bytes(&self) -> &Bytes {
+        &self.head.signed.bytes
+    }
+
+    /// The manifest's bytes and signature, as they came.
+    pub fn signed(&self) -> &wire::Signed {
+        self.head.signed()
+    }
+
+    /// SHA-256 of the manifest's bytes.
+    pub fn manifest_digest(&self) -> Digest {
+        self.head.manifest_digest()
+    }
+
+    /// The recipients.
+    pub fn recipients(&self) -> &[Recipient] {
+        self.head.recipients()
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &[Part] {
+        self.head.parts()
+    }
+
+    /// A part by its id.
+    pub fn part(&self, id: &PartId) -> Option<&Part> {
+        self.head.part(id)
+    }
+
+    /// The key packets, in the order they came.
+    pub fn key_packets(&self) -> &[KeyPacket] {
+        &self.key_packets
+    }
+
+    /// A recipient's key packet for a part: present exactly if the part is addressed to it.
+    pub fn key_packet(&self, part: &PartId, recipient: &AgencyId) -> Option<&KeyPacket> {
+        self.key_packets
+            .iter()
+            .find(|k| k.part_id == *part && k.recipient == *recipient)
+    }
+
+    /// All sealings in the order in which they are streamed: by part, v6 before v4.
+    pub fn sealings(&self) -> impl Iterator<Item = &Sealing> {
+        self.head.sealings()
+    }
+}
+
+/// One key packet against the descriptors of its part and recipient.
+pub(super) fn check_key_packet(
+    part: &PartFields,
+    recipient: &Recipient,
+    packet: &[u8],
+) -> Result<(), PacketError> {
+    let wrong = |d: Defect| PacketError::new(d, format!("{} for {}", part.part_id, recipient.agency()));
+    if packet.len() > limits::KEY_PACKET_MAX_BYTES {
+        return Err(wrong(Defect::KeyPacketTooLong));
+    }
+    let profile = recipient.profile();
+    let head = KeyPacketHead::parse(packet, profile).map_err(wrong)?;
+    if !head.reference().names(recipient.key()) {
+        return Err(wrong(Defect::KeyPacketOtherRecipient));
+    }
+    let digest = Digest::of(packet);
+    let committed = part
+        .sealing(profile)
+        .is_some_and(|s| s.key_packet_digests.contains(&digest));
+    if committed {
+        Ok(())
+    } else {
+        Err(wrong(Defect::KeyPacketNotCommitted))
+    }
+}
+
+fn check_opening(opening: &wire::Opening, digests: &[Digest], place: &str) -> Result<(), PacketError> {
+    if opening.nonce.len() != NONCE_BYTES {
+        return Err(PacketError::new(Defect::OpeningNonceWrong, place.to_owned()));
+    }
+    if opening.descriptor.len() > limits::DESCRIPTOR_MAX_BYTES {
+        return Err(PacketError::new(Defect::DescriptorTooLong, place.to_owned()));
+    }
+    if digests.contains(&opening_digest(opening)) {
+        Ok(())
+    } else {
+        Err(PacketError::new(Defect::OpeningNotInManifest, place.to_owned()))
+    }
+}
+
+/// The digest that an opening opens: SHA-256(nonce || descriptor).
+pub fn opening_digest(opening: &wire::Opening) -> Digest {
+    Digest::of_all(&[&opening.nonce, &opening.descriptor])
+}
+
+fn open_recipients(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Vec<Recipient>, PacketError> {
+    let mut recipients: Vec<Recipient> = Vec::with_capacity(openings.len());
+    for (n, opening) in openings.iter().enumerate() {
+        let place = format!("recipients[{n}]");
+        check_opening(opening, &manifest.recipient_digests, &place)?;
+        let fields = RecipientFields::parse(&opening.descriptor).map_err(|e| e.within(&place))?;
+        if recipients
+            .iter()
+            .any(|r| r.fields.agency == fields.agency || r.fields.key == fields.key)
+        {
+            return Err(PacketError::new(Defect::RecipientRepeated, place));
+        }
+        recipients.push(Recipient {
+            fields,
+            opening: opening.clone(),
+        });
+    }
+    Ok(recipients)
+}
+
+fn open_parts(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Vec<Part>, PacketError> {
+    let mut parts: Vec<Part> = Vec::with_capacity(openings.len());
+    let mut sealed = BTreeSet::new();
+    for (n, opening) in openings.iter().enumerate() {
+        let place = format!("parts[{n}]");
+        check_opening(opening, &manifest.part_digests, &place)?;
+        let fields = PartFields::parse(&opening.descriptor).map_err(|e| e.within(&place))?;
+        if parts.iter().any(|p| p.fields.part_id == fields.part_id) {
+            return Err(PacketError::new(Defect::PartRepeated, place));
+        }
+        if !fields.sealings.iter().all(|s| sealed.insert(s.sha256)) {
+            return Err(PacketError::new(Defect::SealingRepeated, place));
+        }
+        parts.push(Part {
+            fields,
+            opening: opening.clone(),
+        });
+    }
+    Ok(parts)
+}
+
+/// Checks one sealing while it streams by: beginning, length and digest.
+#[derive(Clone)]
+pub struct SealingCheck {
+    sealing: Sealing,
+    head: Vec<u8>,
+    seen: u64,
+    hasher: Sha256,
+}
+
+/// Proof that a sealing's bytes are those that its descriptor commits to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedSealing {
+    sealing: Sealing,
+}
+
+impl CheckedSealing {
+    /// Which sealing.
+    pub fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+}
+
+/// Packet tag, longest length field, version.
+const SEALING_HEAD_BYTES: usize = 7;
+
+impl SealingCheck {
+    /// Begins with a sealing's description.
+    pub fn new(sealing: &Sealing) -> Self {
+        Self {
+            sealing: sealing.clone(),
+            head: Vec::new(),
+            seen: 0,
+            hasher: Sha256::default(),
+        }
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// `SealingLengthDiffers` as soon as there are too many; `SealingNotEncryptedData`.
+    pub fn update(&mut self, bytes: &[u8]) -> Result<(), PacketError> {
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.seen = self.seen.saturating_add(count);
+        if self.seen > self.sealing.length {
+            return Err(self.wrong(Defect::SealingLengthDiffers));
+        }
+        if self.head.len() < SEALING_HEAD_BYTES {
+            let missing = SEALING_HEAD_BYTES - self.head.len();
+            self.head.extend(bytes.iter().take(missing));
+            if self.head.len() == SEALING_HEAD_BYTES && !begins_as(&self.head, self.sealing.profile) {
+                return Err(self.wrong(Defect::SealingNotEncryptedData));
+            }
+        }
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// `SealingLengthDiffers` when bytes are missing; `SealingDigestDiffers`.
+    pub fn finish(self) -> Result<CheckedSealing, PacketError> {
+        if self.seen != self.sealing.length {
+            return Err(self.wrong(Defect::SealingLengthDiffers));
+        }
+        if self.hasher.clone().finish() != self.sealing.sha256 {
+            return Err(self.wrong(Defect::SealingDigestDiffers));
+        }
+        Ok(CheckedSealing {
+            sealing: self.sealing,
+        })
+    }
+
+    /// Bytes taken so far.
+    pub fn position(&self) -> u64 {
+        self.seen
+    }
+
+    fn wrong(&self, defect: Defect) -> PacketError {
+        PacketError::new(defect, self.sealing.part_id.to_string())
+    }
+}
+
+/// An encrypted-data packet (type 18) in the new format, of the profile's version.
+fn begins_as(head: &[u8], profile: Profile) -> bool {
+    let version_at = match head {
+        [0xD2, 0..=191 | 224..=254, ..] => 2,
+        [0xD2, 192..=223, ..] => 3,
+        [0xD2, 255, ..] => 6,
+        _ => return false,
+    };
+    let version = match profile {
+        Profile::V6 => 2,
+        Profile::V4 => 1,
+    };
+    head.get(version_at) == Some(&version)
+}
+
+/// Encodes a message as the descriptor or manifest bytes that are committed to.
+pub(super) fn encode(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
