@@ -1,0 +1,171 @@
+//! Newer versions of a network's directory: agencies added and removed, keys changed. Each change is
+//! signed as the next version and replaces the file at once; a running broker takes it up by itself.
+
+use std::path::Path;
+
+use prost::Message;
+use schakel_proto::party::AgencyId;
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use crate::files::{self, Access};
+use crate::mint::{self, DIRECTORY_LIFE_MILLIS};
+use crate::network::Network;
+use crate::problem::Problem;
+use crate::settings::Ports;
+use crate::spec::AgencySpec;
+use crate::tls::Use;
+
+const KEPT_CERTIFICATES_MAX_COUNT: usize = 16;
+const UNKNOWN: &str = "Name an agency of the network: certs-dev show lists them.";
+
+impl Network {
+    /// Issues the next version with no other change, so that it is fresh again.
+    ///
+    /// # Errors
+    /// The network's files are missing, damaged or cannot be written. Returns the version.
+    pub fn refresh(&self, at: Timestamp) -> Result<u64, Problem> {
+        self.reissue(at, |_| Ok(()))
+    }
+
+    /// Signs the next version with any change of its message, even one that parties must refuse: for
+    /// tests. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    pub fn issue_changed(
+        &self,
+        at: Timestamp,
+        change: impl FnOnce(&mut wire::Directory),
+    ) -> Result<wire::MultiSigned, Problem> {
+        let mut directory = self.next(at)?;
+        change(&mut directory);
+        mint::sign_directory(self, &directory, at)
+    }
+
+    /// Makes a further agency, with keys and configuration, and issues a directory that lists it.
+    ///
+    /// # Errors
+    /// It exists already; else as [`Self::refresh`].
+    pub fn add_agency(&mut self, agency: AgencySpec, at: Timestamp) -> Result<u64, Problem> {
+        let ports = self.ports()?;
+        let described = mint::new_agency(self, &agency, &self.tls_authority()?, ports, at)?;
+        self.spec_mut().agencies.push(agency);
+        mint::write_spec(self, files::replace)?;
+        self.reissue(at, |directory| {
+            directory.agencies.push(described);
+            Ok(())
+        })
+    }
+
+    /// Issues a directory without this agency. Its folder stays.
+    ///
+    /// # Errors
+    /// There is no such agency; else as [`Self::refresh`].
+    pub fn remove_agency(&mut self, id: &AgencyId, at: Timestamp) -> Result<u64, Problem> {
+        let version = self.reissue(at, |directory| {
+            let before = directory.agencies.len();
+            directory.agencies.retain(|agency| agency.id != id.as_str());
+            if directory.agencies.len() == before {
+                Err(unknown(id))
+            } else {
+                Ok(())
+            }
+        })?;
+        self.spec_mut().agencies.retain(|agency| agency.id != *id);
+        mint::write_spec(self, files::replace)?;
+        Ok(version)
+    }
+
+    /// Gives an agency new OpenPGP keys: they take new seals, the former ones still open what is queued
+    /// (`openpgp.key.VERSION` keeps them) and are listed behind.
+    ///
+    /// # Errors
+    /// There is no such agency; else as [`Self::refresh`].
+    pub fn rotate_openpgp(&self, id: &AgencyId, at: Timestamp) -> Result<u64, Problem> {
+        let spec = self
+            .spec()
+            .agencies
+            .iter()
+            .find(|agency| agency.id == *id)
+            .ok_or_else(|| unknown(id))?;
+        let file = self.agent_key_file(id);
+        let former = self.directory_message()?.version;
+        let kept = file.with_file_name(format!("openpgp.key.{former}"));
+        std::fs::rename(&file, &kept).map_err(Problem::at(&file, UNKNOWN))?;
+        let keys = mint::new_keys(&file, spec.openpgp, &format!("{} (DEVELOPMENT)", spec.name), at)?;
+        let certificate = mint::certificate(&keys)?;
+        self.reissue(at, |directory| {
+            let agency = entry(directory, id)?;
+            agency.certificates.insert(0, certificate.into());
+            agency.certificates.truncate(KEPT_CERTIFICATES_MAX_COUNT);
+            Ok(())
+        })
+    }
+
+    /// Gives an agency a new TLS key and certificate; the former one no longer speaks for it.
+    ///
+    /// # Errors
+    /// There is no such agency; else as [`Self::refresh`].
+    pub fn rotate_tls(&self, id: &AgencyId, at: Timestamp) -> Result<u64, Problem> {
+        let party = mint::issue(&self.tls_authority()?, id.as_str(), Vec::new(), Use::Client, at)?;
+        let version = self.reissue(at, |directory| {
+            entry(directory, id)?.tls_identities = vec![party.identity.to_vec().into()];
+            Ok(())
+        })?;
+        mint::write_tls(&self.agent_folder(id), &party, files::replace)?;
+        Ok(version)
+    }
+
+    fn next(&self, at: Timestamp) -> Result<wire::Directory, Problem> {
+        let mut directory = self.directory_message()?;
+        directory.version += 1;
+        directory.issued_ms = at.millis();
+        directory.valid_until_ms = at.plus_millis(DIRECTORY_LIFE_MILLIS).millis();
+        Ok(directory)
+    }
+
+    fn reissue(
+        &self,
+        at: Timestamp,
+        change: impl FnOnce(&mut wire::Directory) -> Result<(), Problem>,
+    ) -> Result<u64, Problem> {
+        let mut directory = self.next(at)?;
+        change(&mut directory)?;
+        let signed = mint::sign_directory(self, &directory, at)?;
+        files::replace(&self.directory_file(), &signed.encode_to_vec(), Access::Public)?;
+        Ok(self.directory(at)?.version())
+    }
+
+    /// The broker's ports, as its configuration has them.
+    fn ports(&self) -> Result<Ports, Problem> {
+        let file = self.broker_config();
+        let remedy = "Write addresses such as \"127.0.0.1:7443\".";
+        let text = std::fs::read_to_string(&file).map_err(Problem::at(&file, remedy))?;
+        let settings: toml::Table = text.parse().map_err(Problem::at(&file, remedy))?;
+        Ok(Ports {
+            grpc: port(&settings, "listen", &file, remedy)?,
+            health: port(&settings, "health_listen", &file, remedy)?,
+        })
+    }
+}
+
+fn port(settings: &toml::Table, name: &str, file: &Path, remedy: &'static str) -> Result<u16, Problem> {
+    let address = settings.get(name).and_then(toml::Value::as_str);
+    let address = address.and_then(|text| text.parse::<std::net::SocketAddr>().ok());
+    address
+        .map(|a| a.port())
+        .ok_or_else(|| Problem::new(file, format!("`{name}` is not an address"), remedy))
+}
+
+fn entry<'a>(directory: &'a mut wire::Directory, id: &AgencyId) -> Result<&'a mut wire::Agency, Problem> {
+    directory
+        .agencies
+        .iter_mut()
+        .find(|agency| agency.id == id.as_str())
+        .ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &AgencyId) -> Problem {
+    Problem::new(id.as_str(), "is not an agency of this network", UNKNOWN)
+}
