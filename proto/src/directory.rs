@@ -8,6 +8,7 @@ use prost::Message;
 use crate::ids::Digest;
 use crate::limits;
 use crate::openpgp::{Certificate, Fingerprint, SealingKey, SigningKeys};
+use crate::packet::verify::{DirectoryView, KeyStanding};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
 use crate::tlog::checkpoint::LogKey;
@@ -408,5 +409,23 @@ impl Directory {
     /// The delivery log.
     pub fn log(&self) -> &LogDescription {
         &self.log
+    }
+}
+
+impl DirectoryView for Directory {
+    fn is_member(&self, agency: &AgencyId) -> bool {
+        self.agencies.contains_key(agency)
+    }
+
+    fn signing_keys(&self, agency: &AgencyId, certificate: &Fingerprint) -> Option<&SigningKeys> {
+        self.agency(agency)?.signing_keys(certificate)
+    }
+
+    fn encryption_key(&self, agency: &AgencyId, key: &Fingerprint) -> Option<KeyStanding> {
+        let agency = self.agency(agency)?;
+        if agency.sealing_key().is_some_and(|current| current.fingerprint() == key) {
+            return Some(KeyStanding::Current);
+        }
+        agency.has_encryption_key(key).then_some(KeyStanding::Superseded)
     }
 }

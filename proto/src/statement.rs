@@ -253,8 +253,13 @@ impl VerifiedStatement {
         let keys = agency
             .signing_keys(&statement.agency_key)
             .ok_or_else(|| StatementError::UnknownKey { agency: statement.agency.clone() })?;
-        keys.verify(&parsed.signed.bytes, &parsed.signed.signature, now)
+        let signed_at = keys
+            .verify(&parsed.signed.bytes, &parsed.signed.signature, now)
             .map_err(|error| StatementError::Signature { what: error.to_string() })?;
+        let apart = signed_at.at().millis_since(statement.made).saturating_abs();
+        if apart > limits::CLOCK_SKEW_MAX_MILLIS {
+            return Err(StatementError::malformed("made_ms", "is not when it was signed"));
+        }
         Ok(Self(parsed))
     }
 
