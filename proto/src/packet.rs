@@ -9,6 +9,8 @@ mod field;
 
 mod plaintext;
 
+mod sink;
+
 pub mod seal;
 
 pub mod parse;

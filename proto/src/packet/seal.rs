@@ -1,8 +1,6 @@
 //! Sealing: from a draft to a signed manifest, openings, key packets and streamed ciphertext.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rand::RngCore;
@@ -14,6 +12,7 @@ use super::field;
 use super::manifest::{Manifest, ManifestFields};
 use super::parse::{NONCE_BYTES, ParsedSubmission, encode, opening_digest};
 use super::plaintext;
+pub use super::sink::{MemorySink, SealSink};
 use crate::defect::{Defect, SealError};
 use crate::ids::{Digest, PacketId, PartId, Sha256, StatementId};
 use crate::limits;
@@ -71,15 +70,6 @@ pub struct DraftPart<'a> {
     pub content_length: u64,
     /// Who gets it: agencies among the draft's recipients.
     pub recipients: Vec<AgencyId>,
-}
-
-/// Where ciphertext goes: one stream per part and profile; both streams of a part are open at once.
-pub trait SealSink {
-    /// Opens the stream of a sealing.
-    ///
-    /// # Errors
-    /// What the storage says; the sealing then fails with `WriteFailed`.
-    fn open(&mut self, part: &PartId, profile: Profile) -> io::Result<Box<dyn Write + Send + Sync>>;
 }
 
 /// A sealed packet, but for its ciphertext, which went to the sink.
@@ -468,40 +458,5 @@ impl Write for Measured {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
-    }
-}
-
-/// A sink in memory, for small packets and tests.
-#[derive(Clone, Debug, Default)]
-pub struct MemorySink(Arc<Mutex<BTreeMap<(PartId, Profile), Vec<u8>>>>);
-
-impl MemorySink {
-    /// The ciphertext of a sealing, if it was written.
-    pub fn get(&self, part: &PartId, profile: Profile) -> Option<Vec<u8>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&(*part, profile))
-            .cloned()
-    }
-}
-
-struct MemoryStream(MemorySink, (PartId, Profile));
-
-impl Write for MemoryStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut streams = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        streams.entry(self.1).or_default().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl SealSink for MemorySink {
-    fn open(&mut self, part: &PartId, profile: Profile) -> io::Result<Box<dyn Write + Send + Sync>> {
-        Ok(Box::new(MemoryStream(self.clone(), (*part, profile))))
     }
 }

@@ -1,0 +1,7 @@
+//! The packet from outside: there and back, what a flipped bit does, what other OpenPGP tools say.
+
+mod flips;
+mod interop;
+mod roundtrip;
+mod signatures;
+mod world;
