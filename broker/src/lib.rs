@@ -2,12 +2,70 @@
 //! keeps the evidence. It holds no key that opens content.
 //! `pipeline` first: two straight functions. The other modules stand in the order of the flow.
 
+pub mod pipeline;
+
+// The way in.
+
 pub mod tls;
 
-pub mod config;
+pub mod roles;
+
+pub mod service;
+
+// Leg 1.
+
+pub mod intake;
+
+pub mod verify;
+
+pub mod admit;
+
+pub mod accept;
+
+// Leg 2.
+
+pub mod session;
+
+pub mod decide;
+
+pub mod deliver;
+
+pub mod signed;
+
+pub mod acknowledge;
+
+pub mod recall;
+
+pub mod expire;
+
+// What is durable, and its evidence.
+
+pub mod store;
+
+pub mod log;
+
+pub mod erasure;
+
+pub mod receipt;
+
+// Support.
+
+pub mod state;
+
+pub mod directory;
+
+pub mod bundle;
+
+pub mod activate;
+
+pub mod facts;
 
 pub mod clock;
 
 pub mod redact;
 
+pub mod config;
+
 pub mod health;
+
+pub mod serve;

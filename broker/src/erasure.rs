@@ -1,0 +1,190 @@
+//! Erasure keys: one secret per case (and one for entries of no case) that salts its log leaves, kept as
+//! synced files of mode 0600 in a folder **outside the store and outside its backups**. Destroying a
+//! case's file takes the meaning from its leaves; the tree stays valid.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::RngCore;
+use schakel_proto::evidence::ErasureKey;
+use schakel_proto::ids::CaseRef;
+use zeroize::Zeroizing;
+
+use crate::store::StoreError;
+use crate::store::content::{sync_folder, write_durably};
+
+/// Most keys kept in memory; the rest is read again when needed.
+const CACHE_MAX_COUNT: usize = 4_096;
+
+struct Inner {
+    folder: PathBuf,
+    cache: Mutex<HashMap<Option<CaseRef>, ErasureKey>>,
+}
+
+/// The folder of erasure keys. Cheap to clone.
+#[derive(Clone)]
+pub struct ErasureKeys(Arc<Inner>);
+
+impl std::fmt::Debug for ErasureKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ErasureKeys")
+    }
+}
+
+impl ErasureKeys {
+    /// Opens the folder, making it (mode 0700) if it is missing. Refused if others may enter it.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        let on = StoreError::on("the folder of erasure keys");
+        if !folder.exists() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(&on)?;
+            if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+                sync_folder(parent)?;
+            }
+        }
+        if std::fs::metadata(folder).map_err(&on)?.mode() & 0o077 != 0 {
+            return Err(StoreError::Unusable(
+                "others may enter the folder of erasure keys: give it mode 0700 (chmod 700) and its files 0600"
+                    .into(),
+            ));
+        }
+        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), cache: Mutex::default() })))
+    }
+
+    /// The key of a case, or that of no case; made, and durable, if there is none yet.
+    pub async fn obtain(
+        &self,
+        case: Option<CaseRef>,
+        rng: &mut (dyn RngCore + Send),
+    ) -> Result<ErasureKey, StoreError> {
+        if let Some(key) = self.cached(case) {
+            return Ok(key);
+        }
+        let fresh = ErasureKey::random(rng);
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.load(case, Some(fresh))).await?.ok_or(StoreError::Missing("erasure key"))
+    }
+
+    /// The key of a case, or that of no case; `None`: never made, or erased.
+    pub async fn existing(&self, case: Option<CaseRef>) -> Result<Option<ErasureKey>, StoreError> {
+        if let Some(key) = self.cached(case) {
+            return Ok(Some(key));
+        }
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.load(case, None)).await
+    }
+
+    fn cached(&self, case: Option<CaseRef>) -> Option<ErasureKey> {
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&case).cloned()
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Misused("erasure key"))?
+}
+
+impl Inner {
+    fn path(&self, case: Option<CaseRef>) -> PathBuf {
+        let name = case.map_or_else(|| "no-case".to_owned(), |c| hex::encode(c.as_bytes()));
+        self.folder.join(format!("{name}.key"))
+    }
+
+    /// Under the lock of the cache, so that two callers never make two keys for one case.
+    fn load(
+        &self,
+        case: Option<CaseRef>,
+        fresh: Option<ErasureKey>,
+    ) -> Result<Option<ErasureKey>, StoreError> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = cache.get(&case) {
+            return Ok(Some(key.clone()));
+        }
+        let path = self.path(case);
+        let key = match (read_key(&path)?, fresh) {
+            (Some(key), _) => key,
+            (None, None) => return Ok(None),
+            (None, Some(fresh)) => {
+                write_durably(&path, fresh.as_bytes(), 0o600)?;
+                fresh
+            }
+        };
+        if cache.len() >= CACHE_MAX_COUNT {
+            cache.clear();
+        }
+        cache.insert(case, key.clone());
+        Ok(Some(key))
+    }
+}
+
+fn read_key(path: &Path) -> Result<Option<ErasureKey>, StoreError> {
+    use std::os::unix::fs::MetadataExt;
+    let on = StoreError::on("an erasure key");
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(on(e)),
+    };
+    if file.metadata().map_err(&on)?.mode() & 0o077 != 0 {
+        return Err(StoreError::Unusable("others may read an erasure key: give the files mode 0600".into()));
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    let whole = file.read_exact(bytes.as_mut_slice()).and_then(|()| file.read(&mut [0]));
+    if matches!(whole, Ok(0)) {
+        return Ok(Some(ErasureKey::from_bytes(bytes)));
+    }
+    Err(StoreError::Unusable(
+        "an erasure key is not 32 bytes long: restore it, its case's evidence needs it".into(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_made_once_kept_private_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("erasure");
+        let mut rng = StdRng::seed_from_u64(1);
+        let case = CaseRef::random(&mut rng);
+        let keys = ErasureKeys::open(&folder).unwrap();
+        assert!(keys.existing(Some(case)).await.unwrap().is_none());
+        let key = keys.obtain(Some(case), &mut rng).await.unwrap();
+        let none = keys.obtain(None, &mut rng).await.unwrap();
+        assert_ne!(key.as_bytes(), none.as_bytes());
+        assert_eq!(keys.obtain(Some(case), &mut rng).await.unwrap().as_bytes(), key.as_bytes());
+        let again = ErasureKeys::open(&folder).unwrap().existing(Some(case)).await.unwrap().unwrap();
+        assert_eq!(again.as_bytes(), key.as_bytes());
+        let mut count = 0;
+        for file in std::fs::read_dir(&folder).unwrap() {
+            assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
+            count += 1;
+        }
+        assert_eq!(count, 2);
+    }
+
+    #[tokio::test]
+    async fn an_erased_key_is_gone_and_a_readable_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rng = StdRng::seed_from_u64(1);
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        ErasureKeys::open(dir.path()).unwrap().obtain(None, &mut rng).await.unwrap();
+        let file = dir.path().join("no-case.key");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let keys = ErasureKeys::open(dir.path()).unwrap();
+        assert!(matches!(keys.existing(None).await, Err(StoreError::Unusable(_))));
+        std::fs::remove_file(&file).unwrap();
+        assert!(keys.existing(None).await.unwrap().is_none());
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(ErasureKeys::open(dir.path()), Err(StoreError::Unusable(_))));
+    }
+}

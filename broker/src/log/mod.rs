@@ -1,0 +1,10 @@
+//! The delivery log: entries are made (`entry`), committed with the change they prove (store), put into
+//! the tree by one writer (`sequencer`), and given out with proofs (`publish`).
+
+pub mod key;
+
+pub mod entry;
+
+pub mod sequencer;
+
+pub mod publish;
