@@ -4,12 +4,25 @@
 use std::sync::Arc;
 
 use schakel_proto::directory::{Agency, Directory};
+use schakel_proto::packet::descriptor::{self, PartFields};
+use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::{FactChain, RosterEntry, Statement, StatementBody};
 use schakel_proto::time::Timestamp;
 
 use crate::facts::{CaseState, Participant};
-use crate::question::{InspectQuestion, Party, StateQuestion, StatementKind};
+use crate::question::{
+    BreakGlass, InspectQuestion, Part, Party, ReceiveQuestion, Report, StateQuestion, StatementKind, Subject,
+};
+
+/// When a question is asked: the roster version that the sender saw is judged at admission only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the packet is accepted (the sending agent before it seals, the broker before it stores).
+    Admission,
+    /// When it is handed over (the broker), or opened (the receiving agent): the roster of now decides.
+    HandOver,
+}
 
 /// One side of an exchange as the directory has it. An agency that the directory does not list has an
 /// empty role, which no policy knows: the answer is a denial.
@@ -88,6 +101,64 @@ pub fn case_or_unopened(chain: &FactChain, directory: &Directory, sender: &Agenc
         )
     });
     Arc::new(state)
+}
+
+/// May `recipient` have these parts of the packet? One question for each part, in the order given.
+pub fn receive_questions(
+    manifest: &ManifestFields,
+    parts: &[&PartFields],
+    recipient: &AgencyId,
+    (directory, case): (&Directory, &Arc<CaseState>),
+    (moment, now): (Moment, Timestamp),
+) -> Vec<ReceiveQuestion> {
+    let sender = party(directory, &manifest.sender);
+    let recipient = party(directory, recipient);
+    let question = |fields: &&PartFields| ReceiveQuestion {
+        now,
+        sender: sender.clone(),
+        recipient: recipient.clone(),
+        purpose: manifest.purpose.to_string(),
+        legal_basis: manifest.legal_basis.basis.to_string(),
+        urgency: manifest.urgency.to_string(),
+        roster_version_seen: manifest.roster_version_seen.filter(|_| moment == Moment::Admission),
+        case: Arc::clone(case),
+        part: part(fields),
+        // Consents, releases and measures are statements that no case can hold yet: none is found, and
+        // what depends on one is held or withheld.
+        consents: Vec::new(),
+        break_glass: manifest.break_glass.as_ref().map(|record| BreakGlass {
+            actor: record.actor.to_string(),
+            justification_chars: record.justification_chars,
+            danger_to: record.danger_to.iter().map(ToString::to_string).collect(),
+            reviewer: record.reviewer.to_string(),
+            review_by: Some(record.review_by),
+        }),
+        report: manifest.legal_basis.report.as_ref().map(|report| Report {
+            victim_class: report.victim_class.to_string(),
+            danger: report.danger.to_string(),
+            cannot_protect_otherwise: report.cannot_protect_otherwise,
+        }),
+        // A measure that is referred to and that no statement made known cannot be judged: denied.
+        unknown: fields.measure_ref.iter().map(|_| "part.measure_ref".to_owned()).collect(),
+    };
+    parts.iter().map(question).collect()
+}
+
+fn part(fields: &PartFields) -> Part {
+    let subject = |subject: &descriptor::Subject| Subject {
+        role: subject.role.to_string(),
+        age_class: subject.age_class.to_string(),
+        reference: Some(subject.subject_ref.to_string()),
+    };
+    Part {
+        category: fields.category.to_string(),
+        subjects: fields.subjects.iter().map(subject).collect(),
+        source_secrecy: fields.source_secrecy.to_string(),
+        release: None,
+        measure: None,
+        relevant: fields.relevant,
+        pseudonymous: fields.pseudonymous,
+    }
 }
 
 /// May the agency that made `statement` make it, on a case with these facts?

@@ -10,3 +10,5 @@ pub mod ruling;
 pub mod bundle;
 
 pub mod engine;
+
+pub mod asking;
