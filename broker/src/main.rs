@@ -1,2 +1,103 @@
-//! Skeleton.
-fn main() {}
+//! `schakel-broker`: the broker's daemon. docs/operating/broker.md says how to run it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use schakel_broker::config::Config;
+use schakel_broker::serve;
+
+/// Exit status when the configuration is at fault (`EX_CONFIG` of sysexits.h).
+const CONFIGURATION: u8 = 78;
+
+/// The service between agencies: decides, holds, logs; cannot read.
+#[derive(Parser)]
+#[command(name = "schakel-broker", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the broker until SIGTERM or SIGINT.
+    Run(Run),
+    /// Prints the version.
+    Version,
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// The configuration, broker.toml.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Accept a directory that was minted for development.
+    #[arg(long)]
+    development: bool,
+    /// Check the configuration and every file that it names, then stop.
+    #[arg(long)]
+    check_config: bool,
+    /// How much of its own doings the broker logs.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
+    log_level: String,
+    /// Log as JSON, one object a line.
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Version => {
+            println!("schakel-broker {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Command::Run(run) => match start(&run) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err((error, status)) => {
+                eprintln!("schakel-broker: {error}");
+                status
+            }
+        },
+    }
+}
+
+type Failure = (Box<dyn std::error::Error>, ExitCode);
+
+fn start(run: &Run) -> Result<(), Failure> {
+    let configuration = |error: Box<dyn std::error::Error>| (error, ExitCode::from(CONFIGURATION));
+    let other = |error: Box<dyn std::error::Error>| (error, ExitCode::FAILURE);
+    if !run.development {
+        // No core dumps, no look into the memory by others of the same user.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+            .map_err(|error| other(error.into()))?;
+    }
+    let config = Config::load(&run.config).map_err(|error| configuration(error.into()))?;
+    if run.check_config {
+        serve::check(&config, run.development).map_err(|error| configuration(error.into()))?;
+        println!("{}: good", run.config.display());
+        return Ok(());
+    }
+    log_to_stderr(run);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| other(error.into()))?;
+    runtime
+        .block_on(serve::run(config, run.development))
+        .map_err(|error| other(error.into()))
+}
+
+/// Only this workspace's own lines: what libraries log was not written with content in mind.
+fn log_to_stderr(run: &Run) {
+    let level = &run.log_level;
+    let filter =
+        tracing_subscriber::EnvFilter::new(format!("off,schakel_broker={level},schakel_policy={level}"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if run.log_json {
+        lines.json().init();
+    } else {
+        lines.with_ansi(false).init();
+    }
+}

@@ -13,6 +13,7 @@ pub trait LogSafe: fmt::Display {}
 
 impl LogSafe for PacketId {}
 impl LogSafe for AgencyId {}
+impl<T: LogSafe> LogSafe for &T {}
 
 /// A refusal as the log shows it: its code only (sentence and place may name a case).
 pub struct Code<'a>(pub &'a Refusal);

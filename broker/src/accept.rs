@@ -1,0 +1,162 @@
+//! Accept: packet, queue rows and log leaf become durable in one batch; only then is the sender answered.
+
+use schakel_proto::evidence::Event;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire;
+
+use crate::intake::sealings::CompletePacket;
+use crate::redact::safe;
+use crate::state::{self, State};
+use crate::store::{self, Acceptance, Accepted, NewPart, NewRecipient, NewSealing};
+
+/// A packet that is durable. Only the store's answer makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AcceptedPacket {
+    stored: store::AcceptedPacket,
+    repeated: bool,
+    outlook: Vec<wire::Outlook>,
+}
+
+/// Commits a complete packet and wakes its recipients' streams.
+///
+/// # Errors
+/// The store could not commit or confirm; or the id was used for another packet meanwhile.
+pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedPacket, Refusal> {
+    let (caller, submission, outlook, contents) = complete.into_parts();
+    let parsed = submission.parsed();
+    let manifest = parsed.manifest();
+    let now = state.clock.now();
+    let about = state::about(
+        Event::SubmissionAcceptance,
+        now,
+        manifest,
+        parsed.manifest_digest(),
+    );
+    let entry = state.entry(about.concerning(caller.agency(), false)).await?;
+    let sealings = |part: &schakel_proto::packet::parse::Part| {
+        let mine = contents.iter().filter(|content| content.part == part.id());
+        mine.map(|content| NewSealing {
+            profile: stored_profile(content.profile),
+            content: content.stored.clone(),
+        })
+        .collect()
+    };
+    let recipients = |part: &schakel_proto::packet::parse::Part| {
+        let keys = parsed.key_packets().iter().filter(|key| key.part_id == part.id());
+        keys.map(|key| key.recipient.clone()).collect()
+    };
+    let acceptance = Acceptance {
+        packet: manifest.packet_id,
+        manifest_digest: parsed.manifest_digest(),
+        case: manifest.case_ref,
+        sender: manifest.sender.clone(),
+        manifest: parsed.signed().clone(),
+        accepted_at: now,
+        expires: manifest.expires,
+        priority: priority(manifest.urgency.as_str()),
+        recipients: parsed
+            .recipients()
+            .iter()
+            .map(|one| NewRecipient {
+                agency: one.agency().clone(),
+                opening: one.opening().clone(),
+            })
+            .collect(),
+        parts: parsed
+            .parts()
+            .iter()
+            .map(|part| NewPart {
+                part: part.id(),
+                opening: part.opening().clone(),
+                recipients: recipients(part),
+                sealings: sealings(part),
+            })
+            .collect(),
+        key_packets: parsed
+            .key_packets()
+            .iter()
+            .map(|key| wire::KeyPacket {
+                part_id: key.part_id.to_vec().into(),
+                recipient: key.recipient.to_string(),
+                packet: key.packet.clone(),
+            })
+            .collect(),
+        entry,
+    };
+    match state.store.accept(acceptance).await? {
+        Accepted::New(stored) => {
+            tracing::info!(
+                packet = safe(stored.packet),
+                sender = safe(caller.agency()),
+                "packet accepted"
+            );
+            parsed
+                .recipients()
+                .iter()
+                .for_each(|one| state.bells.ring(one.agency()));
+            Ok(AcceptedPacket {
+                stored,
+                repeated: false,
+                outlook,
+            })
+        }
+        Accepted::Repeated(stored) => Ok(AcceptedPacket::before(stored)),
+        Accepted::ConflictingDigest => Err(Refusal::new(
+            Fault::Conflict,
+            "PACKET_ID_REUSED",
+            "This packet id was used for another packet",
+            "Make a new packet with a new id.",
+        )
+        .at("manifest.packet_id")),
+    }
+}
+
+/// Order in the queue, lower first.
+fn priority(urgency: &str) -> u8 {
+    match urgency {
+        "immediate" => 0,
+        "urgent" => 1,
+        _ => 2,
+    }
+}
+
+/// A profile as the store keeps it.
+pub(crate) fn stored_profile(profile: schakel_proto::openpgp::Profile) -> wire::Profile {
+    match profile {
+        schakel_proto::openpgp::Profile::V6 => wire::Profile::V6,
+        schakel_proto::openpgp::Profile::V4 => wire::Profile::V4,
+    }
+}
+
+impl AcceptedPacket {
+    /// One that was accepted before.
+    pub(crate) fn before(stored: store::AcceptedPacket) -> Self {
+        Self {
+            stored,
+            repeated: true,
+            outlook: Vec::new(),
+        }
+    }
+
+    /// The answer to its sender.
+    pub fn into_answer(self) -> wire::SubmitAnswer {
+        wire::SubmitAnswer {
+            packet_id: self.stored.packet.to_vec().into(),
+            leaf_hash: self.stored.leaf_hash.to_vec().into(),
+            accepted_ms: self.stored.accepted_at.millis(),
+            repeated: self.repeated,
+            outlook: self.outlook,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_wait_goes_first() {
+        assert!(priority("immediate") < priority("urgent") && priority("urgent") < priority("routine"));
+        assert_eq!(priority("whatever"), priority("routine"));
+    }
+}

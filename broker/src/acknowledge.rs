@@ -1,0 +1,159 @@
+//! Acknowledge: the recipient's agent has stored and checked what it was handed, or refuses it, and has
+//! signed that. It becomes a leaf; ciphertext that nobody waits for any more goes.
+
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::{Digest, PacketId, PartId};
+use schakel_proto::limits;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire;
+
+use crate::log::entry::EntryDraft;
+use crate::redact::safe;
+use crate::roles::Caller;
+use crate::signed::{Authentic, malformed, reason};
+use crate::state::State;
+use crate::store::{AckOutcome, Acknowledged, Acknowledging};
+
+/// An acknowledgement signed by the recipient that the connection belongs to.
+pub struct VerifiedAcknowledgement {
+    signed: Authentic<wire::Acknowledgement>,
+    packet: PacketId,
+    manifest_digest: Digest,
+    consignment: Digest,
+    outcome: AckOutcome,
+    reason: String,
+    parts: Vec<PartId>,
+}
+
+type Message = wire::Acknowledgement;
+
+/// Parses and verifies.
+///
+/// # Errors
+/// Malformed, not the caller's, or not signed by a current key.
+pub fn verify(
+    state: &State,
+    caller: &Caller,
+    signed: wire::Signed,
+) -> Result<VerifiedAcknowledgement, Refusal> {
+    let signed = Authentic::<Message>::check(state, caller, signed)?;
+    let said = signed.message();
+    let packet =
+        PacketId::try_from(said.packet_id.as_ref()).map_err(|_| malformed::<Message>("names no packet"))?;
+    let digest = |bytes: &[u8], what| Digest::try_from(bytes).map_err(|_| malformed::<Message>(what));
+    let manifest_digest = digest(&said.manifest_digest, "names no manifest")?;
+    let consignment = digest(&said.consignment_leaf, "names no consignment")?;
+    let outcome =
+        AckOutcome::parse(&said.outcome).ok_or_else(|| malformed::<Message>("has an unknown outcome"))?;
+    if said.part_ids.is_empty() || said.part_ids.len() > limits::PARTS_MAX_COUNT {
+        return Err(malformed::<Message>("names no parts, or too many"));
+    }
+    let parts = said.part_ids.iter().map(|id| PartId::try_from(id.as_ref()));
+    let parts: Vec<PartId> = parts
+        .collect::<Result<_, _>>()
+        .map_err(|_| malformed::<Message>("names no part"))?;
+    let reason = reason::<Message>(&said.reason)?;
+    if (outcome == AckOutcome::Refused) == reason.is_empty() {
+        return Err(malformed::<Message>(
+            "must have a reason if it refuses, and only then",
+        ));
+    }
+    Ok(VerifiedAcknowledgement {
+        packet,
+        manifest_digest,
+        consignment,
+        outcome,
+        reason,
+        parts,
+        signed,
+    })
+}
+
+/// Commits it; the answer to the recipient.
+///
+/// # Errors
+/// There is no such consignment, or the store could not commit or confirm.
+pub async fn settle(
+    state: &State,
+    caller: &Caller,
+    acknowledgement: VerifiedAcknowledgement,
+) -> Result<wire::Settled, Refusal> {
+    let VerifiedAcknowledgement {
+        signed,
+        packet,
+        manifest_digest,
+        consignment,
+        outcome,
+        reason,
+        parts,
+    } = acknowledgement;
+    let stored = state
+        .store
+        .packet(packet)
+        .await?
+        .filter(|stored| stored.manifest_digest == manifest_digest);
+    let stored = stored.ok_or_else(unknown)?;
+    let at = state.clock.now();
+    let event = match outcome {
+        AckOutcome::Received | AckOutcome::Taken => Event::ContentHandover,
+        AckOutcome::Refused => Event::ContentHandoverFailure,
+    };
+    let draft = EntryDraft {
+        case: Some(stored.case),
+        packet: Some(packet),
+        manifest_digest: Some(manifest_digest),
+        sender: Some(stored.sender.clone()),
+        recipient: Some(caller.agency().clone()),
+        reason: if reason.is_empty() {
+            outcome.as_str().to_owned()
+        } else {
+            reason.clone()
+        },
+        attachment: Some(signed.signed().clone()),
+        ..EntryDraft::new(event, at)
+    };
+    let entry = state
+        .entry(
+            draft
+                .concerning(&stored.sender, false)
+                .concerning(caller.agency(), false),
+        )
+        .await?;
+    let recipient = caller.agency().clone();
+    let acknowledging = Acknowledging {
+        packet,
+        recipient,
+        consignment,
+        outcome,
+        reason,
+        parts,
+        entry,
+        at,
+    };
+    let leaf_hash = match state.store.acknowledge(acknowledging).await? {
+        Acknowledged::Settled { leaf_hash } => {
+            tracing::info!(
+                packet = safe(packet),
+                recipient = safe(caller.agency()),
+                outcome = outcome.as_str(),
+                "acknowledged"
+            );
+            leaf_hash
+        }
+        Acknowledged::Repeated { leaf_hash } => leaf_hash,
+        Acknowledged::Unknown => return Err(unknown()),
+    };
+    Ok(wire::Settled {
+        packet_id: packet.to_vec().into(),
+        leaf_hash: leaf_hash.to_vec().into(),
+    })
+}
+
+/// The code of an acknowledgement that answers nothing the broker knows.
+pub const UNKNOWN: &str = "ACKNOWLEDGEMENT_UNKNOWN";
+
+fn unknown() -> Refusal {
+    let sentence = "There is no such consignment of such a packet to this recipient";
+    let remedy = "Acknowledge the consignment that came with the packet; if it did, the broker lost it: tell its operator.";
+    Refusal::new(Fault::NotFound, UNKNOWN, sentence, remedy)
+}

@@ -1,0 +1,208 @@
+//! What comes into force: a newer directory, a newer bundle. Each is committed with its leaf and its
+//! ceiling first, used after, and makes held parts be decided again.
+
+use std::sync::Arc;
+
+use schakel_proto::directory::Directory;
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::Digest;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::time::Timestamp;
+
+use crate::bundle::{self, Rules};
+use crate::clock::seeded_rng;
+use crate::log::entry::{EntryDraft, EntryMaker};
+use crate::redact::{Code, Short, safe};
+use crate::state::State;
+use crate::store::{Ceiling, CeilingOf, Raised, Store};
+
+/// Commits that `ceiling` is in force from now on. The entry is shown to the agencies whose officers sign
+/// bundles.
+///
+/// # Errors
+/// A newer one, or another one of the same version, was in force before.
+async fn raise(
+    store: &dyn Store,
+    entries: &EntryMaker,
+    directory: &Directory,
+    (of, ceiling): (CeilingOf, Ceiling),
+    now: Timestamp,
+) -> Result<Raised, Refusal> {
+    let event = match of {
+        CeilingOf::Directory => Event::DirectoryActivated,
+        CeilingOf::Bundle => Event::BundleActivated,
+    };
+    let mut draft = EntryDraft {
+        manifest_digest: Some(ceiling.digest),
+        reason: format!("version-{}", ceiling.version),
+        ..EntryDraft::new(event, now)
+    };
+    for agency in directory
+        .agencies()
+        .filter(|agency| !agency.officers().is_empty())
+    {
+        draft = draft.concerning(agency.id(), false);
+    }
+    let entry = entries.make(draft, &mut seeded_rng()).await?;
+    Ok(store.raise(of, ceiling, entry).await?)
+}
+
+/// Commits that `directory` is in force.
+///
+/// # Errors
+/// A newer one, or another one of the same version, was in force before.
+pub async fn directory(
+    store: &dyn Store,
+    entries: &EntryMaker,
+    directory: &Directory,
+    now: Timestamp,
+) -> Result<Raised, Refusal> {
+    let ceiling = Ceiling {
+        version: directory.version(),
+        digest: *directory.digest(),
+    };
+    let raised = raise(store, entries, directory, (CeilingOf::Directory, ceiling), now).await?;
+    match raised {
+        Raised::Refused { current } => {
+            let (got, newest) = (directory.version(), current.version);
+            Err(schakel_proto::directory::DirectoryError::Older { got, newest }.into())
+        }
+        Raised::New { .. } => {
+            let digest = *directory.digest();
+            tracing::info!(
+                version = ceiling.version,
+                digest = safe(Short(&digest)),
+                "directory in force"
+            );
+            Ok(raised)
+        }
+        Raised::Same => Ok(raised),
+    }
+}
+
+/// Commits that `rules` are in force.
+///
+/// # Errors
+/// A newer bundle, or another one of the same version, was in force before.
+pub async fn rules(
+    store: &dyn Store,
+    entries: &EntryMaker,
+    (rules, directory): (&Rules, &Directory),
+    now: Timestamp,
+) -> Result<Raised, Refusal> {
+    let ceiling = Ceiling {
+        version: rules.version(),
+        digest: rules.digest(),
+    };
+    let raised = raise(store, entries, directory, (CeilingOf::Bundle, ceiling), now).await?;
+    match raised {
+        Raised::Refused { current } => Err(bundle::older(rules.version(), current.version)),
+        Raised::New { .. } => {
+            let digest = rules.digest();
+            tracing::info!(
+                version = ceiling.version,
+                digest = safe(Short(&digest)),
+                "policy bundle in force"
+            );
+            Ok(raised)
+        }
+        Raised::Same => Ok(raised),
+    }
+}
+
+/// Looks whether the operator's files hold something newer, and brings it into force. What is refused is
+/// logged; what is in force stays.
+pub async fn refresh(state: &Arc<State>) {
+    let mut changed = false;
+    match next_directory(state).await {
+        Ok(new) => changed |= new,
+        Err(refusal) => tracing::error!(code = safe(Code(&refusal)), "the directory file is refused"),
+    }
+    if changed {
+        // A bundle that was refused under the former directory may be signed by its new officers.
+        state.rules.look_again();
+    }
+    match next_rules(state).await {
+        Ok(new) => changed |= new,
+        Err(refusal) => tracing::error!(code = safe(Code(&refusal)), "the bundle file is refused"),
+    }
+    if changed {
+        match state.store.reconsider(None).await {
+            Ok(recipients) => recipients.iter().for_each(|agency| state.bells.ring(agency)),
+            Err(error) => {
+                tracing::error!(
+                    code = safe(Code(&error.into())),
+                    "held parts are not decided again yet"
+                );
+            }
+        }
+    }
+}
+
+/// Runs `work`, which takes a while, off the threads that serve calls.
+async fn aside<T: Send + 'static>(
+    state: &Arc<State>,
+    work: impl FnOnce(&State) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let state = Arc::clone(state);
+    tokio::task::spawn_blocking(move || work(&state))
+        .await
+        .unwrap_or_else(|_| {
+            let sentence = "A file could not be checked";
+            Err(Refusal::new(
+                Fault::Internal,
+                "BROKER_DEFECT",
+                sentence,
+                "Report it with the broker's version.",
+            ))
+        })
+}
+
+async fn next_directory(state: &Arc<State>) -> Result<bool, Refusal> {
+    let now = state.clock.now();
+    let Some(next) = aside(state, move |state| state.directories.next(now)).await? else {
+        return Ok(false);
+    };
+    let newer = next.version() > state.directories.current().version();
+    if newer && let Err(refusal) = directory(state.store.as_ref(), &state.entries, &next, now).await {
+        state.directories.look_again();
+        return Err(refusal);
+    }
+    state.directories.activate(next);
+    Ok(newer)
+}
+
+async fn next_rules(state: &Arc<State>) -> Result<bool, Refusal> {
+    let bytes = state.rules.source().bytes()?;
+    let file = Digest::of(&bytes);
+    if state.rules.is_seen(file) {
+        return Ok(false);
+    }
+    let (now, current) = (state.clock.now(), state.directories.current());
+    let loaded = aside(state, move |state| {
+        state
+            .rules
+            .source()
+            .load(&bytes, &state.directories.current(), now)
+    });
+    let next = match loaded.await {
+        Ok(next) => next,
+        Err(refusal) => {
+            state.rules.refuse(file);
+            return Err(refusal);
+        }
+    };
+    match rules(state.store.as_ref(), &state.entries, (&next, &current), now).await {
+        Ok(raised) => {
+            state.rules.activate(next, file);
+            Ok(matches!(raised, Raised::New { .. }))
+        }
+        Err(refusal) => {
+            // What the store could not commit is tried again; what it refused is not.
+            if refusal.fault == Fault::Precondition {
+                state.rules.refuse(file);
+            }
+            Err(refusal)
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Deliver: what was decided goes out in four steps, each of which takes what the one before it proved:
+//! ciphertext streamed, decision committed, leaf under a signed checkpoint, openings and keys sent.
+
+use std::time::Duration;
+
+use schakel_proto::ids::{DeliveryId, Digest, PartId};
+use schakel_proto::limits;
+use schakel_proto::openpgp::Profile;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire::{self, receive_frame::Frame};
+use tokio::sync::mpsc;
+
+use crate::accept::stored_profile;
+use crate::decide::Decided;
+use crate::redact::safe;
+use crate::state::State;
+use crate::store::{HandOver, HandedOver, Lease, StoreError};
+
+/// How often a commit that could not be confirmed is repeated; it is idempotent.
+const CONFIRM_MAX_COUNT: usize = 5;
+/// Rest before such a repetition.
+const CONFIRM_REST: Duration = Duration::from_millis(200);
+/// Slowest recipient that keeps its lease after a hand-over, in bytes per millisecond.
+const SLOWEST_BYTES_PER_MILLI: u64 = 256;
+/// Longest wait for a committed leaf to come under a checkpoint.
+const CHECKPOINT_MAX: Duration = Duration::from_secs(20);
+
+/// The frames to one recipient's stream. Sending waits for the recipient: that is the flow control.
+#[derive(Clone)]
+pub struct Line(mpsc::Sender<Result<wire::ReceiveFrame, tonic::Status>>);
+
+impl Line {
+    /// Frames go into `sender`, which is bounded.
+    pub fn new(sender: mpsc::Sender<Result<wire::ReceiveFrame, tonic::Status>>) -> Self {
+        Self(sender)
+    }
+
+    /// Sends one frame.
+    ///
+    /// # Errors
+    /// The recipient is gone.
+    pub async fn send(&self, frame: Frame) -> Result<(), Refusal> {
+        self.0
+            .send(Ok(wire::ReceiveFrame { frame: Some(frame) }))
+            .await
+            .map_err(|_| {
+                let sentence = "The recipient's stream has ended";
+                Refusal::new(Fault::Unavailable, "STREAM_BROKEN", sentence, "Connect again.")
+            })
+    }
+
+    /// Ends the stream with a refusal.
+    pub async fn refuse(&self, refusal: &Refusal) {
+        // A recipient that is gone needs no reason.
+        let _gone = self.0.send(Err(refusal.to_status())).await;
+    }
+
+    /// Waits until the recipient is gone.
+    pub async fn gone(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// A decision whose `deliver` parts have been streamed, sealed and nameless. Nobody can open them yet.
+pub struct Streamed {
+    decided: Decided,
+    streams: Vec<(u32, PartId)>,
+    bytes: u64,
+}
+
+/// Streams the ciphertext of what was decided `deliver`; of anything else not a byte.
+///
+/// # Errors
+/// The recipient is gone, or stored ciphertext is damaged.
+pub async fn stream(state: &State, line: &Line, decided: Decided) -> Result<Streamed, Refusal> {
+    if !decided.delivers() {
+        return Ok(Streamed {
+            decided,
+            streams: Vec::new(),
+            bytes: 0,
+        });
+    }
+    let profile = decided
+        .recipient()
+        .map(|recipient| recipient.profile())
+        .ok_or_else(|| unsealed("recipient"))?;
+    let mut streams = Vec::new();
+    let mut offered = Vec::new();
+    for (number, part) in (1..).zip(decided.delivered()) {
+        let sealing = part
+            .descriptor()
+            .sealing(profile)
+            .ok_or_else(|| unsealed(&part.id().to_string()))?;
+        offered.push(wire::OfferedStream {
+            stream: number,
+            length: sealing.length,
+        });
+        streams.push((number, part.id()));
+    }
+    let bytes = offered.iter().map(|one| one.length).sum();
+    let delivery = token(decided.lease());
+    let manifest = Some(decided.lease().packet.manifest.clone());
+    line.send(Frame::Offer(wire::Offer {
+        delivery,
+        manifest,
+        streams: offered,
+    }))
+    .await?;
+    for (number, part) in &streams {
+        let sent = one(state, line, decided.lease(), (*number, *part), profile).await;
+        if let Err(refusal) = sent {
+            drop_it(line, decided.lease()).await?;
+            return Err(refusal);
+        }
+    }
+    Ok(Streamed {
+        decided,
+        streams,
+        bytes,
+    })
+}
+
+async fn one(
+    state: &State,
+    line: &Line,
+    lease: &Lease,
+    (number, part): (u32, PartId),
+    profile: Profile,
+) -> Result<(), Refusal> {
+    let mut reader = state
+        .store
+        .content(lease.packet.packet, part, stored_profile(profile))
+        .await?;
+    let mut offset = 0;
+    let mut renewed = state.clock.now();
+    while let Some(data) = reader.next().await? {
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        line.send(Frame::Chunk(wire::Chunk {
+            delivery: token(lease),
+            stream: number,
+            offset,
+            data,
+        }))
+        .await?;
+        offset += length;
+        let now = state.clock.now();
+        if now.millis_since(renewed) > limits::LEASE_MILLIS / 4 {
+            let until = now.plus_millis(limits::LEASE_MILLIS);
+            if !state.store.renew(lease.token, now, until).await? {
+                let sentence = "The delivery was given up while it was on its way";
+                return Err(Refusal::new(
+                    Fault::Unavailable,
+                    "LEASE_LOST",
+                    sentence,
+                    "It is decided anew.",
+                ));
+            }
+            renewed = now;
+        }
+    }
+    Ok(())
+}
+
+fn token(lease: &Lease) -> bytes::Bytes {
+    lease.token.to_vec().into()
+}
+
+fn unsealed(place: &str) -> Refusal {
+    let sentence = "A part that is to be delivered has no sealing for its recipient";
+    Refusal::new(
+        Fault::Internal,
+        "CORRUPT",
+        sentence,
+        "The operator must restore the store.",
+    )
+    .at(place)
+}
+
+async fn drop_it(line: &Line, lease: &Lease) -> Result<(), Refusal> {
+    line.send(Frame::Dropped(wire::Dropped {
+        delivery: token(lease),
+    }))
+    .await
+}
+
+/// How committing ended.
+pub enum Commit {
+    /// Durable, and there is something to hand over.
+    Committed(Box<Committed>),
+    /// Facts, rules or directory changed meanwhile: decide again, under the same lease.
+    Changed(Box<Lease>),
+    /// Durable or given up, and nothing is to be handed over.
+    Nothing,
+}
+
+/// A decision that is durable with its leaf; the recipient cannot open anything yet.
+pub struct Committed {
+    streamed: Streamed,
+    leaf_hash: Digest,
+}
+
+/// Commits the decision and its leaf, if everything it was made on is still so.
+///
+/// # Errors
+/// The store could not commit or confirm, or the recipient is gone.
+pub async fn commit(state: &State, line: &Line, streamed: Streamed) -> Result<Commit, Refusal> {
+    let hand_over = streamed.decided.to_hand_over(state).await?;
+    let ended = confirmed(state, hand_over).await?;
+    let lease = streamed.decided.lease();
+    let offered = !streamed.streams.is_empty();
+    match ended {
+        HandedOver::Committed {
+            leaf_hash: Some(leaf_hash),
+            delivers: true,
+        } => {
+            let now = state.clock.now();
+            let time = i64::try_from(streamed.bytes / SLOWEST_BYTES_PER_MILLI).unwrap_or(i64::MAX);
+            let until = now.plus_millis(limits::LEASE_MILLIS.saturating_add(time));
+            // A lease that ended meanwhile only means that the packet may be delivered once more.
+            let _ended = state.store.renew(lease.token, now, until).await?;
+            Ok(Commit::Committed(Box::new(Committed { streamed, leaf_hash })))
+        }
+        HandedOver::Committed { .. } => {
+            let (packet, counts) = (lease.packet.packet, streamed.decided.counts());
+            tracing::info!(
+                packet = safe(packet),
+                recipient = safe(&lease.recipient),
+                ?counts,
+                "nothing goes"
+            );
+            Ok(Commit::Nothing)
+        }
+        HandedOver::Changed => {
+            if offered {
+                drop_it(line, lease).await?;
+            }
+            Ok(Commit::Changed(Box::new(streamed.decided.into_lease())))
+        }
+        HandedOver::LeaseLost => {
+            if offered {
+                drop_it(line, lease).await?;
+            }
+            Ok(Commit::Nothing)
+        }
+    }
+}
+
+/// Repeats a hand-over that could not be confirmed; the store gives the original answer.
+async fn confirmed(state: &State, hand_over: HandOver) -> Result<HandedOver, Refusal> {
+    for _ in 1..CONFIRM_MAX_COUNT {
+        match state.store.hand_over(hand_over.clone()).await {
+            Err(StoreError::Unconfirmed(_)) => tokio::time::sleep(CONFIRM_REST).await,
+            ended => return Ok(ended?),
+        }
+    }
+    Ok(state.store.hand_over(hand_over).await?)
+}
+
+/// A committed decision with the proof that it and the acceptance stand under a signed checkpoint.
+pub struct Proved {
+    committed: Committed,
+    submission: wire::Evidence,
+    consignment: wire::Evidence,
+}
+
+/// Waits until the leaf is under a signed checkpoint, and fetches the proofs.
+///
+/// # Errors
+/// The log has stopped, or the case's erasure key is gone.
+pub async fn prove(state: &State, committed: Committed) -> Result<Proved, Refusal> {
+    let lease = committed.streamed.decided.lease();
+    let waited = tokio::time::timeout(CHECKPOINT_MAX, state.log.wait_for(committed.leaf_hash)).await;
+    let _index = waited.map_err(|_| {
+        let sentence = "The log does not get under a checkpoint";
+        Refusal::new(Fault::Unavailable, "LOG_STOPPED", sentence, "Try again later.").retry_after(5_000)
+    })??;
+    let store = state.store.as_ref();
+    let consignment = state
+        .evidences
+        .of(store, &lease.recipient, committed.leaf_hash)
+        .await?;
+    let submission = state.evidences.submission(store, lease.packet.leaf_hash).await?;
+    let erased = || {
+        let sentence = "The evidence of this case was erased";
+        Refusal::new(
+            Fault::Internal,
+            "EVIDENCE_ERASED",
+            sentence,
+            "Nothing of the case can be handed over.",
+        )
+    };
+    let (consignment, submission) = (consignment.ok_or_else(erased)?, submission.ok_or_else(erased)?);
+    Ok(Proved {
+        committed,
+        submission,
+        consignment,
+    })
+}
+
+/// What was handed over and is not acknowledged yet.
+pub struct Sent {
+    token: DeliveryId,
+}
+
+impl Sent {
+    /// The lease that runs until the acknowledgement.
+    pub fn token(&self) -> DeliveryId {
+        self.token
+    }
+}
+
+/// Sends openings, session keys and proofs: from here on the recipient can open what it was given.
+///
+/// # Errors
+/// The recipient is gone.
+pub async fn send(line: &Line, proved: Proved) -> Result<Sent, Refusal> {
+    let Proved {
+        committed: Committed { streamed, .. },
+        submission,
+        consignment,
+    } = proved;
+    let lease = streamed.decided.lease();
+    let mut parts = Vec::with_capacity(streamed.streams.len());
+    for (stream, id) in &streamed.streams {
+        let part = streamed.decided.head().part(id);
+        let key = lease
+            .key_packets
+            .iter()
+            .find(|key| key.part_id.as_ref() == id.as_bytes());
+        let (Some(part), Some(key)) = (part, key) else {
+            return Err(unsealed(&id.to_string()));
+        };
+        parts.push(wire::HandedPart {
+            stream: *stream,
+            part: Some(part.opening().clone()),
+            key_packet: key.packet.clone(),
+        });
+    }
+    let count = parts.len();
+    let frame = wire::HandOver {
+        delivery: token(lease),
+        recipient: Some(lease.opening.clone()),
+        parts,
+        submission: Some(submission),
+        consignment: Some(consignment),
+    };
+    line.send(Frame::HandOver(frame)).await?;
+    let packet = lease.packet.packet;
+    tracing::info!(
+        packet = safe(packet),
+        recipient = safe(&lease.recipient),
+        parts = count,
+        "handed over"
+    );
+    Ok(Sent { token: lease.token })
+}

@@ -1,0 +1,233 @@
+//! Facts: statements come in, are judged by the policy (action `state`), numbered, chained and logged; and
+//! are shown to those whom the policy lets see them (action `inspect`).
+
+use std::sync::Arc;
+
+use schakel_policy::asking;
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::CaseRef;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::statement::{FactChain, ParsedStatement, VerifiedStatement, fact_head};
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use crate::log::entry::EntryDraft;
+use crate::redact::safe;
+use crate::roles::Caller;
+use crate::state::State;
+use crate::store::{self, AcceptedStatement, NewStatement, StatementAdded};
+
+/// How often a statement is judged anew because the case's facts changed meanwhile.
+const JUDGED_MAX_COUNT: usize = 8;
+
+/// The facts of a case as they are now, their chain checked.
+///
+/// # Errors
+/// The store cannot be read, or what it holds does not hold together.
+pub async fn chain(state: &State, case: CaseRef) -> Result<FactChain, Refusal> {
+    let facts = state.store.facts(case).await?;
+    Ok(FactChain::check(&to_wire(case, facts))?)
+}
+
+fn to_wire(case: CaseRef, facts: store::Facts) -> wire::CaseFacts {
+    wire::CaseFacts {
+        case_ref: case.to_vec().into(),
+        entries: facts.entries,
+    }
+}
+
+/// Takes a statement, if its agency may make it as the case stands.
+///
+/// # Errors
+/// Malformed, forged, not the caller's, not permitted, or not possible as the case stands.
+pub async fn submit(
+    state: &State,
+    caller: &Caller,
+    request: wire::SubmitStatementRequest,
+) -> Result<wire::SubmitStatementAnswer, Refusal> {
+    let _place = state.submissions.enter(caller.agency(), state.clock.now())?;
+    let signed = request.statement.ok_or_else(|| {
+        Refusal::new(
+            Fault::Invalid,
+            "FIELD_MISSING",
+            "There is no statement",
+            "Send one.",
+        )
+        .at("statement")
+    })?;
+    let parsed = ParsedStatement::parse(&signed)?;
+    if parsed.statement().agency() != caller.agency() {
+        let sentence = "The statement names another agency than the connection belongs to";
+        let remedy = "Only the agency itself hands in its statements.";
+        return Err(Refusal::new(
+            Fault::Forbidden,
+            "STATEMENT_NOT_CALLER",
+            sentence,
+            remedy,
+        ));
+    }
+    let now = state.clock.now();
+    let _valid = state.directories.valid(now)?;
+    let statement = VerifiedStatement::verify(parsed, caller.directory(), &state.network, now)?;
+    for _ in 0..JUDGED_MAX_COUNT {
+        match attempt(state, caller, &statement, now).await? {
+            StatementAdded::New { answer, reconsider } => {
+                let kind = statement.statement().body().kind();
+                tracing::info!(agency = safe(caller.agency()), kind, "statement accepted");
+                reconsider.iter().for_each(|agency| state.bells.ring(agency));
+                return Ok(answer_to(answer));
+            }
+            StatementAdded::Repeated(answer) => return Ok(answer_to(answer)),
+            StatementAdded::Conflict => {}
+            StatementAdded::ConflictingDigest => {
+                let sentence = "This statement id was used for another statement";
+                let remedy = "Make the statement anew, with a new id.";
+                return Err(Refusal::new(
+                    Fault::Conflict,
+                    "STATEMENT_ID_REUSED",
+                    sentence,
+                    remedy,
+                ));
+            }
+        }
+    }
+    let sentence = "The case's facts keep changing";
+    Err(Refusal::new(Fault::Unavailable, "FACTS_BUSY", sentence, "Try again.").retry_after(1_000))
+}
+
+/// Judges and commits once, on the facts as they are now.
+async fn attempt(
+    state: &State,
+    caller: &Caller,
+    statement: &VerifiedStatement,
+    now: Timestamp,
+) -> Result<StatementAdded, Refusal> {
+    let fields = statement.statement();
+    let chain = chain(state, fields.case_ref()).await?;
+    let repeated = chain
+        .facts()
+        .iter()
+        .any(|fact| fact.statement().id() == fields.id());
+    if !repeated {
+        fits(&chain, statement)?;
+        let question = asking::state_question(fields, &chain, caller.directory(), now);
+        let permission = state.rules.current().engine().state(&question);
+        if !permission.alarms().is_empty() {
+            tracing::error!(
+                agency = safe(caller.agency()),
+                "alarm: the policy engine reported defects"
+            );
+        }
+        if !permission.granted() {
+            let sentence = format!(
+                "The rules do not let this agency make this statement ({})",
+                permission.reason()
+            );
+            let remedy = "The statement must be made by an agency that is entitled to it.";
+            return Err(Refusal::new(Fault::Forbidden, "STATE_REFUSED", sentence, remedy));
+        }
+    }
+    let draft = EntryDraft {
+        case: Some(fields.case_ref()),
+        sender: Some(fields.agency().clone()),
+        reason: fields.body().kind().to_owned(),
+        attachment: Some(statement.signed().clone()),
+        ..EntryDraft::new(Event::StatementAccepted, now)
+    };
+    let entry = state.entry(draft.concerning(caller.agency(), false)).await?;
+    let new = NewStatement {
+        statement: fields.id(),
+        case: fields.case_ref(),
+        agency: fields.agency().clone(),
+        signed: statement.signed().clone(),
+        expected_head: chain.head(),
+        expected_count: chain.count(),
+        head: fact_head(chain.head(), statement.signed()),
+        roster_version: fields
+            .body()
+            .roster()
+            .map_or(chain.roster_version(), |(version, _)| version),
+        accepted_at: now,
+        entry,
+    };
+    Ok(state.store.add_statement(new).await?)
+}
+
+/// Whether the statement continues the case: opened once and first, roster versions without gap.
+fn fits(chain: &FactChain, statement: &VerifiedStatement) -> Result<(), Refusal> {
+    let refuse =
+        |code, sentence: String, remedy| Err(Refusal::new(Fault::Precondition, code, sentence, remedy));
+    let next = chain.roster_version() + 1;
+    match statement.statement().body().roster() {
+        Some((1, _)) if next > 1 => {
+            let remedy = "Change its roster, or open another case with a new reference.";
+            refuse(
+                "CASE_ALREADY_OPEN",
+                "This case was opened before".to_owned(),
+                remedy,
+            )
+        }
+        Some((version, _)) if version > 1 && next == 1 => {
+            let sentence = format!("Roster version {version} of a case that nobody opened");
+            refuse("CASE_NOT_OPEN", sentence, "Open the case first.")
+        }
+        Some((version, _)) if version != next => {
+            let sentence = format!("The next roster version is {next}, the statement says {version}");
+            refuse(
+                "STALE_ROSTER",
+                sentence,
+                "Fetch the case's facts and make the statement anew.",
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+fn answer_to(accepted: AcceptedStatement) -> wire::SubmitStatementAnswer {
+    wire::SubmitStatementAnswer {
+        number: accepted.number,
+        head: accepted.head.to_vec().into(),
+        leaf_hash: accepted.leaf_hash.to_vec().into(),
+        roster_version: accepted.roster_version,
+    }
+}
+
+/// Shows the facts of a case to an agency that the policy lets see them. To all others the case does not
+/// exist.
+///
+/// # Errors
+/// Unknown case, or none of the caller's business: the same answer.
+pub async fn show(
+    state: &State,
+    caller: &Caller,
+    request: &wire::GetFactsRequest,
+) -> Result<wire::GetFactsAnswer, Refusal> {
+    let case = CaseRef::try_from(request.case_ref.as_ref()).map_err(|_| {
+        let sentence = "The case reference does not have 16 bytes";
+        Refusal::new(
+            Fault::Invalid,
+            "FIELD_INVALID",
+            sentence,
+            "Send a case reference.",
+        )
+        .at("case_ref")
+    })?;
+    let facts = state.store.facts(case).await?;
+    let facts = to_wire(case, facts);
+    let chain = FactChain::check(&facts)?;
+    let visible = asking::case_state(&chain, caller.directory()).is_some_and(|known| {
+        let now = state.clock.now();
+        let question = asking::inspect_question(caller.agency(), Arc::new(known), caller.directory(), now);
+        state.rules.current().engine().inspect(&question).granted()
+    });
+    if !visible {
+        let sentence = "There is no such case that this agency may see";
+        return Err(Refusal::new(
+            Fault::NotFound,
+            "CASE_UNKNOWN",
+            sentence,
+            "Check the case reference.",
+        ));
+    }
+    Ok(wire::GetFactsAnswer { facts: Some(facts) })
+}

@@ -1,0 +1,111 @@
+//! Receipts: out of the log, to each agency what concerns it, in log order, each entry under a signed
+//! checkpoint; and consistency proofs between checkpoints, for everyone.
+
+use std::sync::Arc;
+
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire;
+use tokio::sync::mpsc;
+
+use crate::roles::Caller;
+use crate::state::State;
+
+/// Entries read at once.
+const PAGE_COUNT: usize = 64;
+/// Entries ahead of a slow reader.
+const AHEAD_COUNT: usize = 16;
+
+/// What a follower gets.
+pub type EvidenceFrames = mpsc::Receiver<Result<wire::FollowEvidenceFrame, tonic::Status>>;
+
+/// Sends everything that concerns the caller from a position on, then what comes, until the reader goes,
+/// the broker stops or the caller is no longer who it was. `place` is held for as long.
+pub fn follow(
+    state: Arc<State>,
+    caller: Caller,
+    request: &wire::FollowEvidenceRequest,
+    place: crate::intake::rates::Place,
+) -> EvidenceFrames {
+    let (line, frames) = mpsc::channel(AHEAD_COUNT);
+    let from = request.after_index_plus_one;
+    tokio::spawn(async move {
+        let _place = place;
+        let mut stop = state.stop.clone();
+        let end = tokio::select! {
+            end = run(&state, caller, from, &line) => end,
+            _ = stop.wait_for(|stop| *stop) => Ok(()),
+            () = line.closed() => Ok(()),
+        };
+        if let Err(refusal) = end {
+            // A reader that is gone needs no reason.
+            let _gone = line.send(Err(refusal.to_status())).await;
+        }
+    });
+    frames
+}
+
+type Line = mpsc::Sender<Result<wire::FollowEvidenceFrame, tonic::Status>>;
+
+async fn run(state: &State, mut caller: Caller, mut from: u64, line: &Line) -> Result<(), Refusal> {
+    let mut news = state.log.watch();
+    loop {
+        news.mark_unchanged();
+        loop {
+            caller = caller.again(state.directories.current())?;
+            let page = state
+                .evidences
+                .since(state.store.as_ref(), caller.agency(), from, PAGE_COUNT)
+                .await?;
+            let (evidences, next) = page;
+            for evidence in evidences {
+                let frame = wire::FollowEvidenceFrame {
+                    evidence: Some(evidence),
+                };
+                if line.send(Ok(frame)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if next == from {
+                break;
+            }
+            from = next;
+        }
+        if news.changed().await.is_err() {
+            return Err(stopped());
+        }
+    }
+}
+
+fn stopped() -> Refusal {
+    let sentence = "The broker's log has stopped";
+    Refusal::new(Fault::Unavailable, "LOG_STOPPED", sentence, "Try again later.").retry_after(5_000)
+}
+
+/// The newest checkpoint, and the proof that it continues the one of size `from_size`.
+///
+/// # Errors
+/// The log is empty, or shorter than what the caller saw: then it was rewritten or restored.
+pub async fn consistency(
+    state: &State,
+    request: &wire::GetConsistencyRequest,
+) -> Result<wire::GetConsistencyAnswer, Refusal> {
+    let latest = state.store.latest_checkpoint().await?.ok_or_else(|| {
+        let sentence = "The log has no checkpoint yet";
+        Refusal::new(Fault::Unavailable, "LOG_EMPTY", sentence, "Try again later.").retry_after(1_000)
+    })?;
+    if request.from_size > latest.size {
+        let sentence = format!("The log has {} leaves, fewer than were seen before", latest.size);
+        let remedy = "Keep the checkpoint that was seen as evidence and tell the network's authority.";
+        return Err(Refusal::new(Fault::Precondition, "LOG_SHORTER", sentence, remedy).at("from_size"));
+    }
+    let proof = match request.from_size {
+        0 => Vec::new(),
+        from if from == latest.size => Vec::new(),
+        from => state.store.consistency(from, latest.size).await?,
+    };
+    let proof = proof.iter().map(|hash| hash.to_vec().into()).collect();
+    Ok(wire::GetConsistencyAnswer {
+        checkpoint: latest.note,
+        proof,
+    })
+}

@@ -1,0 +1,358 @@
+//! Start and stop. Start-up goes one way: configuration, directory, store (with its scrub), bundle, log,
+//! ready. Told to stop, the broker takes nothing new, finishes what is in flight, flushes, and ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schakel_proto::directory::Directory;
+use schakel_proto::ids::Digest;
+use schakel_proto::limits;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire::broker_server::BrokerServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::activate;
+use crate::bundle::{self, RulesInForce};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::directory::{self, Directories};
+use crate::erasure::ErasureKeys;
+use crate::expire;
+use crate::health::{self, Readiness};
+use crate::intake::rates::{Intake, Rates};
+use crate::log::entry::EntryMaker;
+use crate::log::key;
+use crate::log::publish::Evidences;
+use crate::log::sequencer::{LogState, Sequencer};
+use crate::redact::{Code, safe};
+use crate::service::Service;
+use crate::state::{Bells, State};
+use crate::store::{Store, StoreError, StoreHealth};
+use crate::tls;
+
+/// How often the operator's files are looked at for something newer.
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
+/// How often packets whose life has ended are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often readiness is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// Calls of one agency that only read, per minute and at once.
+const READS: (u32, usize) = (12_000, 64);
+/// Longest answer: the facts of a case.
+const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why the broker does not start or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration, or a file that it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Directory, bundle or log key is refused.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The store cannot be opened.
+    #[error("{0}. docs/operating/broker.md says what to do")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}. Choose another address, or stop what uses it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The server broke.
+    #[error("the server ended: {0}")]
+    Server(String),
+}
+
+/// Checks the configuration and every file that it names, without opening the store.
+///
+/// # Errors
+/// The first thing that would keep the broker from starting.
+pub fn check(config: &Config, development: bool) -> Result<(), ServeError> {
+    let now = SystemClock.now();
+    let _tls = tls::server_config(&config.tls)?;
+    let directory = directory::Source::new(config, development)?.load(now)?;
+    let source = bundle::Source::new(config.bundle.clone(), config.network.clone());
+    let _rules = source.load(&source.bytes()?, &directory, now)?;
+    let _key = log_key(config, &directory)?;
+    Ok(())
+}
+
+fn log_key(
+    config: &Config,
+    directory: &Directory,
+) -> Result<schakel_proto::tlog::checkpoint::LogSecret, ServeError> {
+    let secret = key::load(&config.log_key)?;
+    let log = directory.log();
+    if secret.public() != log.key() {
+        let sentence = "this is not the key of the log that the directory names";
+        let remedy = "Put the network's log key there, or have the authority list this one.";
+        return Err(ConfigError::file(&config.log_key, sentence, remedy).into());
+    }
+    Ok(secret)
+}
+
+/// A running broker.
+pub struct Running {
+    address: SocketAddr,
+    health: SocketAddr,
+    state: Arc<State>,
+    readiness: watch::Sender<Readiness>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    tasks: Vec<JoinHandle<()>>,
+    sequencer: Sequencer,
+    drain_max: Duration,
+}
+
+/// Starts everything; returns once the broker takes work.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
+    let (stop, stopped) = watch::channel(false);
+    let (readiness, ready) = watch::channel(Readiness::Starting);
+    let health_listener = listen(config.health_listen).await?;
+    let health = local_address(&health_listener, config.health_listen)?;
+    tokio::spawn(health::serve(health_listener, ready, stopped.clone()));
+    let tls = tls::server_config(&config.tls)?;
+    let now = clock.now();
+    let source = directory::Source::new(&config, development)?;
+    let directory = source.load(now)?;
+    let secret = log_key(&config, &directory)?;
+    let keys = ErasureKeys::open(&config.erasure_dir)?;
+    let store = open_store(&config).await?;
+    let entries = EntryMaker::new(config.network.clone(), keys.clone());
+    activate::directory(store.as_ref(), &entries, &directory, now).await?;
+    let rules = load_rules(&config, &directory, clock.as_ref()).await?;
+    activate::rules(store.as_ref(), &entries, (&rules.current(), &directory), now).await?;
+    let (sequencer, log) = Sequencer::start(Arc::clone(&store), secret).await?;
+    let bounds = config.bounds.clone();
+    let state = Arc::new(State {
+        network: config.network.clone(),
+        clock,
+        store,
+        entries,
+        evidences: Evidences::new(keys),
+        log,
+        directories: Directories::new(source, directory),
+        rules,
+        submissions: Intake::new(
+            bounds.submissions_per_minute_max_count,
+            bounds.submissions_at_once_max_count,
+        ),
+        reads: Intake::new(READS.0, READS.1),
+        rejections: Rates::new(bounds.rejection_leaves_per_hour_max_count, 3_600_000),
+        bounds,
+        bells: Bells::default(),
+        stop: stopped.clone(),
+    });
+    let listener = listen(config.listen).await?;
+    let address = local_address(&listener, config.listen)?;
+    let connections = tls::accept(listener, tls, &state.bounds, stopped.clone());
+    let server = tokio::spawn(grpc(
+        Arc::clone(&state),
+        ReceiverStream::new(connections),
+        stopped.clone(),
+    ));
+    let tasks = chores(&state, &readiness);
+    readiness.send_replace(Readiness::Ready);
+    tracing::info!(%address, %health, network = %state.network, "ready");
+    let drain_max = Duration::from_secs(state.bounds.drain_max_seconds);
+    Ok(Running {
+        address,
+        health,
+        state,
+        readiness,
+        stop,
+        server,
+        tasks,
+        sequencer,
+        drain_max,
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })
+}
+
+fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, ServeError> {
+    listener
+        .local_addr()
+        .map_err(|source| ServeError::Listen { address, source })
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+    let text = format!(
+        "{}: the embedded backend is being put in",
+        config.data_dir.display()
+    );
+    Err(StoreError::Unusable(text.into()).into())
+}
+
+/// The bundle compiles and runs its own cases: off the threads that serve.
+async fn load_rules(
+    config: &Config,
+    directory: &Directory,
+    clock: &dyn Clock,
+) -> Result<RulesInForce, ServeError> {
+    let source = bundle::Source::new(config.bundle.clone(), config.network.clone());
+    let (directory, now) = (directory.clone(), clock.now());
+    let loaded = tokio::task::spawn_blocking(move || {
+        let bytes = source.bytes()?;
+        let rules = source.load(&bytes, &directory, now)?;
+        Ok::<_, Refusal>(RulesInForce::new(source, rules, Digest::of(&bytes)))
+    });
+    Ok(loaded
+        .await
+        .map_err(|error| ServeError::Server(error.to_string()))??)
+}
+
+/// The gRPC server, with every limit of HTTP/2 set.
+async fn grpc(
+    state: Arc<State>,
+    connections: ReceiverStream<std::io::Result<tls::Connection>>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let service = BrokerServer::new(Service::new(state))
+        .max_decoding_message_size(limits::MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(ANSWER_MAX_BYTES);
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .max_concurrent_streams(128)
+        .http2_max_header_list_size(16 * 1024)
+        .http2_max_pending_accept_reset_streams(Some(32))
+        .http2_max_local_error_reset_streams(Some(128))
+        .http2_keepalive_interval(Some(Duration::from_millis(limits::KEEP_ALIVE_INTERVAL_MILLIS)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(limits::KEEP_ALIVE_TIMEOUT_MILLIS)))
+        .add_service(service)
+        .serve_with_incoming_shutdown(connections, async move {
+            // A dropped sender means the broker is gone: stop as well.
+            let _stopped = stop.wait_for(|stop| *stop).await;
+        })
+        .await
+}
+
+/// What goes on beside the calls: newer files, expired packets, readiness.
+fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinHandle<()>> {
+    let refreshing = Arc::clone(state);
+    let sweeping = Arc::clone(state);
+    let (watching, readiness) = (Arc::clone(state), readiness.clone());
+    vec![
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(REFRESH_EVERY).await;
+                activate::refresh(&refreshing).await;
+            }
+        }),
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                if let Err(refusal) = expire::sweep(&sweeping).await {
+                    tracing::error!(code = safe(Code(&refusal)), "expired packets could not be ended");
+                }
+            }
+        }),
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(WATCH_EVERY).await;
+                let stopped = watching.store.health() == StoreHealth::Stopped
+                    || matches!(watching.log.state(), LogState::Stopped(_));
+                readiness.send_if_modified(|now| {
+                    let failed = stopped && *now == Readiness::Ready;
+                    if failed {
+                        *now = Readiness::Failed;
+                    }
+                    failed
+                });
+            }
+        }),
+    ]
+}
+
+impl Running {
+    /// Where agents connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where health is told.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// What the calls share.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// Takes nothing new, finishes what is in flight within the limit, flushes, ends.
+    ///
+    /// # Errors
+    /// The server had broken before.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        tracing::info!("stopping");
+        self.readiness.send_replace(Readiness::Draining);
+        self.stop.send_replace(true);
+        let abort = self.server.abort_handle();
+        let ended = tokio::time::timeout(self.drain_max, self.server).await;
+        if ended.is_err() {
+            tracing::warn!("calls were still in flight at the end of the limit");
+            abort.abort();
+        }
+        for task in self.tasks {
+            task.abort();
+        }
+        self.sequencer.stop().await;
+        self.state.store.close().await;
+        tracing::info!("stopped");
+        match ended {
+            Ok(Ok(Err(error))) => Err(ServeError::Server(error.to_string())),
+            Ok(Err(error)) => Err(ServeError::Server(error.to_string())),
+            Ok(Ok(Ok(()))) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, then stops in order.
+///
+/// # Errors
+/// What keeps it from starting, or broke.
+pub async fn run(config: Config, development: bool) -> Result<(), ServeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| ServeError::Server(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let started = tokio::select! {
+        started = start(config, development, Arc::new(SystemClock)) => Some(started?),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    let Some(running) = started else { return Ok(()) };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    running.stop().await
+}
+
+/// A refusal at start is a matter of configuration, not of a caller.
+impl ServeError {
+    /// Whether the operator's files are at fault.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Refused(refusal) => refusal.fault == Fault::Precondition || refusal.fault == Fault::Invalid,
+            Self::Store(_) | Self::Listen { .. } | Self::Server(_) => false,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The gRPC service: wire types come in and go out here, and nowhere else. Each call begins by asking who
+//! calls, in the directory of that moment.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use schakel_proto::ids::Digest;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire::{self, broker_server::Broker};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::intake::rates::{Place, Places};
+use crate::intake::rejection::{self, Rejection};
+use crate::roles::Caller;
+use crate::state::State;
+use crate::tls::TlsIdentity;
+use crate::{facts, pipeline, recall, receipt, session};
+
+/// Open streams of one kind per agency.
+const STREAMS_MAX_COUNT: usize = 4;
+
+/// The service over the shared state.
+pub struct Service {
+    state: Arc<State>,
+    receivers: Places,
+    followers: Places,
+}
+
+type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    /// Over `state`.
+    pub fn new(state: Arc<State>) -> Self {
+        let places = || Places::new(STREAMS_MAX_COUNT);
+        Self {
+            state,
+            receivers: places(),
+            followers: places(),
+        }
+    }
+
+    /// Who calls, in the directory of this moment.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let identity = request.extensions().get::<TlsIdentity>().copied();
+        Caller::of(identity, self.state.directories.current()).map_err(|refusal| refusal.to_status())
+    }
+
+    /// Who calls, for a short call that reads: bounded in number and rate.
+    fn reader<T>(&self, request: &Request<T>) -> Result<(Caller, Place), Status> {
+        let caller = self.caller(request)?;
+        let place = self.state.reads.enter(caller.agency(), self.state.clock.now());
+        Ok((caller, place.map_err(|refusal| refusal.to_status())?))
+    }
+}
+
+fn place(places: &Places, caller: &Caller) -> Result<Place, Status> {
+    places.take(caller.agency()).ok_or_else(|| {
+        let sentence = "This agency has as many open streams as one agency may have";
+        let remedy = "Close one; only one agent of an agency should run.";
+        Refusal::new(Fault::Exhausted, "TOO_MANY_STREAMS", sentence, remedy)
+            .retry_after(5_000)
+            .to_status()
+    })
+}
+
+fn answer<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|refusal| refusal.to_status())
+}
+
+#[tonic::async_trait]
+impl Broker for Service {
+    async fn get_directory(
+        &self,
+        request: Request<wire::GetDirectoryRequest>,
+    ) -> Result<Response<wire::GetDirectoryAnswer>, Status> {
+        let (caller, _place) = self.reader(&request)?;
+        let directory = caller.directory();
+        let newer = directory.version() > request.get_ref().known_version;
+        let directory = newer.then(|| directory.signed().clone());
+        Ok(Response::new(wire::GetDirectoryAnswer { directory }))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<wire::GetBundleRequest>,
+    ) -> Result<Response<wire::GetBundleAnswer>, Status> {
+        let (_caller, _place) = self.reader(&request)?;
+        let rules = self.state.rules.current();
+        let known = Digest::try_from(request.get_ref().known_digest.as_ref()).ok();
+        let same = known == Some(rules.digest());
+        Ok(Response::new(if same {
+            wire::GetBundleAnswer::default()
+        } else {
+            rules.to_wire()
+        }))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<wire::SubmitFrame>>,
+    ) -> Result<Response<wire::SubmitAnswer>, Status> {
+        let caller = self.caller(&request)?;
+        let member = caller.agency().clone();
+        let stream = Box::pin(request.into_inner());
+        match pipeline::submit(&self.state, caller, stream).await {
+            Ok(accepted) => Ok(Response::new(accepted.into_answer())),
+            Err(rejected) => {
+                rejection::record(&self.state, &member, &rejected).await;
+                Err(Rejection::to_status(&rejected))
+            }
+        }
+    }
+
+    async fn submit_statement(
+        &self,
+        request: Request<wire::SubmitStatementRequest>,
+    ) -> Result<Response<wire::SubmitStatementAnswer>, Status> {
+        let caller = self.caller(&request)?;
+        answer(facts::submit(&self.state, &caller, request.into_inner()).await)
+    }
+
+    async fn get_facts(
+        &self,
+        request: Request<wire::GetFactsRequest>,
+    ) -> Result<Response<wire::GetFactsAnswer>, Status> {
+        let (caller, _place) = self.reader(&request)?;
+        answer(facts::show(&self.state, &caller, request.get_ref()).await)
+    }
+
+    async fn get_outcome(
+        &self,
+        request: Request<wire::GetOutcomeRequest>,
+    ) -> Result<Response<wire::GetOutcomeAnswer>, Status> {
+        let (caller, _place) = self.reader(&request)?;
+        answer(recall::outcome(&self.state, &caller, request.get_ref()).await)
+    }
+
+    async fn recall(
+        &self,
+        request: Request<wire::RecallRequest>,
+    ) -> Result<Response<wire::RecallAnswer>, Status> {
+        let caller = self.caller(&request)?;
+        answer(recall::recall(&self.state, &caller, request.into_inner()).await)
+    }
+
+    type ReceiveStream = Out<wire::ReceiveFrame>;
+
+    async fn receive(
+        &self,
+        request: Request<Streaming<wire::ReceiveRequest>>,
+    ) -> Result<Response<Self::ReceiveStream>, Status> {
+        let caller = self.caller(&request)?;
+        let place = place(&self.receivers, &caller)?;
+        let requests = Box::pin(request.into_inner());
+        let frames = session::open(Arc::clone(&self.state), caller, requests, place);
+        Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
+    }
+
+    type FollowEvidenceStream = Out<wire::FollowEvidenceFrame>;
+
+    async fn follow_evidence(
+        &self,
+        request: Request<wire::FollowEvidenceRequest>,
+    ) -> Result<Response<Self::FollowEvidenceStream>, Status> {
+        let caller = self.caller(&request)?;
+        let place = place(&self.followers, &caller)?;
+        let frames = receipt::follow(Arc::clone(&self.state), caller, request.get_ref(), place);
+        Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
+    }
+
+    async fn get_consistency(
+        &self,
+        request: Request<wire::GetConsistencyRequest>,
+    ) -> Result<Response<wire::GetConsistencyAnswer>, Status> {
+        let (_caller, _place) = self.reader(&request)?;
+        answer(receipt::consistency(&self.state, request.get_ref()).await)
+    }
+}

@@ -1,0 +1,119 @@
+//! What every call shares: the clock, the store and its log, the directory and the rules in force, the
+//! bounds. Nothing here changes in the middle of a call: a call takes what it needs once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::{DeliveryId, Digest};
+use schakel_proto::packet::manifest::ManifestFields;
+use schakel_proto::party::{AgencyId, NetworkName};
+use schakel_proto::refusal::Refusal;
+use schakel_proto::time::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::bundle::RulesInForce;
+use crate::clock::{Clock, seeded_rng};
+use crate::config::Bounds;
+use crate::directory::Directories;
+use crate::intake::rates::{Intake, Rates};
+use crate::log::entry::{EntryDraft, EntryMaker};
+use crate::log::publish::Evidences;
+use crate::log::sequencer::LogHandle;
+use crate::store::{NewEntry, Store};
+
+/// Shared by all calls, as `Arc<State>`.
+pub struct State {
+    /// The network served.
+    pub network: NetworkName,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Everything durable.
+    pub store: Arc<dyn Store>,
+    /// Makes log entries.
+    pub entries: EntryMaker,
+    /// Shows log entries.
+    pub evidences: Evidences,
+    /// Waits for checkpoints.
+    pub log: LogHandle,
+    /// The directory in force.
+    pub directories: Directories,
+    /// The rules in force.
+    pub rules: RulesInForce,
+    /// The operator's bounds.
+    pub bounds: Bounds,
+    /// How fast and how many submissions, statements and recalls of one agency.
+    pub submissions: Intake,
+    /// How fast and how many calls of one agency that only read.
+    pub reads: Intake,
+    /// How many rejections of one agency are logged.
+    pub rejections: Rates,
+    /// Wakes the streams of recipients.
+    pub bells: Bells,
+    /// Becomes true when the broker is to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl State {
+    /// Makes a log entry.
+    ///
+    /// # Errors
+    /// The erasure key of its case cannot be read or made.
+    pub async fn entry(&self, draft: EntryDraft) -> Result<NewEntry, Refusal> {
+        Ok(self.entries.make(draft, &mut seeded_rng()).await?)
+    }
+
+    /// Fresh lease tokens.
+    pub fn tokens(&self, count: usize) -> Vec<DeliveryId> {
+        let mut rng = seeded_rng();
+        (0..count).map(|_| DeliveryId::random(&mut rng)).collect()
+    }
+}
+
+/// The beginning of every entry about a packet.
+pub fn about(event: Event, at: Timestamp, manifest: &ManifestFields, digest: Digest) -> EntryDraft {
+    EntryDraft {
+        case: Some(manifest.case_ref),
+        packet: Some(manifest.packet_id),
+        manifest_digest: Some(digest),
+        sender: Some(manifest.sender.clone()),
+        ..EntryDraft::new(event, at)
+    }
+}
+
+/// One bell per recipient: rung when something may wait for it.
+#[derive(Default)]
+pub struct Bells(Mutex<HashMap<AgencyId, Arc<Notify>>>);
+
+impl Bells {
+    /// The bell of `agency`; a ring while nobody listens is kept for the next listener.
+    pub fn of(&self, agency: &AgencyId) -> Arc<Notify> {
+        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(bells.entry(agency.clone()).or_default())
+    }
+
+    /// Rings for `agency`.
+    pub fn ring(&self, agency: &AgencyId) {
+        self.of(agency).notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ring_is_kept_for_the_next_listener_and_is_the_agencys_own() {
+        let bells = Bells::default();
+        let (pz, caw) = (
+            AgencyId::new("pz-rupel").unwrap(),
+            AgencyId::new("caw-rupel").unwrap(),
+        );
+        bells.ring(&pz);
+        bells.of(&pz).notified().await;
+        let caws = bells.of(&caw);
+        let waiting = caws.notified();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+    }
+}
