@@ -1,3 +1,5 @@
 //! The whole system from outside: what journeys, attacks, faults and the demonstration share.
 
 pub mod system;
+
+pub mod demo;

@@ -1,0 +1,83 @@
+//! What the demonstration tells while it runs: progress to standard error, results to standard output.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Where results go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Text for people.
+    Text,
+    /// One JSON document at the end.
+    Json,
+}
+
+/// Tells the person in front of the screen what happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice(Form);
+
+impl Voice {
+    /// A voice in this form.
+    pub const fn new(form: Form) -> Self {
+        Self(form)
+    }
+
+    /// Whether results are one JSON document.
+    pub fn is_json(self) -> bool {
+        self.0 == Form::Json
+    }
+
+    /// A line of the result, for people only.
+    pub fn line(self, text: &str) {
+        if self.0 == Form::Text {
+            println!("{text}");
+        }
+    }
+
+    /// A step that takes a while: a spinner with the time it has taken, then a line that it is done.
+    pub fn step(self, what: &str) -> Step {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar.set_message(what.to_owned());
+        if bar.is_hidden() {
+            eprintln!("  … {what}");
+        }
+        Step {
+            bar,
+            what: what.to_owned(),
+        }
+    }
+}
+
+/// A step in progress. Dropped before it is done, it says that it was not.
+pub struct Step {
+    bar: ProgressBar,
+    what: String,
+}
+
+impl Step {
+    /// What is happening within the step.
+    pub fn now(&self, detail: &str) {
+        self.bar.set_message(format!("{}: {detail}", self.what));
+    }
+
+    /// The step is done.
+    pub fn done(self, result: &str) {
+        let seconds = self.bar.elapsed().as_secs_f64();
+        self.bar.finish_and_clear();
+        eprintln!("  ✓ {}: {result} ({seconds:.1} s)", self.what);
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.bar.is_finished() {
+            self.bar.finish_and_clear();
+            eprintln!("  ✗ {}", self.what);
+        }
+    }
+}
