@@ -161,7 +161,11 @@ impl Audit {
         key: &LogKey,
     ) -> Result<SignedCheckpoint, Problem> {
         let from = state.last.as_ref().map_or(0, SignedCheckpoint::size);
-        let answer = fetch(client, key, from).await?;
+        let answer = match fetch(client, key, from).await {
+            // The broker says that its log is shorter than what we saw: fetch its side, to keep both.
+            Err(problem) if problem.code == "LOG_SHORTER" => fetch(client, key, 0).await?,
+            answer => answer?,
+        };
         if let Some(last) = state.last.clone() {
             if answer.checkpoint.size() < last.size() {
                 let what = "the newest checkpoint is smaller than one seen before";

@@ -225,6 +225,15 @@ impl Network {
         Ok(())
     }
 
+    /// The directory of a former version, its keys judged as of `at`: what was verified with it then can
+    /// be verified again.
+    pub fn directory_at(&self, version: u64, at: Timestamp) -> Result<Directory, Problem> {
+        let path = self.dir.join(former(version));
+        let bytes = disk::read(&path, 2 * limits::DIRECTORY_MAX_BYTES as u64)?
+            .ok_or_else(|| Problem::damaged(&path, "this former directory is missing"))?;
+        Directory::verify_encoded(&bytes, &self.authority, &self.name, at).map_err(directory_problem)
+    }
+
     fn check_mark(&self, directory: &Directory) -> Result<(), Problem> {
         if directory.development() == self.development {
             return Ok(());
@@ -270,7 +279,7 @@ impl Network {
         let refused = |e: schakel_policy::bundle::BundleError| {
             Problem::distrust(e.code, format!("the policy bundle is refused: {}", e.sentence)).at(e.place)
         };
-        let officers: Vec<_> = view.directory().officers().filter_map(officer_entry).collect();
+        let officers = OfficerEntry::all(view.directory());
         let verified = signed
             .verify(&self.name, &officers, self.clock.now())
             .map_err(refused)?;
@@ -387,11 +396,7 @@ impl Network {
     }
 }
 
-fn officer_entry(officer: &schakel_proto::directory::Officer) -> Option<OfficerEntry> {
-    let certificate = officer.certificate().to_bytes().ok()?;
-    Some(OfficerEntry {
-        agency: officer.agency().clone(),
-        officer: officer.id().clone(),
-        certificate,
-    })
+/// Name of the file of a former directory.
+fn former(version: u64) -> String {
+    format!("directory-{version}.bin")
 }

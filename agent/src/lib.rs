@@ -18,3 +18,25 @@ pub mod directory;
 pub mod audit;
 
 pub mod facts;
+
+pub mod request;
+
+pub mod outbox;
+
+pub mod inbox;
+
+pub mod agent;
+
+pub mod submitter;
+
+pub mod decide;
+
+pub mod receive;
+
+pub mod receipts;
+
+pub mod local_api;
+
+pub mod daemon;
+
+pub mod cli;

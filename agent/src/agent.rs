@@ -1,0 +1,443 @@
+//! The agent as a whole: what all its loops and its local API share, and what it can be asked to do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prost::Message;
+use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
+use schakel_proto::packet::manifest::CheckpointSeen;
+use schakel_proto::refusal::Refusal;
+use schakel_proto::statement::{FactChain, RosterEntry, RosterStatus, StatementBody, StatementDraft};
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+use tokio::sync::{Notify, watch};
+
+use crate::audit::Audit;
+use crate::clock::{Clock, randomness};
+use crate::config::Config;
+use crate::directory::Network;
+use crate::disk::Disk;
+use crate::facts::Facts;
+use crate::inbox::Inbox;
+use crate::inbox::record::Names;
+use crate::keyring::{Keyring, TlsIdentity};
+use crate::outbox::record::{Recalled, Record, State};
+use crate::outbox::seal::{Before, Context};
+use crate::outbox::{Bounds, Outbox};
+use crate::problem::{Kind, Problem};
+use crate::request::{OpenRequest, RecallRequest, RosterRequest, SendRequest, StatementRequest};
+use crate::transport::{Client, Transport, bounded, tls::Pins};
+
+/// Longest wait for the case's facts before sealing without the newest.
+const FACTS_WAIT: Duration = Duration::from_secs(3);
+/// Attempts to hand in a statement while the broker is not reached.
+const STATEMENT_ATTEMPTS_COUNT: usize = 3;
+
+/// Everything that the agent is.
+pub struct Agent {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Disk,
+    pub(crate) keyring: Keyring,
+    pub(crate) network: Network,
+    pub(crate) audit: Audit,
+    pub(crate) facts: Facts,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) inbox: Inbox,
+    transport: Transport,
+    client: Mutex<Client>,
+    locks: Mutex<HashMap<PacketId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Rung when there is something to submit.
+    pub(crate) outgoing: Notify,
+    /// Counts changes of outbox and inbox, for those who wait.
+    changes: watch::Sender<u64>,
+    /// How the connection stands, for people.
+    pub(crate) link: Mutex<Option<Problem>>,
+}
+
+impl Agent {
+    /// Opens everything on disk; does not connect yet.
+    pub fn open(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        disk: Disk,
+        development: bool,
+    ) -> Result<Self, Problem> {
+        disk.make_dir(&config.data_dir)?;
+        let keyring = Keyring::load(&config)?;
+        let identity = TlsIdentity::load(&config)?;
+        let pins = Arc::new(Pins::default());
+        let transport = Transport::new(&config, &identity, Arc::clone(&pins))?;
+        let own_key = keyring.fingerprint();
+        let network = Network::open(
+            &config,
+            own_key,
+            pins,
+            Arc::clone(&clock),
+            disk.clone(),
+            development,
+        )?;
+        let bounds = Bounds {
+            packets_max_count: config.outbox_max_packets,
+            sealed_max_bytes: config.outbox_max_bytes,
+        };
+        let dir = |name: &str| config.data_dir.join(name);
+        let outbox = Outbox::open(disk.clone(), dir("outbox"), bounds)?;
+        let inbox = Inbox::open(
+            disk.clone(),
+            &config.data_dir,
+            config.at_rest,
+            config.quarantine_max_count,
+        )?;
+        let client = Mutex::new(transport.client());
+        Ok(Self {
+            audit: Audit::open(disk.clone(), dir("audit"))?,
+            facts: Facts::open(disk.clone(), dir("facts"))?,
+            outbox: Arc::new(outbox),
+            inbox,
+            config,
+            clock,
+            disk,
+            keyring,
+            network,
+            transport,
+            client,
+            locks: Mutex::default(),
+            outgoing: Notify::new(),
+            changes: watch::Sender::new(0),
+            link: Mutex::new(None),
+        })
+    }
+
+    /// A client over the shared connection.
+    pub(crate) fn client(&self) -> Client {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives up the connection: the next call opens a new one, with the keys pinned by now.
+    pub(crate) fn reconnect(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = self.transport.client();
+    }
+
+    /// The outbox.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// The inbox.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Waits for changes of outbox and inbox.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Notes how the connection stands.
+    pub(crate) fn note_link(&self, problem: Option<Problem>) {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if link.is_some() && problem.is_none() {
+            self.outgoing.notify_one();
+        }
+        *link = problem;
+    }
+
+    /// One thing at a time with one packet.
+    pub(crate) async fn lock(&self, packet: PacketId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(packet).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// Last checkpoint seen, as it goes into what we sign.
+    pub(crate) async fn checkpoint_seen(&self) -> Result<Option<wire::CheckpointSeen>, Problem> {
+        let view = self.network.view()?;
+        self.audit.last_seen(view.log_key()).await
+    }
+
+    /// Roster version of a case: asked anew if the broker answers soon, else the last seen.
+    async fn roster_version(&self, case: CaseRef) -> Option<u64> {
+        let mut client = self.client();
+        let fresh = self
+            .facts
+            .refresh(&mut client, &self.network, case, self.clock.now());
+        match tokio::time::timeout(FACTS_WAIT, fresh).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(problem)) => tracing::debug!(code = problem.code, "sealing without newer facts"),
+            Err(_) => tracing::debug!("sealing without newer facts: no answer in time"),
+        }
+        self.facts.roster_version(&case)
+    }
+
+    /// Seals a packet and makes it durable here; it is submitted from then on by itself.
+    pub async fn send(self: &Arc<Self>, request: SendRequest) -> Result<Record, Problem> {
+        self.seal(request, None).await
+    }
+
+    /// Seals a packet anew in the place of one that the broker refused for its roster version.
+    pub(crate) async fn seal_again(self: &Arc<Self>, old: &Record) -> Result<Record, Problem> {
+        self.seal(old.request.clone(), Some(old.clone())).await
+    }
+
+    async fn seal(self: &Arc<Self>, request: SendRequest, before: Option<Record>) -> Result<Record, Problem> {
+        let roster_version = self.roster_version(request.case).await;
+        let checkpoint = match self.checkpoint_seen().await? {
+            None => None,
+            Some(seen) => CheckpointSeen::parse(&seen).map(Some).map_err(Refusal::from)?,
+        };
+        let agent = Arc::clone(self);
+        let record = blocking(move || {
+            let view = agent.network.view()?;
+            let now = agent.clock.now();
+            let directory = view.directory().fresh(now).map_err(Refusal::from)?;
+            let context = Context {
+                directory,
+                agency: agent.network.agency(),
+                keys: agent.keyring.secret(),
+                now,
+                roster_version,
+                checkpoint,
+            };
+            let before = before.as_ref().map(|record| Before { record });
+            agent
+                .outbox
+                .seal(&request, &context, before.as_ref(), &mut randomness())
+        })
+        .await?;
+        self.changed();
+        self.outgoing.notify_one();
+        Ok(record)
+    }
+
+    /// Signs a recall and hands it in; if the broker is not reached it is handed in later.
+    pub async fn recall(self: &Arc<Self>, request: &RecallRequest) -> Result<Arc<Record>, Problem> {
+        let record = self.outbox.expect(&request.packet)?;
+        if record.state.is_final() {
+            let sentence = "nothing of this packet can be taken back any more";
+            let remedy = "See `schakel-agent status` for what became of it.";
+            return Err(Problem::new(Kind::Refused, "RECALL_TOO_LATE", sentence, remedy).at(request.packet));
+        }
+        if record.recall.is_none() {
+            let now = self.clock.now();
+            let recall = wire::Recall {
+                r#type: "schakel.v1.Recall".to_owned(),
+                network: self.network.name().to_string(),
+                packet_id: request.packet.to_vec().into(),
+                sender: self.network.agency().to_string(),
+                sender_key: self.keyring.fingerprint().to_vec().into(),
+                made_ms: now.millis(),
+                reason: request.reason.to_string(),
+            };
+            let signed = self.keyring.sign(recall.encode_to_vec(), now)?;
+            let kept = Recalled {
+                reason: request.reason.clone(),
+                made_ms: now.millis(),
+                answered: false,
+            };
+            self.outbox.keep_recall(&request.packet, &signed, kept)?;
+        }
+        match self.hand_in_recall(request.packet).await {
+            Err(problem) if problem.is_temporary() => {
+                self.outgoing.notify_one();
+                self.outbox.expect(&request.packet)
+            }
+            other => other,
+        }
+    }
+
+    /// Hands in a signed recall. A packet that the broker never had is taken back here.
+    pub(crate) async fn hand_in_recall(self: &Arc<Self>, packet: PacketId) -> Result<Arc<Record>, Problem> {
+        let _guard = self.lock(packet).await;
+        let record = self.outbox.expect(&packet)?;
+        let Some(recall) = record.recall.clone().filter(|r| !r.answered) else {
+            return Ok(record);
+        };
+        let signed = self.outbox.recall(&packet)?;
+        let request = wire::RecallRequest { recall: signed };
+        let answer = self
+            .client()
+            .recall(bounded(request))
+            .await
+            .map_err(Problem::from);
+        let record = match answer {
+            Ok(_) => self.outbox.update(&packet, |record| {
+                record.recall = Some(Recalled {
+                    answered: true,
+                    ..recall
+                });
+            })?,
+            Err(problem) if problem.kind == Kind::NotFound && record.state == State::Sealed => {
+                self.outbox.recalled_here(
+                    &packet,
+                    Recalled {
+                        answered: true,
+                        ..recall
+                    },
+                )?
+            }
+            Err(problem) => return Err(problem),
+        };
+        self.changed();
+        Ok(record)
+    }
+
+    /// Signs a statement and hands it in; the same bytes again while the broker is not reached.
+    pub async fn state(
+        self: &Arc<Self>,
+        request: StatementRequest,
+    ) -> Result<(StatementId, wire::SubmitStatementAnswer), Problem> {
+        let case = request.case();
+        let body = self.statement_body(request).await?;
+        let draft = StatementDraft {
+            network: self.network.name().clone(),
+            case_ref: case,
+            agency: self.network.agency().clone(),
+            body,
+        };
+        let now = self.clock.now();
+        let (id, signed) = draft
+            .sign(self.keyring.secret(), now, &mut randomness())
+            .map_err(Refusal::from)?;
+        let request = wire::SubmitStatementRequest {
+            statement: Some(signed),
+        };
+        let mut waits = crate::transport::backoff::Backoff::new(randomness());
+        for attempt in 1.. {
+            let answer = self.client().submit_statement(bounded(request.clone())).await;
+            match answer.map_err(Problem::from) {
+                Ok(answer) => {
+                    self.roster_version(case).await;
+                    return Ok((id, answer.into_inner()));
+                }
+                Err(problem) if problem.is_temporary() && attempt < STATEMENT_ATTEMPTS_COUNT => {
+                    tokio::time::sleep(waits.next(problem.retry_after_ms)).await;
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        let sentence = "the broker was not reached";
+        Err(Problem::new(
+            Kind::Later,
+            "BROKER_UNAVAILABLE",
+            sentence,
+            "Try again later.",
+        ))
+    }
+
+    async fn statement_body(&self, request: StatementRequest) -> Result<StatementBody, Problem> {
+        Ok(match request {
+            StatementRequest::OpenCase {
+                case_type,
+                region,
+                roster,
+                ..
+            } => StatementBody::CaseOpened {
+                case_type,
+                region,
+                roster: entries(&roster)?,
+            },
+            StatementRequest::ChangeRoster {
+                case,
+                version,
+                roster,
+            } => {
+                let roster_version = match version {
+                    Some(version) => version,
+                    None => self.roster_version(case).await.unwrap_or(0) + 1,
+                };
+                StatementBody::RosterChanged {
+                    roster_version,
+                    roster: entries(&roster)?,
+                }
+            }
+        })
+    }
+
+    /// The facts of a case, asked anew.
+    pub async fn facts(&self, case: CaseRef) -> Result<FactChain, Problem> {
+        self.facts
+            .refresh(&mut self.client(), &self.network, case, self.clock.now())
+            .await
+    }
+
+    /// Writes a part of the inbox to a new file.
+    pub async fn open_part(self: &Arc<Self>, request: OpenRequest) -> Result<Option<Names>, Problem> {
+        let agent = Arc::clone(self);
+        blocking(move || agent.write_out(request.packet, request.part, &request.out)).await
+    }
+
+    fn write_out(
+        &self,
+        packet: PacketId,
+        part: PartId,
+        out: &std::path::Path,
+    ) -> Result<Option<Names>, Problem> {
+        let (delivery, part) = self.inbox.part(packet, part).ok_or_else(|| {
+            let remedy = "See `schakel-agent inbox list`.";
+            Problem::new(
+                Kind::NotFound,
+                "PART_UNKNOWN",
+                "no such part is in the inbox",
+                remedy,
+            )
+            .at(part)
+        })?;
+        let at = Timestamp::from_millis(delivery.at_ms);
+        let directory = self.network.directory_at(delivery.directory_version, at)?;
+        let context = crate::inbox::open::Context {
+            network: self.network.name(),
+            agency: self.network.agency(),
+            directory: &directory,
+            keys: self.keyring.secret(),
+        };
+        self.inbox.write_out(&delivery, &part, out, &context)
+    }
+}
+
+fn entries(roster: &[RosterRequest]) -> Result<Vec<RosterEntry>, Problem> {
+    let entry = |r: &RosterRequest| {
+        let status = match r.status.as_str() {
+            "active" => RosterStatus::Active,
+            "suspended" => RosterStatus::Suspended,
+            "left" => RosterStatus::Left,
+            other => {
+                let sentence = format!("\"{other}\" is no status of a participant");
+                let remedy = "Write active, suspended or left.";
+                return Err(Problem::new(Kind::Usage, "ROSTER_STATUS", sentence, remedy).at(&r.agency));
+            }
+        };
+        Ok(RosterEntry {
+            agency: r.agency.clone(),
+            status,
+            from: r.from_ms.map(Timestamp::from_millis),
+            until: r.until_ms.map(Timestamp::from_millis),
+            perp_side: r.perp_side,
+        })
+    };
+    roster.iter().map(entry).collect()
+}
+
+/// Runs work that reads and writes files away from the network's threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|e| {
+        let remedy = "Tell the developers, with the log around this moment.";
+        Err(Problem::new(
+            Kind::Local,
+            "DEFECT",
+            format!("a task ended unexpectedly: {e}"),
+            remedy,
+        ))
+    })
+}

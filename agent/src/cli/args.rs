@@ -1,0 +1,197 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
+use schakel_proto::party::{AgencyId, Code};
+
+use crate::request::{PartRequest, RosterRequest};
+
+/// An agency's side of Schakel: the daemon, and the commands that talk to it.
+#[derive(Debug, Parser)]
+#[command(name = "schakel-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// The settings file (agent.toml); says which daemon is meant.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon.
+    Run {
+        /// Accept a network minted by certs-dev, and only such a one.
+        #[arg(long)]
+        development: bool,
+        /// Check settings, keys and folders, then end.
+        #[arg(long)]
+        check_config: bool,
+        /// Log as JSON.
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// Seal a packet and send it.
+    #[command(after_help = SEND_EXAMPLE)]
+    Send(Box<Send>),
+    /// Sign a statement and hand it in.
+    #[command(subcommand)]
+    Statement(Statement),
+    /// What was received.
+    Inbox {
+        /// List it, write a part out, or look into the quarantine.
+        #[command(subcommand)]
+        command: Option<Inbox>,
+    },
+    /// What became of what was sent; without a packet: everything, and how the agent stands.
+    Status {
+        /// One packet.
+        packet: Option<PacketId>,
+    },
+    /// Take back what is not handed over yet.
+    Recall {
+        /// The packet.
+        packet: PacketId,
+        /// sent_in_error, superseded or other.
+        #[arg(long, default_value = "sent_in_error")]
+        reason: Code,
+    },
+    /// The facts of a case, as far as they are shown to this agency.
+    Facts {
+        /// The case.
+        case: CaseRef,
+    },
+    /// Make a new random reference; keep it beside the case or person in your own system.
+    Ref {
+        /// Of what.
+        kind: RefKind,
+    },
+}
+
+const SEND_EXAMPLE: &str = "Example:
+  schakel-agent send --config agent.toml --case case-… --to parket-antwerpen --purpose prosecution \\
+    --basis legal_duty --urgency urgent \\
+    --part 'category=facts_summary,file=samenvatting.pdf,subject=victim:adult:subject-…,\\
+secrecy=investigation,media=application/pdf,title=Samenvatting' --wait";
+
+/// What a reference is for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RefKind {
+    /// A case.
+    Case,
+    /// A person within one case.
+    Subject,
+}
+
+/// How long `send` waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wait {
+    /// Until the broker has the packet, or refuses it.
+    Accepted,
+    /// Until every part is decided for every recipient; what was handed over is acknowledged.
+    Decided,
+    /// Until every outcome is final and proved.
+    Settled,
+}
+
+/// A packet.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// The case.
+    #[arg(long)]
+    pub case: CaseRef,
+    /// Recipients.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "AGENCY")]
+    pub to: Vec<AgencyId>,
+    /// Purpose code.
+    #[arg(long)]
+    pub purpose: Code,
+    /// Legal basis code.
+    #[arg(long)]
+    pub basis: Code,
+    /// routine, urgent or immediate.
+    #[arg(long, default_value = "routine")]
+    pub urgency: Code,
+    /// Life of the packet, in hours; 336 (14 days) unless given, at most 720.
+    #[arg(long, value_name = "HOURS")]
+    pub expires_hours: Option<u32>,
+    /// The packet that this one answers.
+    #[arg(long, value_name = "PACKET")]
+    pub in_reply_to: Option<PacketId>,
+    /// The consultation that the basis refers to.
+    #[arg(long, value_name = "STATEMENT")]
+    pub consultation: Option<StatementId>,
+    /// The mandate that the basis refers to.
+    #[arg(long, value_name = "STATEMENT")]
+    pub mandate: Option<StatementId>,
+    /// The measure that the basis refers to.
+    #[arg(long, value_name = "STATEMENT")]
+    pub measure: Option<StatementId>,
+    /// A part: category=…,file=…[,subject=ROLE:AGE:REF]…[,secrecy=…][,media=…][,title=…][,name=…][,to=…]…
+    #[arg(long = "part", required = true, value_parser = super::parse::part, value_name = "FIELDS")]
+    pub parts: Vec<PartRequest>,
+    /// Wait for the outcome.
+    #[arg(long, num_args = 0..=1, default_missing_value = "decided", value_name = "UNTIL")]
+    pub wait: Option<Wait>,
+    /// Wait no longer than this, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub wait_seconds: u64,
+}
+
+/// A statement.
+#[derive(Debug, Subcommand)]
+pub enum Statement {
+    /// Open a case with its first roster.
+    OpenCase {
+        /// The case; make one with `ref case`.
+        #[arg(long)]
+        case: CaseRef,
+        /// Kind of violence, e.g. partner_violence.
+        #[arg(long = "type", value_name = "CODE")]
+        case_type: Code,
+        /// Region, e.g. vlg.
+        #[arg(long)]
+        region: Code,
+        /// A participant: AGENCY[,status=…][,from=MILLIS][,until=MILLIS][,perp-side].
+        #[arg(long, required = true, value_parser = super::parse::roster, value_name = "ENTRY")]
+        roster: Vec<RosterRequest>,
+    },
+    /// Replace the roster of a case.
+    ChangeRoster {
+        /// The case.
+        #[arg(long)]
+        case: CaseRef,
+        /// The version it becomes; the next one unless given.
+        #[arg(long)]
+        version: Option<u64>,
+        /// A participant, as in open-case; the list is the whole roster from now on.
+        #[arg(long, required = true, value_parser = super::parse::roster, value_name = "ENTRY")]
+        roster: Vec<RosterRequest>,
+    },
+}
+
+/// The inbox.
+#[derive(Debug, Subcommand)]
+pub enum Inbox {
+    /// List what was received.
+    List,
+    /// Open a part and write it to a new file.
+    Open {
+        /// The packet.
+        packet: PacketId,
+        /// The part.
+        part: PartId,
+        /// The new file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// List what was not accepted, and why.
+    Quarantine,
+}

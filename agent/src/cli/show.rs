@@ -1,0 +1,236 @@
+//! Tables for people. Foreign text never steers the terminal.
+
+use serde_json::Value;
+
+use crate::inbox::record::Delivery;
+use crate::outbox::record::{Record, State};
+use crate::problem::printable;
+use schakel_proto::time::Timestamp;
+
+/// A table with a head, its columns as wide as they must be.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<_> = head.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| {
+            let gap = width.saturating_sub(cell.chars().count());
+            format!("{cell}{}", " ".repeat(gap))
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(head.to_vec())];
+    lines.extend(
+        rows.iter()
+            .map(|row| line(row.iter().map(String::as_str).collect())),
+    );
+    lines.join("\n")
+}
+
+/// Where a packet stands, in words.
+fn state(record: &Record) -> &'static str {
+    match record.state {
+        State::Sealed => "sealed, waits for the broker",
+        State::Accepted if record.accepted.as_ref().is_some_and(|a| a.log_index.is_some()) => {
+            "accepted, receipt checked"
+        }
+        State::Accepted => "accepted, receipt to come",
+        State::Settled => "settled, every outcome proved",
+        State::Refused => "refused",
+        State::Replaced => "sealed anew",
+        State::Recalled => "recalled before it was sent",
+    }
+}
+
+/// One packet with the outcome of every part.
+pub fn packet(record: &Record) -> String {
+    let mut text = format!(
+        "{}  {}\n  case {}  purpose {}  basis {}  sealed {}\n",
+        record.packet,
+        state(record),
+        record.case,
+        record.request.purpose,
+        record.request.basis,
+        Timestamp::from_millis(record.created_ms),
+    );
+    if let Some(new) = record.replaced_by {
+        text.push_str(&format!("  stands for it: {new}\n"));
+    }
+    if let Some(recall) = &record.recall {
+        let answered = if recall.answered {
+            "answered"
+        } else {
+            "not answered yet"
+        };
+        text.push_str(&format!("  recall ({}): {answered}\n", recall.reason));
+    }
+    if let Some(refusal) = &record.refusal {
+        text.push_str(&format!("  {refusal}\n"));
+    }
+    let rows: Vec<_> = record
+        .outcomes
+        .iter()
+        .map(|o| {
+            vec![
+                format!("  {}", o.recipient),
+                o.part.to_string(),
+                o.category.to_string(),
+                o.state.as_str().to_owned(),
+                printable(&o.reason, 64),
+                printable(&o.obligations.join(" "), 200),
+                o.log_index
+                    .map_or_else(|| "-".to_owned(), |index| index.to_string()),
+            ]
+        })
+        .collect();
+    let head = [
+        "  RECIPIENT",
+        "PART",
+        "CATEGORY",
+        "OUTCOME",
+        "REASON",
+        "OBLIGATIONS",
+        "LOG",
+    ];
+    text.push_str(&table(&head, &rows));
+    text
+}
+
+/// The inbox, a line for each part.
+pub fn inbox(deliveries: &[Delivery]) -> String {
+    let mut rows = Vec::new();
+    for delivery in deliveries {
+        for part in &delivery.parts {
+            let names = part.names.as_ref();
+            rows.push(vec![
+                delivery.packet.to_string(),
+                part.part.to_string(),
+                delivery.sender.to_string(),
+                part.category
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                part.length.to_string(),
+                printable(&part.reason, 64),
+                Timestamp::from_millis(delivery.at_ms).to_string(),
+                names.map_or_else(|| "(sealed)".to_owned(), |n| printable(&n.file_name, 60)),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return "The inbox is empty.".to_owned();
+    }
+    table(
+        &[
+            "PACKET", "PART", "FROM", "CATEGORY", "BYTES", "REASON", "RECEIVED", "NAME",
+        ],
+        &rows,
+    )
+}
+
+/// A JSON text field, fit for the terminal.
+fn text(value: &Value, key: &str) -> String {
+    match value.get(key) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => printable(text, 200),
+        Some(other) => printable(&other.to_string(), 200),
+    }
+}
+
+/// How the daemon stands.
+pub fn status(value: &Value) -> String {
+    let mut lines = vec![format!(
+        "{} on network {}: {}, directory {}, rules {}, {} unsettled, {} answers to settle",
+        text(value, "agency"),
+        text(value, "network"),
+        if value.get("connected") == Some(&Value::Bool(true)) {
+            "connected"
+        } else {
+            "NOT CONNECTED"
+        },
+        text(value, "directory_version"),
+        text(value, "bundle_version"),
+        text(value, "unsettled"),
+        text(value, "unanswered"),
+    )];
+    for key in ["problem", "trust"] {
+        if let Some(problem) = value.get(key).filter(|p| !p.is_null()) {
+            let (code, sentence) = (text(problem, "code"), text(problem, "sentence"));
+            lines.push(format!("  {code}: {sentence}. {}", text(problem, "remedy")));
+        }
+    }
+    lines.join("\n")
+}
+
+/// The facts of a case.
+pub fn facts(value: &Value) -> String {
+    let none = Vec::new();
+    let list = value.get("facts").and_then(Value::as_array).unwrap_or(&none);
+    let row = |fact: &Value| {
+        let entries = fact
+            .pointer("/roster/entries")
+            .and_then(Value::as_array)
+            .unwrap_or(&none);
+        let entry = |e: &Value| format!("{}:{}", text(e, "agency"), text(e, "status"));
+        let roster: Vec<_> = entries.iter().map(entry).collect();
+        vec![
+            text(fact, "number"),
+            text(fact, "kind"),
+            text(fact, "agency"),
+            text(fact, "statement"),
+            roster.join(" "),
+        ]
+    };
+    let rows: Vec<_> = list.iter().map(row).collect();
+    format!(
+        "{}  roster version {}\n{}",
+        text(value, "case"),
+        text(value, "roster_version"),
+        table(&["NO", "STATEMENT", "BY", "ID", "ROSTER"], &rows)
+    )
+}
+
+/// The quarantine.
+pub fn quarantine(value: &Value) -> String {
+    let none = Vec::new();
+    let list = value.as_array().unwrap_or(&none);
+    if list.is_empty() {
+        return "The quarantine is empty.".to_owned();
+    }
+    let row = |kept: &Value| {
+        let nothing = Value::Null;
+        let reason = kept.get("reason").unwrap_or(&nothing);
+        let problem = reason.get("problem").unwrap_or(&nothing);
+        vec![
+            text(kept, "folder"),
+            text(reason, "at"),
+            text(problem, "code"),
+            text(problem, "sentence"),
+        ]
+    };
+    let rows: Vec<_> = list.iter().map(row).collect();
+    table(&["FOLDER", "SINCE", "CODE", "WHY"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = vec![
+            vec!["één".to_owned(), "1".to_owned()],
+            vec!["b".to_owned(), "22".to_owned()],
+        ];
+        assert_eq!(table(&["A", "N"], &rows), "A    N\néén  1\nb    22");
+    }
+
+    #[test]
+    fn c20_foreign_text_is_shown_harmless() {
+        let value = serde_json::json!([{ "folder": "x\u{1b}[2J", "reason": { "at": "t" } }]);
+        assert!(!quarantine(&value).contains('\u{1b}'));
+    }
+}

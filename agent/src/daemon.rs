@@ -1,0 +1,101 @@
+//! The daemon: one lock on the data folder, four loops and the local API, until it is told to stop.
+
+use std::fs::{File, TryLockError};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::agent::Agent;
+use crate::clock::{Clock, randomness};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::problem::{Kind, Problem};
+use crate::transport::backoff::Backoff;
+use crate::{local_api, receipts, receive, submitter};
+
+/// Takes the data folder for this process alone; the lock goes with the process.
+fn lock(config: &Config, disk: &Disk) -> Result<File, Problem> {
+    disk.make_dir(&config.data_dir)?;
+    let path = config.data_dir.join("lock");
+    let file = File::create(&path).map_err(|e| Problem::io(&e, &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let remedy = "Stop the other agent, or give this one its own data_dir.";
+            let sentence = "another agent uses this data folder";
+            Err(Problem::new(Kind::Usage, "DATA_DIR_IN_USE", sentence, remedy).at(config.data_dir.display()))
+        }
+        Err(TryLockError::Error(e)) => Err(Problem::io(&e, &path)),
+    }
+}
+
+/// Runs an agent until `stop` is done. Every state is on disk at every moment: stopping needs no farewell.
+pub async fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    development: bool,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Problem> {
+    let disk = Disk::default();
+    let _lock = lock(&config, &disk)?;
+    let agent = Arc::new(Agent::open(config, clock, disk, development)?);
+    let listener = local_api::bind(&agent.config.socket())?;
+    tracing::info!(agency = %agent.network.agency(), network = %agent.network.name(), "agent started");
+    let mut loops = JoinSet::new();
+    loops.spawn(refresh(Arc::clone(&agent)));
+    loops.spawn(submitter::run(Arc::clone(&agent)));
+    loops.spawn(receive::run(Arc::clone(&agent)));
+    loops.spawn(receipts::run(Arc::clone(&agent)));
+    loops.spawn(local_api::serve(Arc::clone(&agent), listener));
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        ended = loops.join_next() => {
+            let what = ended.map(|e| e.map(|()| "a loop ended".to_owned()).unwrap_or_else(|e| e.to_string()));
+            let remedy = "Tell the developers, with the log around this moment.";
+            Err(Problem::new(Kind::Local, "DEFECT", what.unwrap_or_default(), remedy))
+        }
+    };
+    loops.shutdown().await;
+    local_api::unbind(&agent.config.socket());
+    tracing::info!("agent stopped");
+    ended
+}
+
+/// Keeps directory and bundle fresh, from the first contact on.
+async fn refresh(agent: Arc<Agent>) {
+    let mut backoff = Backoff::new(randomness());
+    loop {
+        let known = agent.network.view().is_ok();
+        match agent.network.refresh(&mut agent.client()).await {
+            Ok(()) => {
+                if !known {
+                    // The channel of the first contact knew no pinned key.
+                    agent.reconnect();
+                    agent.outgoing.notify_one();
+                    tracing::info!("the network's directory is known");
+                }
+                backoff.reset();
+                tokio::time::sleep(Duration::from_secs(agent.config.refresh_seconds)).await;
+            }
+            Err(problem) => {
+                if problem.is_temporary() {
+                    tracing::debug!(code = problem.code, "directory and bundle are asked again");
+                } else {
+                    tracing::error!(
+                        code = problem.code,
+                        sentence = problem.sentence,
+                        remedy = problem.remedy,
+                        "directory or bundle refused"
+                    );
+                }
+                agent.note_link(Some(problem.clone()));
+                if !known {
+                    agent.reconnect();
+                }
+                tokio::time::sleep(backoff.next(problem.retry_after_ms)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Taking a delivery that was verified, or refusing one that is unsound: content, proof and signed answer
+//! are made durable together and appear by one rename.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use prost::Message;
+use schakel_proto::ids::{Digest, PartId};
+use schakel_proto::limits;
+use schakel_proto::packet::open::{OpenedPart, open_part};
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use super::record::{Answer, Delivery, Names, ReceivedPart};
+use super::spool::Incoming;
+use super::verify::{ProvedDelivery, VerifiedDelivery, VerifiedPart, open_problem};
+use super::{Inbox, folder_name};
+use crate::config::AtRest;
+use crate::disk::{self, UNFINISHED};
+use crate::keyring::Keyring;
+use crate::problem::{Problem, printable};
+use crate::request::SubjectRequest;
+
+/// The type that an acknowledgement names first.
+const ACKNOWLEDGEMENT_TYPE: &str = "schakel.v1.Acknowledgement";
+/// Longest reason code in an acknowledgement.
+const REASON_MAX_CHARS: usize = 48;
+
+/// What an answer needs beside the delivery.
+pub struct Answering<'a> {
+    /// The network's name.
+    pub network: &'a str,
+    /// Our agency's id.
+    pub agency: &'a str,
+    /// Our keys.
+    pub keyring: &'a Keyring,
+    /// Version of the directory in force.
+    pub directory_version: u64,
+    /// Last checkpoint seen.
+    pub checkpoint: Option<wire::CheckpointSeen>,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+/// The folder in which a hand-over is made ready.
+struct Making {
+    folder: PathBuf,
+}
+
+impl Inbox {
+    /// Stores a verified delivery and signs that we have it. Idempotent: the same hand-over again gives
+    /// the answer given before, and a part that is there already is not stored twice.
+    pub fn accept(
+        &self,
+        incoming: Incoming,
+        hand_over: &wire::HandOver,
+        verified: &VerifiedDelivery,
+        decided_again: Option<bool>,
+        answering: &Answering<'_>,
+    ) -> Result<Arc<Delivery>, Problem> {
+        let proved = verified.proved();
+        let consignment = proved.consignment_leaf();
+        if let Some(delivery) = self.get(proved.packet(), consignment) {
+            self.discard(incoming)?;
+            return Ok(delivery);
+        }
+        let making = self.make(proved)?;
+        let mut delivery = self.describe(verified, decided_again, answering);
+        for part in verified.parts() {
+            if self.part(proved.packet(), part.id).is_some() {
+                delivery.again.push(part.id);
+            } else {
+                let names = self.store(&making, verified, part, answering)?;
+                delivery.parts.push(self.received(verified, part, names));
+            }
+        }
+        let delivery = self.finish(&making, &incoming, hand_over, delivery, answering)?;
+        self.discard(incoming)?;
+        Ok(delivery)
+    }
+
+    /// Signs that we refuse a delivery, and keeps what came in quarantine.
+    pub fn refuse(
+        &self,
+        incoming: Incoming,
+        hand_over: &wire::HandOver,
+        proved: &ProvedDelivery,
+        problem: &Problem,
+        answering: &Answering<'_>,
+    ) -> Result<Arc<Delivery>, Problem> {
+        if let Some(delivery) = self.get(proved.packet(), proved.consignment_leaf()) {
+            self.discard(incoming)?;
+            return Ok(delivery);
+        }
+        let making = self.make(proved)?;
+        let mut delivery = base(proved, answering);
+        delivery.answer = Answer::Refused;
+        delivery.reason = problem.code.chars().take(REASON_MAX_CHARS).collect();
+        delivery.again = proved.part_ids();
+        let delivery = self.finish(&making, &incoming, hand_over, delivery, answering)?;
+        self.quarantine(incoming, Some(hand_over), problem, answering.now)?;
+        Ok(delivery)
+    }
+
+    fn make(&self, proved: &ProvedDelivery) -> Result<Making, Problem> {
+        let packet = self.dir.join(proved.packet().to_string());
+        self.disk.make_dir(&packet)?;
+        let name = folder_name(&proved.consignment_leaf());
+        let folder = packet.join(format!("{UNFINISHED}{name}"));
+        if folder.is_dir() {
+            self.disk.remove_dir(&folder)?;
+        }
+        self.disk.make_dir(&folder)?;
+        Ok(Making { folder })
+    }
+
+    fn describe(
+        &self,
+        verified: &VerifiedDelivery,
+        decided_again: Option<bool>,
+        answering: &Answering<'_>,
+    ) -> Delivery {
+        let manifest = verified.handed().manifest();
+        let mut delivery = base(verified.proved(), answering);
+        delivery.purpose = Some(manifest.purpose.clone());
+        delivery.basis = Some(manifest.legal_basis.basis.clone());
+        delivery.urgency = Some(manifest.urgency.clone());
+        delivery.decided_again = decided_again;
+        delivery
+    }
+
+    /// Writes one part; gives the names inside the seal if they may be kept in the open.
+    fn store(
+        &self,
+        making: &Making,
+        verified: &VerifiedDelivery,
+        part: &VerifiedPart,
+        answering: &Answering<'_>,
+    ) -> Result<Option<Names>, Problem> {
+        let path = making.folder.join(file_name(&part.id, self.at_rest));
+        let file = self.disk.create(&path)?;
+        let failed = |e: io::Error| Problem::io(&e, &path);
+        let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, &file);
+        let names = match self.at_rest {
+            AtRest::Sealed => {
+                out.write_all(&part.key_packet).map_err(failed)?;
+                let mut ciphertext = File::open(&part.ciphertext).map_err(failed)?;
+                io::copy(&mut ciphertext, &mut out).map_err(failed)?;
+                None
+            }
+            AtRest::Plain => {
+                let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
+                let keys = answering.keyring.secret();
+                let key_packet = &part.key_packet;
+                let opened = open_part(verified.handed(), &part.id, key_packet, &mut open, keys, &mut out);
+                Some(names(&opened.map_err(|e| open_problem(&e))?))
+            }
+        };
+        out.flush().map_err(failed)?;
+        drop(out);
+        self.disk.sync_file(&file, &path)?;
+        Ok(names)
+    }
+
+    fn received(
+        &self,
+        verified: &VerifiedDelivery,
+        part: &VerifiedPart,
+        names: Option<Names>,
+    ) -> ReceivedPart {
+        let decided = verified
+            .proved()
+            .decision()
+            .parts()
+            .iter()
+            .find(|d| d.part == part.id);
+        let described = verified.handed().part(&part.id);
+        let subject = |s: &schakel_proto::packet::descriptor::Subject| SubjectRequest {
+            role: s.role.clone(),
+            age_class: s.age_class.clone(),
+            subject: s.subject_ref,
+        };
+        ReceivedPart {
+            part: part.id,
+            category: described.map(|d| d.category.clone()),
+            subjects: described
+                .map(|d| d.subjects.iter().map(subject).collect())
+                .unwrap_or_default(),
+            secrecy: described.map(|d| d.source_secrecy.clone()),
+            length: part.opened.content_length,
+            file: file_name(&part.id, self.at_rest),
+            key_packet_bytes: match self.at_rest {
+                AtRest::Sealed => part.key_packet.len() as u64,
+                AtRest::Plain => 0,
+            },
+            reason: decided.map(|d| d.reason.clone()).unwrap_or_default(),
+            obligations: decided.map(|d| d.obligations.clone()).unwrap_or_default(),
+            names,
+        }
+    }
+
+    /// Writes proof, answer and state, and lets the whole folder appear.
+    fn finish(
+        &self,
+        making: &Making,
+        incoming: &Incoming,
+        hand_over: &wire::HandOver,
+        delivery: Delivery,
+        answering: &Answering<'_>,
+    ) -> Result<Arc<Delivery>, Problem> {
+        let write = |name: &str, bytes: Vec<u8>| self.disk.write(&making.folder.join(name), &bytes);
+        write("manifest.bin", incoming.manifest().encode_to_vec())?;
+        write("hand-over.bin", hand_over.encode_to_vec())?;
+        let answer = acknowledgement(&delivery, answering).encode_to_vec();
+        let answer = answering.keyring.sign(answer, answering.now)?;
+        write("answer.bin", answer.encode_to_vec())?;
+        let path = making.folder.join("state.json");
+        self.disk.write(&path, &disk::to_json(&delivery, &path)?)?;
+        let (packet, consignment) = (delivery.packet, delivery.consignment);
+        self.disk
+            .rename(&making.folder, &self.folder(packet, &consignment))?;
+        let delivery = Arc::new(delivery);
+        self.lock().insert((packet, consignment), Arc::clone(&delivery));
+        self.supersede(&delivery)?;
+        Ok(delivery)
+    }
+
+    /// Answers to earlier hand-overs of the same parts are not sent any more: the broker has given those
+    /// up, or it would not have handed over again.
+    fn supersede(&self, newer: &Delivery) -> Result<(), Problem> {
+        let covered: Vec<_> = newer.part_ids().collect();
+        for older in self.of_packet(newer.packet) {
+            let other = older.consignment != newer.consignment;
+            if other && older.is_open() && older.part_ids().all(|p| covered.contains(&p)) {
+                self.update(older.packet, older.consignment, |d| d.superseded = true)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn base(proved: &ProvedDelivery, answering: &Answering<'_>) -> Delivery {
+    Delivery {
+        format: 1,
+        packet: proved.packet(),
+        consignment: proved.consignment_leaf(),
+        manifest_digest: proved.manifest_digest(),
+        answer: Answer::Received,
+        reason: String::new(),
+        at_ms: answering.now.millis(),
+        directory_version: answering.directory_version,
+        sender: proved.sender().clone(),
+        case: proved.case(),
+        purpose: None,
+        basis: None,
+        urgency: None,
+        decided_again: None,
+        parts: Vec::new(),
+        again: Vec::new(),
+        settled: None,
+        superseded: false,
+    }
+}
+
+/// Name of a part's file: from its id, never from what the sender calls it.
+fn file_name(part: &PartId, at_rest: AtRest) -> String {
+    match at_rest {
+        AtRest::Sealed => format!("{part}.pgp"),
+        AtRest::Plain => format!("{part}.bin"),
+    }
+}
+
+/// The names inside the seal, made fit for showing.
+pub(super) fn names(opened: &OpenedPart) -> Names {
+    let fit = |text: &str| printable(text, limits::SEALED_NAME_MAX_BYTES).replace(['/', '\\'], "_");
+    Names {
+        file_name: fit(&opened.file_name),
+        title: printable(&opened.title, limits::SEALED_NAME_MAX_BYTES),
+        media_type: printable(&opened.media_type, limits::SEALED_NAME_MAX_BYTES),
+    }
+}
+
+fn acknowledgement(delivery: &Delivery, answering: &Answering<'_>) -> wire::Acknowledgement {
+    let id = |d: Digest| bytes::Bytes::copy_from_slice(d.as_bytes());
+    wire::Acknowledgement {
+        r#type: ACKNOWLEDGEMENT_TYPE.to_owned(),
+        network: answering.network.to_owned(),
+        packet_id: delivery.packet.to_vec().into(),
+        recipient: answering.agency.to_owned(),
+        recipient_key: answering.keyring.fingerprint().to_vec().into(),
+        manifest_digest: id(delivery.manifest_digest),
+        consignment_leaf: id(delivery.consignment),
+        outcome: delivery.answer.as_str().to_owned(),
+        reason: delivery.reason.clone(),
+        part_ids: delivery.part_ids().map(|p| p.to_vec().into()).collect(),
+        made_ms: answering.now.millis(),
+        checkpoint_seen: answering.checkpoint.clone(),
+    }
+}

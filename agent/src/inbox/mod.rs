@@ -1,0 +1,193 @@
+//! The inbox: one folder a hand-over. It appears whole, by one rename, with the content, the proof and
+//! our signed answer in it; so a part is there exactly once or not at all, whatever stops us when.
+//!
+//!     inbox/<packet>/<consignment>/state.json     what it is, what we answered
+//!     inbox/<packet>/<consignment>/<part>.pgp     session-key packet and encrypted data (sealed at rest)
+//!     inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest)
+//!     inbox/<packet>/<consignment>/manifest.bin   the manifest and the sender's signature
+//!     inbox/<packet>/<consignment>/hand-over.bin  openings, key packets, evidence
+//!     inbox/<packet>/<consignment>/answer.bin     our signed acknowledgement, sent until it is settled
+//!     spool/                                      what is coming in; emptied at start
+//!     quarantine/                                 what did not hold, with the reason
+
+pub mod accept;
+
+pub mod open;
+
+pub mod quarantine;
+
+pub mod record;
+
+pub mod spool;
+
+pub mod verify;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prost::Message;
+use schakel_proto::ids::{Digest, PacketId, PartId};
+use schakel_proto::limits;
+use schakel_proto::wire;
+
+use crate::config::AtRest;
+use crate::disk::{self, Disk};
+use crate::problem::{Kind, Problem};
+use record::{Answer, Delivery, ReceivedPart};
+use spool::Incoming;
+
+/// All hand-overs that were answered.
+pub struct Inbox {
+    disk: Disk,
+    dir: PathBuf,
+    spool: PathBuf,
+    quarantine: PathBuf,
+    quarantine_max_count: usize,
+    at_rest: AtRest,
+    deliveries: Mutex<BTreeMap<(PacketId, Digest), Arc<Delivery>>>,
+}
+
+/// Name of a hand-over's folder: the consignment's leaf hash in hexadecimal.
+fn folder_name(consignment: &Digest) -> String {
+    hex::encode(consignment.as_bytes())
+}
+
+impl Inbox {
+    /// Opens the folders under `data_dir`: empties the spool, sweeps what was not finished, reads every
+    /// state.
+    pub fn open(
+        disk: Disk,
+        data_dir: &Path,
+        at_rest: AtRest,
+        quarantine_max_count: usize,
+    ) -> Result<Self, Problem> {
+        let (dir, spool) = (data_dir.join("inbox"), data_dir.join("spool"));
+        let quarantine = data_dir.join("quarantine");
+        for folder in [&dir, &spool, &quarantine] {
+            disk.make_dir(folder)?;
+        }
+        for half in disk::list(&spool)? {
+            disk.remove_dir(&half)?;
+        }
+        disk.sweep(&quarantine)?;
+        let mut deliveries = BTreeMap::new();
+        for packet in disk::list(&dir)? {
+            disk.sweep(&packet)?;
+            for folder in disk::list(&packet)? {
+                disk.sweep(&folder)?;
+                let delivery = read(&folder)?;
+                deliveries.insert((delivery.packet, delivery.consignment), Arc::new(delivery));
+            }
+        }
+        let deliveries = Mutex::new(deliveries);
+        Ok(Self {
+            disk,
+            dir,
+            spool,
+            quarantine,
+            quarantine_max_count,
+            at_rest,
+            deliveries,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(PacketId, Digest), Arc<Delivery>>> {
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All hand-overs, oldest packet first.
+    pub fn all(&self) -> Vec<Arc<Delivery>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// One hand-over.
+    pub fn get(&self, packet: PacketId, consignment: Digest) -> Option<Arc<Delivery>> {
+        self.lock().get(&(packet, consignment)).cloned()
+    }
+
+    /// The hand-overs of one packet.
+    pub fn of_packet(&self, packet: PacketId) -> Vec<Arc<Delivery>> {
+        self.all().into_iter().filter(|d| d.packet == packet).collect()
+    }
+
+    /// A received part and the hand-over it came with.
+    pub fn part(&self, packet: PacketId, part: PartId) -> Option<(Arc<Delivery>, ReceivedPart)> {
+        let mut received = self
+            .of_packet(packet)
+            .into_iter()
+            .filter(|d| d.answer == Answer::Received);
+        received.find_map(|delivery| {
+            let part = delivery.parts.iter().find(|p| p.part == part)?.clone();
+            Some((delivery, part))
+        })
+    }
+
+    /// The folder of a hand-over.
+    pub fn folder(&self, packet: PacketId, consignment: &Digest) -> PathBuf {
+        self.dir.join(packet.to_string()).join(folder_name(consignment))
+    }
+
+    /// Begins to take a delivery.
+    pub fn begin(&self, offer: &wire::Offer) -> Result<Incoming, Problem> {
+        Incoming::begin(&self.disk, &self.spool, offer)
+    }
+
+    /// Forgets a delivery that was given up.
+    pub fn discard(&self, incoming: Incoming) -> Result<(), Problem> {
+        incoming.discard(&self.disk)
+    }
+
+    /// Our answers that the broker has not settled, oldest first.
+    pub fn open_answers(&self) -> Result<Vec<(Arc<Delivery>, wire::Signed)>, Problem> {
+        let mut open: Vec<_> = self.all().into_iter().filter(|d| d.is_open()).collect();
+        open.sort_by_key(|d| d.at_ms);
+        open.into_iter()
+            .map(|d| self.answer(&d).map(|signed| (d, signed)))
+            .collect()
+    }
+
+    /// Our signed answer to a hand-over.
+    pub fn answer(&self, delivery: &Delivery) -> Result<wire::Signed, Problem> {
+        self.read_message(
+            &self
+                .folder(delivery.packet, &delivery.consignment)
+                .join("answer.bin"),
+        )
+    }
+
+    /// The broker has settled our answer: it is not sent again.
+    pub fn settled(&self, packet: PacketId, consignment: Digest, leaf: Digest) -> Result<(), Problem> {
+        self.update(packet, consignment, |delivery| delivery.settled = Some(leaf))
+    }
+
+    fn update(
+        &self,
+        packet: PacketId,
+        consignment: Digest,
+        change: impl FnOnce(&mut Delivery),
+    ) -> Result<(), Problem> {
+        let mut deliveries = self.lock();
+        let Some(delivery) = deliveries.get_mut(&(packet, consignment)) else {
+            let sentence = "no such hand-over is in the inbox";
+            return Err(Problem::new(Kind::NotFound, "HAND_OVER_UNKNOWN", sentence, "").at(packet));
+        };
+        let mut next = (**delivery).clone();
+        change(&mut next);
+        let path = self.folder(packet, &consignment).join("state.json");
+        self.disk.write(&path, &disk::to_json(&next, &path)?)?;
+        *delivery = Arc::new(next);
+        Ok(())
+    }
+
+    fn read_message<M: Message + Default>(&self, path: &Path) -> Result<M, Problem> {
+        let max = 2 * limits::MESSAGE_MAX_BYTES as u64;
+        let bytes = disk::read(path, max)?.ok_or_else(|| Problem::damaged(path, "the file is missing"))?;
+        M::decode(&*bytes).map_err(|e| Problem::damaged(path, e))
+    }
+}
+
+fn read(folder: &Path) -> Result<Delivery, Problem> {
+    let path = folder.join("state.json");
+    disk::read_json(&path)?.ok_or_else(|| Problem::damaged(&path, "the hand-over's state is missing"))
+}

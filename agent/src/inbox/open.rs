@@ -1,0 +1,155 @@
+//! Writing a part of the inbox out to a file that the agency's people can use. What is sealed at rest is
+//! verified again from the proofs that came with it; nothing is written before everything holds.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use schakel_proto::directory::Directory;
+use schakel_proto::limits;
+use schakel_proto::openpgp::SecretKeys;
+use schakel_proto::packet::open::open_part;
+use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
+use schakel_proto::party::{AgencyId, NetworkName};
+use schakel_proto::refusal::Refusal;
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use super::Inbox;
+use super::accept::names;
+use super::record::{Delivery, Names, ReceivedPart};
+use super::verify::open_problem;
+use crate::disk::UNFINISHED;
+use crate::problem::{Kind, Problem};
+
+/// What opening rests on.
+pub struct Context<'a> {
+    /// The network.
+    pub network: &'a NetworkName,
+    /// Our agency.
+    pub agency: &'a AgencyId,
+    /// The directory that the delivery was verified with.
+    pub directory: &'a Directory,
+    /// Our keys.
+    pub keys: &'a SecretKeys,
+}
+
+impl Inbox {
+    /// Writes the content of a part to a new file (mode 0600); gives the names inside the seal if there
+    /// was a seal to open.
+    pub fn write_out(
+        &self,
+        delivery: &Delivery,
+        part: &ReceivedPart,
+        out: &Path,
+        context: &Context<'_>,
+    ) -> Result<Option<Names>, Problem> {
+        check_target(out)?;
+        let name = out
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let temporary = out.with_file_name(format!("{UNFINISHED}{name}"));
+        let file = self.disk.create(&temporary)?;
+        let done = self.copy_out(delivery, part, &file, context);
+        let done = done.and_then(|names| {
+            self.disk.sync_file(&file, &temporary)?;
+            self.disk.rename(&temporary, out)?;
+            Ok(names)
+        });
+        if done.is_err() {
+            self.disk.remove_file(&temporary)?;
+        }
+        done
+    }
+
+    fn copy_out(
+        &self,
+        delivery: &Delivery,
+        part: &ReceivedPart,
+        file: &File,
+        context: &Context<'_>,
+    ) -> Result<Option<Names>, Problem> {
+        let stored = self
+            .folder(delivery.packet, &delivery.consignment)
+            .join(&part.file);
+        let failed = |e: io::Error| Problem::io(&e, &stored);
+        let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, file);
+        if part.key_packet_bytes == 0 {
+            io::copy(&mut File::open(&stored).map_err(failed)?, &mut out).map_err(failed)?;
+            out.flush().map_err(failed)?;
+            return Ok(part.names.clone());
+        }
+        let (handed, key_packet) = self.verify_again(delivery, part, context)?;
+        let mut open = || {
+            let mut ciphertext = File::open(&stored)?;
+            ciphertext.seek(SeekFrom::Start(part.key_packet_bytes))?;
+            Ok(Box::new(ciphertext) as _)
+        };
+        let opened = open_part(
+            &handed,
+            &part.part,
+            &key_packet,
+            &mut open,
+            context.keys,
+            &mut out,
+        );
+        let opened = opened.map_err(|e| Problem {
+            kind: Kind::Local,
+            ..open_problem(&e)
+        })?;
+        out.flush().map_err(failed)?;
+        Ok(Some(names(&opened)))
+    }
+
+    /// The same verification as when it came, as of then.
+    fn verify_again(
+        &self,
+        delivery: &Delivery,
+        part: &ReceivedPart,
+        context: &Context<'_>,
+    ) -> Result<(VerifiedHanded, bytes::Bytes), Problem> {
+        let folder = self.folder(delivery.packet, &delivery.consignment);
+        let manifest: wire::Signed = self.read_message(&folder.join("manifest.bin"))?;
+        let hand_over: wire::HandOver = self.read_message(&folder.join("hand-over.bin"))?;
+        let recipient = hand_over.recipient.unwrap_or_default();
+        let openings: Vec<_> = hand_over
+            .parts
+            .iter()
+            .map(|p| p.part.clone().unwrap_or_default())
+            .collect();
+        let verify = HandedContext {
+            network: context.network,
+            recipient: context.agency,
+            directory: context.directory,
+            now: Timestamp::from_millis(delivery.at_ms),
+        };
+        let handed = verify_handed(&manifest, &recipient, &openings, verify)
+            .map_err(|e| Problem::damaged(&folder, Refusal::from(e)))?;
+        let mut both = handed.parts().iter().zip(&hand_over.parts);
+        let key_packet = both
+            .find(|(described, _)| described.id() == part.part)
+            .map(|(_, p)| &p.key_packet);
+        let key_packet =
+            key_packet.ok_or_else(|| Problem::damaged(&folder, "the part's key packet is missing"))?;
+        Ok((handed.clone(), key_packet.clone()))
+    }
+}
+
+fn check_target(out: &Path) -> Result<(), Problem> {
+    let usage = |code: &str, sentence: &str, remedy: &str| {
+        Err(Problem::new(Kind::Usage, code, sentence, remedy).at(out.display()))
+    };
+    if !out.is_absolute() {
+        let remedy = "Give the absolute path: the daemon does not share your working directory.";
+        return usage("PATH_RELATIVE", "the path is relative", remedy);
+    }
+    if fs::symlink_metadata(out).is_ok() {
+        return usage(
+            "FILE_EXISTS",
+            "there is a file of this name",
+            "Name a new file; nothing is overwritten.",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! What the inbox keeps of one hand-over, as `state.json` in its folder says.
+
+use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
+use schakel_proto::party::{AgencyId, Code};
+use serde::{Deserialize, Serialize};
+
+use crate::request::SubjectRequest;
+
+/// What the agent answered, signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Stored durably, opened and found good.
+    Received,
+    /// Not accepted; the reason code stands beside it, what came is in quarantine.
+    Refused,
+}
+
+impl Answer {
+    /// The word in the acknowledgement.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Names inside the seal, made fit for showing; kept only where the inbox is plain at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// The file's name at the sender: for showing, never a name of ours.
+    pub file_name: String,
+    /// The title.
+    pub title: String,
+    /// The media type as the sender says.
+    pub media_type: String,
+}
+
+/// One part of the inbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReceivedPart {
+    /// Its id.
+    pub part: PartId,
+    /// Category code.
+    pub category: Option<Code>,
+    /// Whom it is about.
+    pub subjects: Vec<SubjectRequest>,
+    /// Secrecy of its source.
+    pub secrecy: Option<Code>,
+    /// Length of the content, bytes.
+    pub length: u64,
+    /// Name of its file in this folder; made from its id.
+    pub file: String,
+    /// Bytes of the session-key packet at the begin of the file; 0: the file is the content.
+    pub key_packet_bytes: u64,
+    /// Reason code of the decision to deliver it.
+    pub reason: String,
+    /// What the decision binds us to.
+    pub obligations: Vec<String>,
+    /// Names inside the seal, if they may be kept in the open.
+    pub names: Option<Names>,
+}
+
+/// One hand-over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Version of this form: 1.
+    pub format: u32,
+    /// The packet.
+    pub packet: PacketId,
+    /// Leaf of the ContentConsignment; also the folder's name.
+    pub consignment: Digest,
+    /// SHA-256 of the manifest.
+    pub manifest_digest: Digest,
+    /// What we answered.
+    pub answer: Answer,
+    /// Reason code of a refusal; empty: received.
+    pub reason: String,
+    /// When we answered.
+    pub at_ms: i64,
+    /// Version of the directory that it was verified with.
+    pub directory_version: u64,
+    /// The sender, as the manifest says.
+    pub sender: AgencyId,
+    /// The case.
+    pub case: CaseRef,
+    /// Purpose code; none: refused before the manifest held.
+    pub purpose: Option<Code>,
+    /// Legal basis code; none: refused before the manifest held.
+    pub basis: Option<Code>,
+    /// Urgency code; none: refused before the manifest held.
+    pub urgency: Option<Code>,
+    /// Whether our own policy engine came to the same decision; none: the facts were not shown to us.
+    pub decided_again: Option<bool>,
+    /// Parts that came with this hand-over and lie in this folder.
+    pub parts: Vec<ReceivedPart>,
+    /// Parts that came again (they lie in the folder of an earlier hand-over), or that were refused.
+    pub again: Vec<PartId>,
+    /// Leaf of the log entry about our answer; none: the broker has not settled it yet.
+    pub settled: Option<Digest>,
+    /// A later hand-over of the same parts is answered instead.
+    pub superseded: bool,
+}
+
+impl Delivery {
+    /// Whether our answer must still be sent.
+    pub fn is_open(&self) -> bool {
+        self.settled.is_none() && !self.superseded
+    }
+
+    /// All parts that our answer is about.
+    pub fn part_ids(&self) -> impl Iterator<Item = PartId> {
+        self.parts
+            .iter()
+            .map(|p| p.part)
+            .chain(self.again.iter().copied())
+    }
+}

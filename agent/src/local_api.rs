@@ -1,0 +1,322 @@
+//! The local API: HTTP and JSON on a Unix socket that only the agent's own user can open. The CLI uses
+//! it, and so may programs of the agency. Errors are `Problem`s.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Json, Path as UrlPath, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use schakel_proto::ids::{CaseRef, PacketId};
+use schakel_proto::statement::Fact;
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+
+use crate::agent::{Agent, blocking};
+use crate::inbox::record::{Answer, Delivery};
+use crate::outbox::record::Record;
+use crate::problem::{Kind, Problem};
+use crate::request::{OpenRequest, RecallRequest, SendRequest, StatementRequest};
+
+/// Longest socket path that the system takes, in bytes; longer ones go by way of an open folder.
+const SOCKET_PATH_MAX_BYTES: usize = 100;
+/// Longest wait for an outcome, in seconds.
+const WAIT_MAX_SECONDS: u64 = 3600;
+
+type Shared = State<Arc<Agent>>;
+type Answered = Result<Json<Value>, Problem>;
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            Kind::Usage => StatusCode::BAD_REQUEST,
+            Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Later => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Distrust => StatusCode::BAD_GATEWAY,
+            Kind::Local => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self)).into_response()
+    }
+}
+
+/// A socket's path, short enough for the system: folders are opened, and named by their descriptor.
+/// The file given beside it must be kept open while the path is used.
+pub fn reachable(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    if path.as_os_str().len() <= SOCKET_PATH_MAX_BYTES {
+        return Ok((path.to_owned(), None));
+    }
+    let folder = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    let name = path.file_name().unwrap_or_default();
+    let short = Path::new("/proc/self/fd")
+        .join(folder.as_raw_fd().to_string())
+        .join(name);
+    Ok((short, Some(folder)))
+}
+
+/// Opens the socket, mode 0600, in place of one that a former run left behind.
+pub fn bind(path: &Path) -> Result<UnixListener, Problem> {
+    let failed = |e: io::Error| Problem::io(&e, path);
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let (short, _folder) = reachable(path).map_err(failed)?;
+    let listener = UnixListener::bind(short).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Removes the socket; a leftover does no harm.
+pub fn unbind(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(%error, "the socket is already gone");
+    }
+}
+
+/// Serves the API until the daemon ends.
+pub async fn serve(agent: Arc<Agent>, listener: UnixListener) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/packets", get(packets).post(send))
+        .route("/v1/packets/{packet}", get(packet))
+        .route("/v1/recalls", post(recall))
+        .route("/v1/statements", post(statement))
+        .route("/v1/facts/{case}", get(facts))
+        .route("/v1/inbox", get(inbox))
+        .route("/v1/inbox/open", post(open))
+        .route("/v1/quarantine", get(quarantine))
+        .fallback(unknown_route)
+        .with_state(agent);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the local API ended");
+    }
+}
+
+async fn unknown_route() -> Problem {
+    let remedy = "See docs/operating/agent.md for the routes.";
+    Problem::new(
+        Kind::NotFound,
+        "ROUTE_UNKNOWN",
+        "the local API has no such route",
+        remedy,
+    )
+}
+
+fn value<T: serde::Serialize>(item: &T) -> Answered {
+    let defect = |e: serde_json::Error| Problem::new(Kind::Local, "DEFECT", e.to_string(), "");
+    serde_json::to_value(item).map(Json).map_err(defect)
+}
+
+/// A body, or what is wrong with it.
+fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let remedy = "See docs/operating/agent.md for the fields.";
+        Problem::new(
+            Kind::Usage,
+            "REQUEST",
+            format!("the request does not parse: {e}"),
+            remedy,
+        )
+    })
+}
+
+fn id<T: FromStr<Err = impl std::fmt::Display>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|e| {
+        let remedy = "Copy the identifier as it was shown.";
+        Problem::new(Kind::Usage, "IDENTIFIER", format!("{e}"), remedy)
+    })
+}
+
+async fn status(State(agent): Shared) -> Answered {
+    let link = agent.link.lock().map(|link| link.clone()).unwrap_or_default();
+    let view = agent.network.view().ok();
+    let records = agent.outbox().all();
+    let unsettled = records.iter().filter(|r| !r.state.is_final()).count();
+    let bundle = agent.network.engine().map(|e| e.bundle().version());
+    Ok(Json(json!({
+        "agency": agent.network.agency(),
+        "network": agent.network.name(),
+        "connected": link.is_none() && view.is_some(),
+        "problem": link,
+        "trust": agent.audit.trust().err(),
+        "directory_version": view.map(|v| v.directory().version()),
+        "bundle_version": bundle,
+        "unsettled": unsettled,
+        "unanswered": agent.inbox().all().iter().filter(|d| d.is_open()).count(),
+    })))
+}
+
+async fn send(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    let request: SendRequest = body(&bytes)?;
+    value(&agent.send(request).await?)
+}
+
+async fn packets(State(agent): Shared) -> Answered {
+    let records: Vec<_> = agent.outbox().all().iter().map(|r| (**r).clone()).collect();
+    value(&records)
+}
+
+/// Until when a caller waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Accepted,
+    Decided,
+    Settled,
+}
+
+impl Until {
+    fn is_met(self, record: &Record) -> bool {
+        match self {
+            Self::Accepted => record.accepted.is_some() || record.state.is_final(),
+            Self::Decided => record.is_decided(),
+            Self::Settled => record.state.is_final(),
+        }
+    }
+}
+
+/// `wait=accepted|decided|settled` and `seconds=N`.
+fn waiting(query: Option<&str>) -> Result<Option<(Until, u64)>, Problem> {
+    let (mut until, mut seconds) = (None, 60);
+    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        let wrong = || {
+            let remedy = "Write wait=accepted, wait=decided or wait=settled, and seconds=1 to 3600.";
+            Problem::new(
+                Kind::Usage,
+                "REQUEST",
+                format!("\"{pair}\" is not understood"),
+                remedy,
+            )
+        };
+        match pair.split_once('=').ok_or_else(wrong)? {
+            ("wait", "accepted") => until = Some(Until::Accepted),
+            ("wait", "decided") => until = Some(Until::Decided),
+            ("wait", "settled") => until = Some(Until::Settled),
+            ("seconds", n) => seconds = n.parse::<u64>().map_err(|_| wrong())?.min(WAIT_MAX_SECONDS),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(until.map(|until| (until, seconds)))
+}
+
+/// One packet; a packet that was sealed anew leads to the one that stands for it.
+async fn packet(
+    State(agent): Shared,
+    UrlPath(packet): UrlPath<String>,
+    RawQuery(query): RawQuery,
+) -> Answered {
+    let packet: PacketId = id(&packet)?;
+    let Some((until, seconds)) = waiting(query.as_deref())? else {
+        return value(&*agent.outbox().expect(&packet)?);
+    };
+    let mut changes = agent.watch();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    loop {
+        changes.mark_unchanged();
+        let mut record = agent.outbox().expect(&packet)?;
+        while let Some(next) = record.replaced_by.and_then(|next| agent.outbox().get(&next)) {
+            record = next;
+        }
+        if until.is_met(&record)
+            || tokio::time::timeout_at(deadline, changes.changed())
+                .await
+                .is_err()
+        {
+            return value(&*record);
+        }
+    }
+}
+
+async fn recall(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    let request: RecallRequest = body(&bytes)?;
+    value(&*agent.recall(&request).await?)
+}
+
+async fn statement(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    let request: StatementRequest = body(&bytes)?;
+    let case = request.case();
+    let (id, answer) = agent.state(request).await?;
+    Ok(Json(json!({
+        "statement": id,
+        "case": case,
+        "number": answer.number,
+        "head": hex::encode(&answer.head),
+        "leaf": hex::encode(&answer.leaf_hash),
+        "roster_version": answer.roster_version,
+    })))
+}
+
+async fn facts(State(agent): Shared, UrlPath(case): UrlPath<String>) -> Answered {
+    let case: CaseRef = id(&case)?;
+    let chain = agent.facts(case).await?;
+    let fact = |fact: &Fact| {
+        let statement = fact.statement();
+        let roster = statement.body().roster().map(|(version, entries)| {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|e| {
+                    json!({
+                        "agency": e.agency,
+                        "status": e.status.as_str(),
+                        "from_ms": e.from,
+                        "until_ms": e.until,
+                        "perp_side": e.perp_side,
+                    })
+                })
+                .collect();
+            json!({ "version": version, "entries": entries })
+        });
+        json!({
+            "number": fact.number(),
+            "kind": statement.body().kind(),
+            "statement": statement.id(),
+            "agency": statement.agency(),
+            "made_ms": statement.made(),
+            "accepted_ms": fact.accepted(),
+            "head": fact.head(),
+            "roster": roster,
+        })
+    };
+    let facts: Vec<_> = chain.facts().iter().map(fact).collect();
+    Ok(Json(
+        json!({ "case": case, "roster_version": chain.roster_version(), "facts": facts }),
+    ))
+}
+
+async fn inbox(State(agent): Shared) -> Answered {
+    let received = |d: &Arc<Delivery>| d.answer == Answer::Received && !d.parts.is_empty();
+    let deliveries: Vec<_> = agent
+        .inbox()
+        .all()
+        .iter()
+        .filter(|d| received(d))
+        .map(|d| (**d).clone())
+        .collect();
+    value(&deliveries)
+}
+
+async fn open(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    let request: OpenRequest = body(&bytes)?;
+    let (packet, part, out) = (request.packet, request.part, request.out.clone());
+    let names = agent.open_part(request).await?;
+    Ok(Json(
+        json!({ "packet": packet, "part": part, "out": out, "names": names }),
+    ))
+}
+
+async fn quarantine(State(agent): Shared) -> Answered {
+    let kept = blocking(move || agent.inbox().quarantined()).await?;
+    let kept: Vec<_> = kept
+        .into_iter()
+        .map(|(folder, reason)| json!({ "folder": folder, "reason": reason }))
+        .collect();
+    value(&kept)
+}

@@ -1,0 +1,201 @@
+//! The state of one packet that this agency sends, as `state.json` keeps it.
+
+use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
+use schakel_proto::party::{AgencyId, Code};
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+use crate::request::SendRequest;
+
+/// Where a packet stands. It only ever moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Sealed and durable here; the broker has not answered yet.
+    Sealed,
+    /// The broker has it, durably; the sealed copy is kept.
+    Accepted,
+    /// Every recipient's final outcome is proved; the sealed copy is gone.
+    Settled,
+    /// Refused for good; the reason stands in `refusal`.
+    Refused,
+    /// Sealed anew as another packet (the roster had changed).
+    Replaced,
+    /// Taken back before the broker had it.
+    Recalled,
+}
+
+impl State {
+    /// Whether nothing more happens to it.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Settled | Self::Refused | Self::Replaced | Self::Recalled
+        )
+    }
+}
+
+/// Outcome for one recipient and part. Each comes from a log entry, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartState {
+    /// Nothing is decided yet.
+    Pending,
+    /// Waits at the broker, e.g. for a consent.
+    Held,
+    /// Handed over; the recipient has not acknowledged yet.
+    HandedOver,
+    /// The recipient has it and says so, signed.
+    Received,
+    /// Stays behind.
+    Withheld,
+    /// The packet is refused for this recipient.
+    Denied,
+    /// The recipient's agent refused it, signed.
+    Refused,
+    /// Taken back in time.
+    Recalled,
+    /// Its time was over first.
+    Expired,
+}
+
+impl PartState {
+    /// Whether it can still change.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Held | Self::HandedOver)
+    }
+
+    /// Whether a decision on it is known and it is not on its way.
+    pub const fn is_decided(self) -> bool {
+        !matches!(self, Self::Pending | Self::HandedOver)
+    }
+
+    /// The word in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Held => "held",
+            Self::HandedOver => "handed over",
+            Self::Received => "received",
+            Self::Withheld => "withheld",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+            Self::Recalled => "recalled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What is known of one part for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The recipient.
+    pub recipient: AgencyId,
+    /// The part.
+    pub part: PartId,
+    /// Category of the part.
+    pub category: Code,
+    /// Where it stands.
+    pub state: PartState,
+    /// Reason code of the decision or refusal; empty: none yet.
+    pub reason: String,
+    /// What the decision binds the recipient to.
+    pub obligations: Vec<String>,
+    /// Since when, in milliseconds since 1970, by the broker's clock.
+    pub since_ms: i64,
+    /// Position in the log of the entry that says so; none: nothing yet.
+    pub log_index: Option<u64>,
+}
+
+/// A part as it was sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedPart {
+    /// Its id.
+    pub part: PartId,
+    /// Category code.
+    pub category: Code,
+    /// File name inside the seal.
+    pub file_name: String,
+    /// Title inside the seal.
+    pub title: String,
+    /// Length of the content, bytes.
+    pub length: u64,
+    /// SHA-256 of the content, to seal the same again.
+    pub sha256: Digest,
+}
+
+/// The broker's answer that it has the packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Leaf of the SubmissionAcceptance.
+    pub leaf: Digest,
+    /// When, by the broker's clock.
+    pub at_ms: i64,
+    /// Position in the log once the receipt was checked.
+    pub log_index: Option<u64>,
+}
+
+/// A recall that we signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// Its reason code.
+    pub reason: Code,
+    /// When we signed it.
+    pub made_ms: i64,
+    /// The broker has answered it.
+    pub answered: bool,
+}
+
+/// One packet of the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this form: 1.
+    pub format: u32,
+    /// The packet.
+    pub packet: PacketId,
+    /// Where it stands.
+    pub state: State,
+    /// The case.
+    pub case: CaseRef,
+    /// What was asked, to seal it again if the roster has changed.
+    pub request: SendRequest,
+    /// The parts as sealed.
+    pub parts: Vec<SealedPart>,
+    /// SHA-256 of the manifest.
+    pub manifest_digest: Digest,
+    /// When it was sealed.
+    pub created_ms: i64,
+    /// When it loses its force.
+    pub expires_ms: i64,
+    /// Roster version that it says it saw.
+    pub roster_version_seen: Option<u64>,
+    /// Bytes of its sealed parts on this disk.
+    pub sealed_bytes: u64,
+    /// Times it was sealed anew before.
+    pub sealed_before_count: u32,
+    /// The packet it was sealed instead of.
+    pub replaces: Option<PacketId>,
+    /// The packet that was sealed instead of it.
+    pub replaced_by: Option<PacketId>,
+    /// The broker's answer.
+    pub accepted: Option<Accepted>,
+    /// Why it was refused.
+    pub refusal: Option<Problem>,
+    /// A recall.
+    pub recall: Option<Recalled>,
+    /// Outcome per recipient and part.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Record {
+    /// Whether every outcome is final and the receipt of the submission was checked.
+    pub fn is_proved_final(&self) -> bool {
+        let receipt = self.accepted.as_ref().is_some_and(|a| a.log_index.is_some());
+        receipt && self.outcomes.iter().all(|o| o.state.is_final())
+    }
+
+    /// Whether every outcome is decided (`held` counts), or nothing more will happen.
+    pub fn is_decided(&self) -> bool {
+        self.state.is_final() || self.outcomes.iter().all(|o| o.state.is_decided())
+    }
+}

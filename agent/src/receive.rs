@@ -1,0 +1,467 @@
+//! The recipient's side: an open stream to the broker. Ciphertext is spooled, everything is verified, the
+//! delivery is stored and answered; our answers are sent again until the broker has settled them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schakel_proto::ids::{DeliveryId, Digest, PacketId};
+use schakel_proto::wire::{self, receive_frame::Frame, receive_request::Request};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::agent::Agent;
+use crate::clock::randomness;
+use crate::decide;
+use crate::directory::View;
+use crate::inbox::accept::Answering;
+use crate::inbox::record::{Answer, Delivery};
+use crate::inbox::spool::Incoming;
+use crate::inbox::verify::{Context, ProvedDelivery, Rejection, VerifiedDelivery, prove, verify};
+use crate::problem::{Kind, Problem};
+use crate::transport::Client;
+use crate::transport::backoff::Backoff;
+
+/// Frames read ahead of the disk.
+const FRAMES_AHEAD_COUNT: usize = 4;
+/// Deliveries under way at once; the broker sends one after the other.
+const INCOMING_MAX_COUNT: usize = 16;
+
+/// Runs until the daemon ends.
+pub async fn run(agent: Arc<Agent>) {
+    let mut backoff = Backoff::new(randomness());
+    loop {
+        let problem = match session(&agent, &mut backoff).await {
+            Ok(()) => Problem::from(tonic::Status::unavailable("the stream of deliveries ended")),
+            Err(problem) => problem,
+        };
+        if problem.is_temporary() {
+            tracing::debug!(code = problem.code, "connecting again");
+        } else {
+            tracing::error!(
+                code = problem.code,
+                sentence = problem.sentence,
+                "no deliveries are taken"
+            );
+        }
+        agent.note_link(Some(problem.clone()));
+        tokio::time::sleep(
+            backoff
+                .next(problem.retry_after_ms)
+                .max(Duration::from_millis(50)),
+        )
+        .await;
+    }
+}
+
+async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem> {
+    agent.audit.trust()?;
+    let view = agent.network.view()?;
+    let mut client = agent.client();
+    match agent.audit.contact(&mut client, view.log_key()).await {
+        Err(problem) if problem.code == "LOG_EMPTY" => {}
+        placed => placed?,
+    }
+    // Bounded by the credit that we give and by the answers on disk.
+    let (requests, outgoing) = mpsc::unbounded_channel();
+    let credit = wire::Credit {
+        packets: agent.config.credit_packets,
+    };
+    let line = Line(requests);
+    line.send(Request::Credit(credit))?;
+    let mut frames = client
+        .receive(UnboundedReceiverStream::new(outgoing))
+        .await?
+        .into_inner();
+    agent.note_link(None);
+    let (sender, receiver) = mpsc::channel(FRAMES_AHEAD_COUNT);
+    let worker = {
+        let (agent, client) = (Arc::clone(agent), client.clone());
+        let handle = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || Worker::new(agent, client, line, handle).run(receiver))
+    };
+    let received = pump(&mut frames, &sender, backoff).await;
+    drop(sender);
+    let worked = worker.await.unwrap_or_else(|e| {
+        Err(Problem::new(
+            Kind::Local,
+            "DEFECT",
+            format!("receiving ended unexpectedly: {e}"),
+            "",
+        ))
+    });
+    worked.and(received)
+}
+
+/// Hands the broker's frames to the worker until the stream or the worker ends.
+async fn pump(
+    frames: &mut tonic::Streaming<wire::ReceiveFrame>,
+    sender: &mpsc::Sender<Frame>,
+    backoff: &mut Backoff,
+) -> Result<(), Problem> {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.message() => frame?,
+            () = sender.closed() => return Ok(()),
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        backoff.reset();
+        if let Some(frame) = frame.frame
+            && sender.send(frame).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// The way to the broker.
+struct Line(mpsc::UnboundedSender<wire::ReceiveRequest>);
+
+impl Line {
+    fn send(&self, request: Request) -> Result<(), Problem> {
+        self.0
+            .send(wire::ReceiveRequest {
+                request: Some(request),
+            })
+            .map_err(|_| Problem::from(tonic::Status::unavailable("the stream of deliveries ended")))
+    }
+}
+
+/// Takes frames one after the other, on a thread that may wait for the disk.
+struct Worker {
+    agent: Arc<Agent>,
+    client: Client,
+    line: Line,
+    handle: tokio::runtime::Handle,
+    incoming: HashMap<DeliveryId, Incoming>,
+    /// Answers sent on this stream and not settled yet, in the order sent.
+    sent: VecDeque<(PacketId, Digest)>,
+}
+
+impl Worker {
+    fn new(agent: Arc<Agent>, client: Client, line: Line, handle: tokio::runtime::Handle) -> Self {
+        Self {
+            agent,
+            client,
+            line,
+            handle,
+            incoming: HashMap::new(),
+            sent: VecDeque::new(),
+        }
+    }
+
+    fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), Problem> {
+        let done = self.work(&mut frames);
+        // What was under way is offered again on the next stream.
+        for (_, incoming) in std::mem::take(&mut self.incoming) {
+            self.agent.inbox.discard(incoming)?;
+        }
+        done
+    }
+
+    fn work(&mut self, frames: &mut mpsc::Receiver<Frame>) -> Result<(), Problem> {
+        for (delivery, signed) in self.agent.inbox.open_answers()? {
+            self.answer(&delivery, signed)?;
+        }
+        while let Some(frame) = frames.blocking_recv() {
+            match frame {
+                Frame::Offer(offer) => self.offer(&offer)?,
+                Frame::Chunk(chunk) => self.chunk(&chunk)?,
+                Frame::HandOver(hand_over) => self.hand_over(&hand_over)?,
+                Frame::Dropped(dropped) => self.drop_it(&dropped.delivery)?,
+                Frame::Settled(settled) => self.settled(&settled)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, delivery: &Delivery, signed: wire::Signed) -> Result<(), Problem> {
+        self.sent.push_back((delivery.packet, delivery.consignment));
+        self.line.send(Request::Acknowledgement(signed))
+    }
+
+    fn offer(&mut self, offer: &wire::Offer) -> Result<(), Problem> {
+        if self.incoming.len() >= INCOMING_MAX_COUNT {
+            return Err(Problem::distrust(
+                "DELIVERY_MALFORMED",
+                "too many deliveries at once",
+            ));
+        }
+        let incoming = self.agent.inbox.begin(offer)?;
+        if let Some(former) = self.incoming.insert(incoming.id(), incoming) {
+            drop(former);
+            return Err(Problem::distrust(
+                "DELIVERY_MALFORMED",
+                "one delivery is offered twice",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A chunk that does not fit spoils its delivery only; later chunks of it are passed over.
+    fn chunk(&mut self, chunk: &wire::Chunk) -> Result<(), Problem> {
+        let Ok(id) = DeliveryId::try_from(&*chunk.delivery) else {
+            return Ok(());
+        };
+        let Some(incoming) = self.incoming.get_mut(&id) else {
+            return Ok(());
+        };
+        let Err(problem) = incoming.chunk(chunk) else {
+            return Ok(());
+        };
+        match self.incoming.remove(&id) {
+            Some(incoming) => self.set_aside(incoming, None, &problem),
+            None => Ok(()),
+        }
+    }
+
+    fn drop_it(&mut self, delivery: &[u8]) -> Result<(), Problem> {
+        let id = DeliveryId::try_from(delivery).ok();
+        match id.and_then(|id| self.incoming.remove(&id)) {
+            Some(incoming) => self.agent.inbox.discard(incoming),
+            None => Ok(()),
+        }
+    }
+
+    fn settled(&mut self, settled: &wire::Settled) -> Result<(), Problem> {
+        let packet = PacketId::try_from(&*settled.packet_id).ok();
+        let leaf = Digest::try_from(&*settled.leaf_hash).ok();
+        let (Some(packet), Some(leaf)) = (packet, leaf) else {
+            return Err(Problem::distrust(
+                "SETTLED_MALFORMED",
+                "a settlement names no packet or leaf",
+            ));
+        };
+        let Some(at) = self.sent.iter().position(|(sent, _)| *sent == packet) else {
+            return Ok(());
+        };
+        if let Some((packet, consignment)) = self.sent.remove(at) {
+            self.agent.inbox.settled(packet, consignment, leaf)?;
+            self.agent.changed();
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, hand_over: &wire::HandOver) -> Result<(), Problem> {
+        let id = DeliveryId::try_from(&*hand_over.delivery).ok();
+        if let Some(incoming) = id.and_then(|id| self.incoming.remove(&id)) {
+            self.take(incoming, hand_over)?;
+            self.agent.changed();
+        }
+        self.line.send(Request::Credit(wire::Credit { packets: 1 }))
+    }
+
+    /// Verifies, stores and answers one delivery. An error ends the stream: it is this machine's.
+    fn take(&mut self, incoming: Incoming, hand_over: &wire::HandOver) -> Result<(), Problem> {
+        let checked = self.check(&incoming, hand_over);
+        let (verified, decided_again) = match checked {
+            Ok(checked) => checked,
+            Err(Rejection::Unproved(problem)) => {
+                return self.set_aside(incoming, Some(hand_over), &problem);
+            }
+            Err(Rejection::Unsound(unsound)) => {
+                let (proved, problem) = *unsound;
+                return self.refuse(incoming, hand_over, &proved, &problem);
+            }
+        };
+        let agent = Arc::clone(&self.agent);
+        let delivery = self.with_answering(|answering| {
+            agent
+                .inbox
+                .accept(incoming, hand_over, &verified, decided_again, answering)
+        })?;
+        tracing::info!(packet = %delivery.packet, parts = delivery.parts.len(), "received");
+        self.answer_once(&delivery)
+    }
+
+    fn refuse(
+        &mut self,
+        incoming: Incoming,
+        hand_over: &wire::HandOver,
+        proved: &ProvedDelivery,
+        problem: &Problem,
+    ) -> Result<(), Problem> {
+        tracing::error!(packet = %proved.packet(), code = problem.code, "alarm: refused, in quarantine");
+        let agent = Arc::clone(&self.agent);
+        let delivery = self.with_answering(|answering| {
+            agent
+                .inbox
+                .refuse(incoming, hand_over, proved, problem, answering)
+        })?;
+        self.answer_once(&delivery)
+    }
+
+    /// Sends the answer, unless the broker has settled it before.
+    fn answer_once(&mut self, delivery: &Delivery) -> Result<(), Problem> {
+        if delivery.settled.is_some() && delivery.answer == Answer::Received {
+            return Ok(());
+        }
+        let signed = self.agent.inbox.answer(delivery)?;
+        self.answer(delivery, signed)
+    }
+
+    /// Nothing is answered: what fails here is the broker's or this machine's doing.
+    fn set_aside(
+        &self,
+        incoming: Incoming,
+        hand_over: Option<&wire::HandOver>,
+        problem: &Problem,
+    ) -> Result<(), Problem> {
+        if problem.kind != Kind::Distrust {
+            tracing::warn!(
+                code = problem.code,
+                "a delivery was not taken; it is offered again"
+            );
+            return self.agent.inbox.discard(incoming);
+        }
+        tracing::error!(
+            code = problem.code,
+            sentence = problem.sentence,
+            "alarm: delivery not accepted"
+        );
+        let now = self.agent.clock.now();
+        self.agent.inbox.quarantine(incoming, hand_over, problem, now)?;
+        self.agent.audit.trust()
+    }
+
+    /// Everything that must hold; see `inbox::verify`.
+    fn check(
+        &mut self,
+        incoming: &Incoming,
+        hand_over: &wire::HandOver,
+    ) -> Result<(VerifiedDelivery, Option<bool>), Rejection> {
+        let (view, proved) = self.prove(incoming, hand_over)?;
+        for checkpoint in proved.checkpoints() {
+            let placed = self
+                .agent
+                .audit
+                .place(&mut self.client, view.log_key(), checkpoint);
+            self.handle.block_on(placed)?;
+        }
+        self.check_bundle(&proved)?;
+        let verified = {
+            let context = self.context(&view);
+            verify(incoming, hand_over, proved, &context)?
+        };
+        if let Some(problem) = self.other_packet(&verified) {
+            return Err(verified.unsound(problem));
+        }
+        let decided_again = self.decide_again(&view, &verified)?;
+        if decided_again == Some(false) {
+            let sentence = "our own policy engine does not deliver it";
+            return Err(verified.unsound(Problem::distrust("OWN_DECISION_DIFFERS", sentence)));
+        }
+        Ok((verified, decided_again))
+    }
+
+    fn context<'a>(&'a self, view: &'a View) -> Context<'a> {
+        Context {
+            network: self.agent.network.name(),
+            agency: self.agent.network.agency(),
+            directory: view.directory(),
+            log_key: view.log_key(),
+            keys: self.agent.keyring.secret(),
+            now: self.agent.clock.now(),
+        }
+    }
+
+    /// The log's evidence; a newer directory or bundle is fetched once if the decision names one.
+    fn prove(
+        &mut self,
+        incoming: &Incoming,
+        hand_over: &wire::HandOver,
+    ) -> Result<(Arc<View>, ProvedDelivery), Problem> {
+        let view = self.agent.network.view()?;
+        let proved = prove(incoming, hand_over, &self.context(&view));
+        match proved {
+            Err(problem) if problem.code == "DECISION_DIRECTORY" => {}
+            proved => return Ok((view, proved?)),
+        }
+        self.handle
+            .block_on(self.agent.network.refresh(&mut self.client))?;
+        let view = self.agent.network.view()?;
+        let proved = prove(incoming, hand_over, &self.context(&view))?;
+        Ok((view, proved))
+    }
+
+    fn check_bundle(&mut self, proved: &ProvedDelivery) -> Result<(), Problem> {
+        let decision = proved.decision();
+        let holds = |agent: &Agent| {
+            let (digest, version) = (decision.bundle_digest(), decision.bundle_version());
+            agent.network.bundle_holds(&digest, version, decision.at())
+        };
+        if holds(&self.agent) {
+            return Ok(());
+        }
+        self.handle
+            .block_on(self.agent.network.refresh(&mut self.client))?;
+        if holds(&self.agent) {
+            return Ok(());
+        }
+        let sentence = "it was decided under rules that two officers have not signed, or that are superseded";
+        Err(Problem::distrust("DECISION_BUNDLE", sentence))
+    }
+
+    /// The same packet id must always mean the same manifest.
+    fn other_packet(&self, verified: &VerifiedDelivery) -> Option<Problem> {
+        let proved = verified.proved();
+        let before = self.agent.inbox.of_packet(proved.packet());
+        let other = before
+            .iter()
+            .any(|d| d.answer == Answer::Received && d.manifest_digest != proved.manifest_digest());
+        let sentence = "this packet id came before with another manifest";
+        other.then(|| Problem::distrust("PACKET_ID_REUSED", sentence))
+    }
+
+    /// Our own decision; none if the case's facts are not shown to us or the rules changed meanwhile.
+    fn decide_again(&mut self, view: &View, verified: &VerifiedDelivery) -> Result<Option<bool>, Problem> {
+        let decision = verified.proved().decision();
+        let Some(engine) = self.agent.network.engine() else {
+            return Ok(None);
+        };
+        if engine.bundle().digest() != decision.bundle_digest() {
+            return Ok(None);
+        }
+        let case = verified.proved().case();
+        let facts = if decision.facts_count() == 0 {
+            decide::no_facts(case)?
+        } else {
+            let now = self.agent.clock.now();
+            let fetched = self
+                .agent
+                .facts
+                .refresh(&mut self.client, &self.agent.network, case, now);
+            match self.handle.block_on(fetched) {
+                Ok(chain) => decide::facts_of(decision, &chain)?,
+                Err(problem) if matches!(problem.kind, Kind::Refused | Kind::NotFound) => return Ok(None),
+                Err(problem) => return Err(problem),
+            }
+        };
+        let agency = self.agent.network.agency();
+        let delivers = decide::delivers(
+            &engine,
+            view.directory(),
+            agency,
+            &facts,
+            verified.handed(),
+            decision,
+        );
+        Ok(Some(delivers))
+    }
+
+    fn with_answering<T>(
+        &self,
+        work: impl FnOnce(&Answering<'_>) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let view = self.agent.network.view()?;
+        let checkpoint = self.handle.block_on(self.agent.checkpoint_seen())?;
+        work(&Answering {
+            network: self.agent.network.name().as_str(),
+            agency: self.agent.network.agency().as_str(),
+            keyring: &self.agent.keyring,
+            directory_version: view.directory().version(),
+            checkpoint,
+            now: self.agent.clock.now(),
+        })
+    }
+}
