@@ -26,3 +26,6 @@ pub mod packet;
 pub mod directory;
 
 pub mod statement;
+
+#[cfg(feature = "vectors")]
+pub mod vectors;

@@ -23,13 +23,13 @@ const READ_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// `SecretKeyMissing`, `SessionKeyRefused`, and the `EncryptedData…`, `Inner…` and `TrailingData`
-/// defects; or what `take` says.
+/// defects.
 pub fn decrypt(
     profile: Profile,
     key_packet: &[u8],
     ciphertext: &mut (dyn Read + Send + Sync),
     keys: &SecretKeys,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), OpenError>,
+    take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), OpenError> {
     let session_key = session_key(profile, key_packet, keys)?;
     let parser =
@@ -59,7 +59,7 @@ pub fn decrypt(
             .map_err(|e| io_or(&e, Defect::DecryptionFailed))?;
         match buffer.get(..count) {
             None | Some([]) => break,
-            Some(bytes) => take(bytes)?,
+            Some(bytes) => take(bytes),
         }
     }
     let (_, rest) = literal

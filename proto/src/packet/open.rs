@@ -108,10 +108,14 @@ fn pass(
         hasher: Sha256::default(),
     };
     let mut reading = Reading::new(expected(handed, fields));
+    // What is wrong inside is said only once the last tag is known to be good.
+    let mut inside = Ok(());
     let decrypted = openpgp::decrypt(profile, key_packet, &mut reader, keys, &mut |piece| {
-        reading.take(piece, out)
+        if inside.is_ok() {
+            inside = reading.take(piece, out);
+        }
     });
-    let header = match reader.check(sealing).and(decrypted) {
+    let header = match reader.check(sealing).and(decrypted).and(inside) {
         Ok(()) => reading.finish(),
         Err(error) => Err(error),
     };
