@@ -120,7 +120,9 @@ pub fn receive_questions(
         purpose: manifest.purpose.to_string(),
         legal_basis: manifest.legal_basis.basis.to_string(),
         urgency: manifest.urgency.to_string(),
-        roster_version_seen: manifest.roster_version_seen.filter(|_| moment == Moment::Admission),
+        roster_version_seen: manifest
+            .roster_version_seen
+            .filter(|_| moment == Moment::Admission),
         case: Arc::clone(case),
         part: part(fields),
         // Consents, releases and measures are statements that no case can hold yet: none is found, and
@@ -139,7 +141,11 @@ pub fn receive_questions(
             cannot_protect_otherwise: report.cannot_protect_otherwise,
         }),
         // A measure that is referred to and that no statement made known cannot be judged: denied.
-        unknown: fields.measure_ref.iter().map(|_| "part.measure_ref".to_owned()).collect(),
+        unknown: fields
+            .measure_ref
+            .iter()
+            .map(|_| "part.measure_ref".to_owned())
+            .collect(),
     };
     parts.iter().map(question).collect()
 }

@@ -5,10 +5,22 @@ pub mod question;
 
 pub mod facts;
 
+pub mod consent;
+
 pub mod ruling;
+
+pub mod case;
+
+pub mod matrix;
+
+pub mod texts;
+
+mod places;
+
+mod check;
 
 pub mod bundle;
 
 pub mod engine;
 
-pub mod asking;
+pub mod explain;

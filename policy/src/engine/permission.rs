@@ -1,0 +1,163 @@
+//! Who may make a statement on a case, and who may see its facts.
+
+use cedar_policy::{Entities, RestrictedExpression};
+
+use super::request::{Pairs, Unfit};
+use super::slice::Place;
+use super::{Answer, Engine, NO_RULE, POLICY_ERROR, UNKNOWN_VALUE, fact};
+use crate::facts::{CaseState, Participant};
+use crate::question::{InspectQuestion, Party, StateQuestion, StatementKind};
+use crate::ruling::Permission;
+
+/// Whether an agency may make a statement.
+pub(super) fn state(engine: &Engine, question: &StateQuestion) -> Permission {
+    let action = match question.statement {
+        StatementKind::CaseOpened { .. } => "state_case_opened",
+        StatementKind::RosterChanged { .. } => "state_roster_changed",
+    };
+    let facts = match speaking(engine, question) {
+        Ok(facts) => facts,
+        Err(unfit) => return refused(unfit),
+    };
+    ask(engine, action, &question.speaker, facts)
+}
+
+/// Whether an agency may see a case's facts.
+pub(super) fn inspect(engine: &Engine, question: &InspectQuestion) -> Permission {
+    match engine.active(&question.case, &question.reader.id, question.now) {
+        Ok(active) => ask(engine, "inspect", &question.reader, vec![fact("active", active)]),
+        Err(unfit) => refused(unfit),
+    }
+}
+
+fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
+    let vocabulary = &engine.compiled.vocabulary;
+    let nothing = CaseState::unopened("");
+    let case = question.case.as_deref().unwrap_or(&nothing);
+    let speaker = &question.speaker.id;
+    let mut coordinated = false;
+    for (agency, role) in &question.roles {
+        let coordinates = role == "fjc" || role == "case_director";
+        coordinated |= coordinates && engine.active(case, agency, question.now)?;
+    }
+    let (named, joins, only_joins, next) = match &question.statement {
+        StatementKind::CaseOpened { roster } => (roster.contains(speaker), false, false, true),
+        StatementKind::RosterChanged { version, roster } => {
+            for entry in roster {
+                vocabulary.listed("RosterStatus", &entry.status)?;
+            }
+            let after = roster.iter().find(|p| p.id == *speaker);
+            let others = |p: &&Participant| p.id != *speaker;
+            let joins = widens(case.participant(speaker), after);
+            let same = same_members(
+                case.participants.iter().filter(others),
+                roster.iter().filter(others),
+            );
+            let next = case.roster_version.checked_add(1) == Some(*version);
+            (after.is_some(), joins, joins && same, next)
+        }
+    };
+    let status = vocabulary.listed("CaseStatus", &case.status)?.clone();
+    Ok(vec![
+        (
+            "case_status".to_owned(),
+            RestrictedExpression::new_entity_uid(status),
+        ),
+        fact("known", question.case.is_some()),
+        fact("active", engine.active(case, speaker, question.now)?),
+        fact("opener", case.opener.as_ref() == Some(speaker)),
+        fact("coordinated", coordinated),
+        fact("named", named),
+        fact("joins", joins),
+        fact("only_joins", only_joins),
+        fact("next", next),
+        fact("competent", question.competent),
+    ])
+}
+
+/// Whether the change gives the agency anything it did not have: a seat, an earlier start, a later end, or
+/// relief from the flag.
+fn widens(before: Option<&Participant>, after: Option<&Participant>) -> bool {
+    let Some(after) = after else { return false };
+    let Some(before) = before else {
+        return after.status == "active";
+    };
+    let status = before.status != after.status && after.status == "active";
+    let start = match (before.from, after.from) {
+        (Some(old), new) => new.is_none_or(|new| new < old),
+        (None, _) => false,
+    };
+    let end = match (before.until, after.until) {
+        (Some(old), new) => new.is_none_or(|new| new > old),
+        (None, _) => false,
+    };
+    status || start || end || (before.perp_side && !after.perp_side)
+}
+
+fn same_members<'a>(
+    before: impl Iterator<Item = &'a Participant>,
+    after: impl Iterator<Item = &'a Participant>,
+) -> bool {
+    let sorted = |mut all: Vec<&'a Participant>| {
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    };
+    let plain = |p: &Participant| (p.id.clone(), p.status.clone(), p.from, p.until, p.perp_side);
+    sorted(before.collect())
+        .into_iter()
+        .map(plain)
+        .eq(sorted(after.collect()).into_iter().map(plain))
+}
+
+fn ask(engine: &Engine, action: &str, speaker: &Party, facts: Pairs) -> Permission {
+    let vocabulary = &engine.compiled.vocabulary;
+    let answer = (|| {
+        let agency = vocabulary.agency(speaker)?;
+        let place = Place {
+            action: vocabulary.action(action)?,
+            principal: vocabulary.role_parents(&speaker.role).unwrap_or(&[]).to_vec(),
+            resource: Vec::new(),
+        };
+        let (principal, resource) = (agency.uid(), vocabulary.resource("Case")?);
+        let entities =
+            Entities::from_entities([agency], None).map_err(|error| Unfit::Defect(error.to_string()))?;
+        engine.ask(
+            &place,
+            Some(&principal),
+            principal.clone(),
+            resource,
+            facts,
+            &entities,
+        )
+    })();
+    match answer {
+        Ok(answer) => permission(&answer),
+        Err(unfit) => refused(unfit),
+    }
+}
+
+fn permission(answer: &Answer<'_>) -> Permission {
+    Permission {
+        granted: answer.allowed,
+        reason: answer
+            .rules
+            .first()
+            .map_or(NO_RULE, |rule| rule.reason.as_str())
+            .to_owned(),
+        policies: answer.rules.iter().map(|rule| rule.id.clone()).collect(),
+        alarms: Vec::new(),
+    }
+}
+
+fn refused(unfit: Unfit) -> Permission {
+    let (reason, alarms) = match unfit {
+        Unfit::Unknown(_) => (UNKNOWN_VALUE, Vec::new()),
+        Unfit::Defect(what) => (POLICY_ERROR, vec![what]),
+    };
+    Permission {
+        granted: false,
+        reason: reason.to_owned(),
+        policies: Vec::new(),
+        alarms,
+    }
+}

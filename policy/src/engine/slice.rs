@@ -1,0 +1,122 @@
+//! Slicing: only policies whose scope can match a request are given to the authorizer. The index is built
+//! when a bundle is loaded; the policy sets that requests fall into are built once each and kept. Their
+//! number is bounded by the vocabulary, so that neither policies elsewhere nor cases make a decision dearer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Template};
+
+use super::compile::templates;
+use super::rule::{Rule, Scope};
+
+/// Most slices kept: actions x roles x categories x bases stays far below.
+const SLICES_MAX: usize = 1 << 16;
+
+/// What a request is in: its action, and the entities that principal and resource are or are in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) action: EntityUid,
+    pub(crate) principal: Vec<EntityUid>,
+    pub(crate) resource: Vec<EntityUid>,
+}
+
+type Key = (EntityUid, Scope, Scope);
+
+/// Policies by the scope they ask for.
+#[derive(Debug)]
+pub(crate) struct Index {
+    by_scope: HashMap<Key, Vec<Policy>>,
+    /// Entities that some policy names as its principal.
+    principals: HashSet<EntityUid>,
+    templates: HashMap<String, Template>,
+    slices: RwLock<HashMap<Place, Arc<PolicySet>>>,
+}
+
+impl Index {
+    /// Builds the index of all policies of a bundle.
+    pub(crate) fn new(all: &PolicySet, rules: &HashMap<String, Rule>) -> Self {
+        let mut by_scope: HashMap<Key, Vec<Policy>> = HashMap::new();
+        let mut principals = HashSet::new();
+        for policy in all.policies() {
+            let id: &str = policy.id().as_ref();
+            let Some(rule) = rules.get(id) else { continue };
+            if let Scope::In(uid) = &rule.principal {
+                principals.insert(uid.clone());
+            }
+            for action in &rule.actions {
+                let key = (action.clone(), rule.principal.clone(), rule.resource.clone());
+                by_scope.entry(key).or_default().push(policy.clone());
+            }
+        }
+        Self {
+            by_scope,
+            principals,
+            templates: templates(all),
+            slices: RwLock::default(),
+        }
+    }
+
+    /// The policies that can match a request at this place. `own` is an entity that only this request has
+    /// (the agency itself); a slice with policies of its own is made anew each time. An error means that a
+    /// policy could not be taken along, and must deny.
+    pub(crate) fn slice(&self, place: &Place, own: Option<&EntityUid>) -> Result<Arc<PolicySet>, String> {
+        if let Some(uid) = own.filter(|uid| self.principals.contains(uid)) {
+            let mut place = place.clone();
+            place.principal.push(uid.clone());
+            return self.build(&place).map(Arc::new);
+        }
+        if let Some(slice) = self
+            .slices
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(place)
+        {
+            return Ok(Arc::clone(slice));
+        }
+        let slice = Arc::new(self.build(place)?);
+        let mut slices = self.slices.write().unwrap_or_else(PoisonError::into_inner);
+        if slices.len() < SLICES_MAX {
+            slices.insert(place.clone(), Arc::clone(&slice));
+        }
+        Ok(slice)
+    }
+
+    fn build(&self, place: &Place) -> Result<PolicySet, String> {
+        let mut set = PolicySet::new();
+        let scopes = |uids: &[EntityUid]| -> Vec<Scope> {
+            [Scope::Any, Scope::Other]
+                .into_iter()
+                .chain(uids.iter().cloned().map(Scope::In))
+                .collect()
+        };
+        let resources = scopes(&place.resource);
+        for principal in scopes(&place.principal) {
+            for resource in &resources {
+                let key = (place.action.clone(), principal.clone(), resource.clone());
+                for policy in self.by_scope.get(&key).into_iter().flatten() {
+                    self.add(&mut set, policy)?;
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    fn add(&self, set: &mut PolicySet, policy: &Policy) -> Result<(), String> {
+        let id: &str = policy.id().as_ref();
+        let lost = |error: &dyn std::fmt::Display| format!("policy {id} cannot be sliced: {error}");
+        let Some(template_id) = policy.template_id() else {
+            return set.add(policy.clone()).map_err(|error| lost(&error));
+        };
+        let template = self
+            .templates
+            .get::<str>(template_id.as_ref())
+            .ok_or_else(|| lost(&"no template"))?;
+        let values = policy.template_links().ok_or_else(|| lost(&"no link"))?;
+        if set.template(template_id).is_none() {
+            set.add_template(template.clone()).map_err(|error| lost(&error))?;
+        }
+        set.link(template_id.clone(), PolicyId::new(id), values)
+            .map_err(|error| lost(&error))
+    }
+}

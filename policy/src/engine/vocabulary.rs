@@ -1,0 +1,209 @@
+//! The names that a bundle's schema lists, and the Cedar entities made from them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{CedarSchemaError, EntityId, EntityTypeName, EntityUid, Schema, SchemaFragment};
+
+use crate::bundle::BundleError;
+use crate::matrix::{Matrix, Names};
+use crate::places::{line_of, too_deep};
+
+/// The schema's file in a bundle.
+pub(crate) const FILE: &str = "schakel.cedarschema";
+
+/// Enumerated types that the engine itself relies on.
+const REQUIRED: [&str; 15] = [
+    "Role",
+    "Circle",
+    "Side",
+    "Category",
+    "List",
+    "Basis",
+    "Urgency",
+    "CaseStatus",
+    "RosterStatus",
+    "SubjectRole",
+    "AgeClass",
+    "Secrecy",
+    "TableBasis",
+    "TableStatus",
+    "ConsentStatus",
+];
+
+/// The Basis that stands for every basis not listed.
+pub(crate) const UNKNOWN_BASIS: &str = "unknown";
+
+/// Names in the schema's order, and their entities.
+#[derive(Clone, Debug)]
+pub(crate) struct Vocabulary {
+    lists: BTreeMap<String, Vec<String>>,
+    uids: HashMap<&'static str, HashMap<String, EntityUid>>,
+    types: HashMap<&'static str, EntityTypeName>,
+    /// Ancestors of an agency of a role: the role and its circles.
+    role_parents: HashMap<String, Vec<EntityUid>>,
+    /// Ancestors of a part of a category: the category and its lists.
+    category_parents: HashMap<String, Vec<EntityUid>>,
+    default_sides: HashMap<String, String>,
+}
+
+/// Parses the schema. Errors carry the line.
+pub(crate) fn parse_schema(text: &str) -> Result<(Schema, Vocabulary), BundleError> {
+    let bad = |sentence: String, line: usize| BundleError::new("BUNDLE_SCHEMA", &sentence, FILE, line);
+    if let Some(line) = too_deep(text) {
+        return Err(bad("the schema nests too deep".to_owned(), line));
+    }
+    let at = |error: &CedarSchemaError| {
+        let details = DetailedError::from(error);
+        let line = details
+            .source_locations
+            .first()
+            .map_or(1, |l| line_of(text, l.loc.start));
+        bad(details.message, line)
+    };
+    let (fragment, _) = SchemaFragment::from_cedarschema_str(text).map_err(|error| at(&error))?;
+    let (schema, _) = Schema::from_cedarschema_str(text).map_err(|error| at(&error))?;
+    let json = fragment
+        .to_json_value()
+        .map_err(|error| bad(error.to_string(), 1))?;
+    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, kind) in json
+        .pointer("//entityTypes")
+        .and_then(|t| t.as_object())
+        .into_iter()
+        .flatten()
+    {
+        if let Some(members) = kind.get("enum").and_then(|e| e.as_array()) {
+            let members = members
+                .iter()
+                .filter_map(|m| m.as_str().map(str::to_owned))
+                .collect();
+            lists.insert(name.clone(), members);
+        }
+    }
+    // The JSON form keeps the order of an enumeration only as long as Cedar does; the text is the authority.
+    for (name, members) in &mut lists {
+        let at = text.find(&format!("entity {name} ")).unwrap_or(0);
+        let body = text.get(at..).unwrap_or("");
+        members.sort_by_key(|m: &String| body.find(&format!("\"{m}\"")).unwrap_or(usize::MAX));
+    }
+    for required in REQUIRED {
+        if lists.get(required).is_none_or(Vec::is_empty) {
+            return Err(bad(format!("the schema does not enumerate {required}"), 1));
+        }
+    }
+    Ok((schema, Vocabulary::new(lists)?))
+}
+
+fn entity_type(name: &str) -> Result<EntityTypeName, BundleError> {
+    EntityTypeName::from_str(name)
+        .map_err(|error| BundleError::new("BUNDLE_SCHEMA", &error.to_string(), FILE, 1))
+}
+
+impl Vocabulary {
+    fn new(lists: BTreeMap<String, Vec<String>>) -> Result<Self, BundleError> {
+        let mut uids = HashMap::new();
+        let mut types = HashMap::new();
+        for name in REQUIRED {
+            let kind = entity_type(name)?;
+            let members = lists.get(name).into_iter().flatten();
+            let of_kind: HashMap<String, EntityUid> = members
+                .map(|m| {
+                    (
+                        m.clone(),
+                        EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(m)),
+                    )
+                })
+                .collect();
+            uids.insert(name, of_kind);
+        }
+        for name in ["Agency", "Part", "Case", "Measure", "Action"] {
+            types.insert(name, entity_type(name)?);
+        }
+        Ok(Self {
+            lists,
+            uids,
+            types,
+            role_parents: HashMap::new(),
+            category_parents: HashMap::new(),
+            default_sides: HashMap::new(),
+        })
+    }
+
+    /// Takes circles, lists and default sides from the matrix.
+    pub(crate) fn with_matrix(mut self, matrix: &Matrix) -> Self {
+        for (role, entry) in &matrix.roles {
+            let circles = entry
+                .circles
+                .iter()
+                .filter_map(|c| self.uid("Circle", c))
+                .cloned();
+            let parents = self
+                .uid("Role", role)
+                .cloned()
+                .into_iter()
+                .chain(circles)
+                .collect();
+            self.role_parents.insert(role.clone(), parents);
+            self.default_sides.insert(role.clone(), entry.side.clone());
+        }
+        for category in self.members("Category").to_vec() {
+            let on = matrix
+                .lists
+                .iter()
+                .filter(|(_, members)| members.contains(&category));
+            let lists = on.filter_map(|(list, _)| self.uid("List", list)).cloned();
+            let parents = self
+                .uid("Category", &category)
+                .cloned()
+                .into_iter()
+                .chain(lists)
+                .collect();
+            self.category_parents.insert(category, parents);
+        }
+        self
+    }
+
+    /// The entity of a listed name; `None`: not listed.
+    pub(crate) fn uid(&self, kind: &str, name: &str) -> Option<&EntityUid> {
+        self.uids.get(kind)?.get(name)
+    }
+
+    /// An entity that is not enumerated.
+    pub(crate) fn entity(&self, kind: &str, id: &str) -> Option<EntityUid> {
+        let kind = self.types.get(kind)?;
+        Some(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id)))
+    }
+
+    /// The names of an enumeration, in the schema's order.
+    pub(crate) fn members(&self, kind: &str) -> &[String] {
+        self.lists.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// Role and circles.
+    pub(crate) fn role_parents(&self, role: &str) -> Option<&[EntityUid]> {
+        self.role_parents.get(role).map(Vec::as_slice)
+    }
+
+    /// Category and lists.
+    pub(crate) fn category_parents(&self, category: &str) -> Option<&[EntityUid]> {
+        self.category_parents.get(category).map(Vec::as_slice)
+    }
+
+    /// The side that a role serves unless the directory says otherwise.
+    pub(crate) fn default_side(&self, role: &str) -> Option<&str> {
+        self.default_sides.get(role).map(String::as_str)
+    }
+
+    /// What the matrix must cover.
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names {
+            roles: self.members("Role"),
+            categories: self.members("Category"),
+            circles: self.members("Circle"),
+            lists: self.members("List"),
+            sides: self.members("Side"),
+        }
+    }
+}
