@@ -369,7 +369,10 @@ fn filled(text: &str, question: &ReceiveQuestion) -> String {
 
 fn denial(unfit: Unfit) -> Ruling {
     match unfit {
-        Unfit::Unknown(_) => plain_denial(UNKNOWN_VALUE, Vec::new()),
+        Unfit::Unknown(kind) => Ruling {
+            policies: vec![format!("schema:{kind}")],
+            ..plain_denial(UNKNOWN_VALUE, Vec::new())
+        },
         Unfit::Defect(what) => plain_denial(POLICY_ERROR, vec![what]),
     }
 }

@@ -5,6 +5,8 @@ pub mod question;
 
 pub mod facts;
 
+pub mod asking;
+
 pub mod consent;
 
 pub mod ruling;

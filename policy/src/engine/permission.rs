@@ -150,14 +150,14 @@ fn permission(answer: &Answer<'_>) -> Permission {
 }
 
 fn refused(unfit: Unfit) -> Permission {
-    let (reason, alarms) = match unfit {
-        Unfit::Unknown(_) => (UNKNOWN_VALUE, Vec::new()),
-        Unfit::Defect(what) => (POLICY_ERROR, vec![what]),
+    let (reason, policies, alarms) = match unfit {
+        Unfit::Unknown(kind) => (UNKNOWN_VALUE, vec![format!("schema:{kind}")], Vec::new()),
+        Unfit::Defect(what) => (POLICY_ERROR, Vec::new(), vec![what]),
     };
     Permission {
         granted: false,
         reason: reason.to_owned(),
-        policies: Vec::new(),
+        policies,
         alarms,
     }
 }

@@ -12,8 +12,8 @@ use crate::question::{Party, ReceiveQuestion};
 /// Why a request cannot be made.
 #[derive(Debug)]
 pub(crate) enum Unfit {
-    /// A value or attribute that the vocabulary does not know: what, and which.
-    Unknown(String),
+    /// A value or attribute that the vocabulary does not know: its kind. The value itself may be anything.
+    Unknown(&'static str),
     /// Cedar refused what the engine built.
     Defect(String),
 }
@@ -71,12 +71,11 @@ fn push(pairs: &mut Pairs, key: &str, value: RestrictedExpression) {
 
 impl Vocabulary {
     /// A listed name as an entity, or unknown.
-    pub(crate) fn listed(&self, kind: &str, name: &str) -> Result<&EntityUid, Unfit> {
-        self.uid(kind, name)
-            .ok_or_else(|| Unfit::Unknown(format!("{kind} {name:?}")))
+    pub(crate) fn listed(&self, kind: &'static str, name: &str) -> Result<&EntityUid, Unfit> {
+        self.uid(kind, name).ok_or_else(|| Unfit::Unknown(kind))
     }
 
-    fn listed_value(&self, kind: &str, name: &str) -> Result<RestrictedExpression, Unfit> {
+    fn listed_value(&self, kind: &'static str, name: &str) -> Result<RestrictedExpression, Unfit> {
         self.listed(kind, name)
             .map(|uid| RestrictedExpression::new_entity_uid(uid.clone()))
     }
@@ -98,7 +97,7 @@ impl Vocabulary {
     pub(crate) fn agency(&self, party: &Party) -> Result<Entity, Unfit> {
         let parents = self
             .role_parents(&party.role)
-            .ok_or_else(|| Unfit::Unknown(format!("Role {:?}", party.role)))?
+            .ok_or_else(|| Unfit::Unknown("Role"))?
             .iter()
             .cloned()
             .collect();
@@ -136,9 +135,7 @@ impl Vocabulary {
     fn part_parents(&self, question: &ReceiveQuestion) -> Result<Vec<EntityUid>, Unfit> {
         let category = &question.part.category;
         let listed = self.category_parents(category);
-        let mut parents = listed
-            .ok_or_else(|| Unfit::Unknown(format!("Category {category:?}")))?
-            .to_vec();
+        let mut parents = listed.ok_or_else(|| Unfit::Unknown("Category"))?.to_vec();
         let basis = self
             .uid("Basis", &question.legal_basis)
             .or_else(|| self.uid("Basis", UNKNOWN_BASIS));
@@ -148,8 +145,8 @@ impl Vocabulary {
 
     /// Whether every value of the question that has a vocabulary is in it.
     fn known(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
-        if let Some(attribute) = question.unknown.first() {
-            return Err(Unfit::Unknown(format!("attribute {attribute:?}")));
+        if !question.unknown.is_empty() {
+            return Err(Unfit::Unknown("attribute"));
         }
         for subject in &question.part.subjects {
             self.listed("SubjectRole", &subject.role)?;
