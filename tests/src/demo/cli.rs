@@ -10,10 +10,10 @@ use super::problem::{Problem, Result};
 use super::processes::binary;
 use super::stage::{Stage, agency};
 
-/// Longest wait for one command.
-const COMMAND_MAX: Duration = Duration::from_secs(60);
-/// Longest wait until a packet is decided everywhere.
-const DECIDED_MAX: Duration = Duration::from_secs(90);
+/// Longest wait for one command; longer than `send` is told to wait.
+const COMMAND_MAX: Duration = Duration::from_secs(120);
+/// Longest wait until a packet is decided everywhere, in seconds.
+pub const DECIDED_MAX_SECONDS: u64 = 90;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a command answered.
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Answer {
     /// Whether it ended with 0.
     pub good: bool,
-    /// Its JSON on standard output, or null.
+    /// Its JSON, on standard output or (a problem) on standard error; null if there is none.
     pub value: Value,
     /// What it said on standard error.
     pub error: String,
@@ -81,17 +81,18 @@ impl Cli {
                     child.wait().ok();
                     let command = words.join(" ");
                     return Err(Problem::new(format!(
-                        "{}: `{command}` did not answer in a minute",
+                        "{}: `{command}` did not answer in time",
                         self.name
                     )));
                 }
             }
         };
-        let output = text(out.path())?;
+        let (output, error) = (text(out.path())?, text(err.path())?);
+        let value = serde_json::from_str(&output).or_else(|_| serde_json::from_str(&error));
         Ok(Answer {
             good: status.success(),
-            value: serde_json::from_str(&output).unwrap_or(Value::Null),
-            error: text(err.path())?,
+            value: value.unwrap_or(Value::Null),
+            error,
         })
     }
 
@@ -103,27 +104,9 @@ impl Cli {
         }
         let (command, error) = (words.join(" "), answer.error.trim());
         Err(Problem::new(format!(
-            "{}: `{command}` failed: {error} {}",
-            self.name, answer.value
+            "{}: `{command}` failed: {error}",
+            self.name
         )))
-    }
-
-    /// Asks for a packet's state until every outcome is decided or nothing more happens.
-    pub fn decided(&self, packet: &str) -> Result<Value> {
-        let began = Instant::now();
-        loop {
-            let state = self.expect(&["status"], &[packet.to_owned()])?;
-            if is_decided(&state) {
-                return Ok(state);
-            }
-            if began.elapsed() > DECIDED_MAX {
-                return Err(Problem::new(format!(
-                    "{}: {packet} was not decided in time: {state}",
-                    self.name
-                )));
-            }
-            std::thread::sleep(PAUSE);
-        }
     }
 }
 
@@ -141,7 +124,8 @@ pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
         .unwrap_or_default()
 }
 
-fn is_decided(state: &Value) -> bool {
+/// Whether every outcome of a packet is decided, or nothing more happens to it.
+pub fn is_decided(state: &Value) -> bool {
     let over = ["settled", "refused", "replaced", "recalled"].contains(&field(state, "state"));
     let outcomes = list(state, "outcomes");
     let decided = |outcome: &Value| !["pending", "handed_over"].contains(&field(outcome, "state"));

@@ -1,15 +1,17 @@
 //! The demonstration from begin to end. Read this first.
 
+use std::path::Path;
+
 use schakel_agent::clock::randomness;
 use schakel_proto::ids::{CaseRef, PacketId, PartId, SubjectRef};
 use serde_json::{Value, json};
 
-use super::cli::{Cli, field, list};
+use super::cli::{Cli, DECIDED_MAX_SECONDS, field, is_decided, list};
 use super::outside::{self, Check, Sent};
 use super::problem::{Problem, Result};
 use super::processes::Processes;
 use super::say::Voice;
-use super::script::{self, Expected, PACKETS, Packet};
+use super::script::{self, Expected, PACKETS, Packet, Part};
 use super::stage::Stage;
 use super::table;
 use super::why::Reasons;
@@ -69,12 +71,14 @@ fn play(stage: &Stage, voice: Voice) -> Result<(CaseRef, Vec<Sent>, Vec<Row>)> {
         .to_vec();
     let opener = script::ROSTER.first().copied().unwrap_or_default();
     let step = voice.step("Opening the case");
-    let arguments = words(&[
+    let mut arguments = words(&[
         ("--case", case.to_string()),
-        ("--case-type", "partner_violence".to_owned()),
+        ("--type", "partner_violence".to_owned()),
         ("--region", "vlg".to_owned()),
-        ("--roster", script::ROSTER.join(",")),
     ]);
+    for id in script::ROSTER {
+        arguments.extend(words(&[("--roster", (*id).to_owned())]));
+    }
     Cli::of(stage, opener)?.expect(&["statement", "open-case"], &arguments)?;
     step.done(&format!("{case} by {opener}; OCMW Schelle is not on the roster"));
     let (mut sent, mut rows) = (Vec::new(), Vec::new());
@@ -99,40 +103,40 @@ fn words(pairs: &[(&str, String)]) -> Vec<String> {
         .collect()
 }
 
-/// Sends one packet with the sender's own command line.
+/// Sends one packet with the sender's own command line, and waits until it is decided.
 fn send(
     stage: &Stage,
     packet: &'static Packet,
     case: CaseRef,
     subjects: &[(&str, SubjectRef)],
 ) -> Result<(Sent, Vec<Row>)> {
-    let cli = Cli::of(stage, packet.sender)?;
     let mut arguments = words(&[
         ("--case", case.to_string()),
         ("--to", packet.to.join(",")),
         ("--purpose", packet.purpose.to_owned()),
         ("--basis", packet.basis.to_owned()),
+        ("--wait", "decided".to_owned()),
+        ("--wait-seconds", DECIDED_MAX_SECONDS.to_string()),
     ]);
     for part in packet.parts {
-        let file = stage.documents().join(part.file);
-        let mut text = format!(
-            "category={},file={},secrecy={}",
-            part.category,
-            file.display(),
-            part.secrecy
+        let text = described(part, &stage.documents().join(part.file), subjects);
+        arguments.extend(words(&[("--part", text)]));
+    }
+    // A packet that is refused ends the command badly; its state says by whom and why.
+    let answer = Cli::of(stage, packet.sender)?.call(&["send"], &arguments)?;
+    let state = answer.value;
+    if !is_decided(&state) {
+        let error = format!(
+            "{}: \"{}\" was not decided: {}",
+            packet.sender,
+            packet.name,
+            answer.error.trim()
         );
-        text += &format!(",media={},title={}", part.media, part.title.replace(',', "\\,"));
-        for (role, reference) in subjects.iter().filter(|(role, _)| part.subjects.contains(role)) {
-            text += &format!(",subject={role}:adult:{reference}");
-        }
-        arguments.extend(["--part".to_owned(), text]);
+        return Err(Problem::new(format!("{error} {state}")));
     }
-    let answer = cli.call(&["send"], &arguments)?;
-    let id = field(&answer.value, "packet").to_owned();
-    if id.is_empty() {
-        return refused(packet, &answer.value, &answer.error);
-    }
-    let state = cli.decided(&id)?;
+    let id = field(&state, "packet")
+        .parse::<PacketId>()
+        .map_err(Problem::during("a packet's id"))?;
     let parts = list(&state, "parts")
         .iter()
         .map(|part| field(part, "part").parse::<PartId>());
@@ -156,47 +160,22 @@ fn send(
         }
     };
     let rows = packet.expected.iter().map(row).collect();
-    let id = id.parse::<PacketId>().map_err(Problem::during("a packet's id"))?;
-    Ok((
-        Sent {
-            packet,
-            id: Some(id),
-            parts,
-        },
-        rows,
-    ))
+    Ok((Sent { packet, id, parts }, rows))
 }
 
-/// A packet that was refused before it left: the reasons per recipient are in the refusal.
-fn refused(packet: &'static Packet, value: &Value, error: &str) -> Result<(Sent, Vec<Row>)> {
-    let recipients = list(value, "recipients");
-    if recipients.is_empty() {
-        return Err(Problem::new(format!(
-            "{}: {} was refused: {error} {value}",
-            packet.sender, packet.name
-        )));
-    }
-    let row = |expected: &'static Expected| {
-        let refusal = recipients
-            .iter()
-            .find(|r| field(r, "recipient") == expected.recipient);
-        let reason = refusal.map_or("", |r| field(r, "reason")).to_owned();
-        Row {
-            packet,
-            expected,
-            state: "denied".to_owned(),
-            reason,
-        }
-    };
-    let rows = packet.expected.iter().map(row).collect();
-    Ok((
-        Sent {
-            packet,
-            id: None,
-            parts: Vec::new(),
-        },
-        rows,
-    ))
+/// A part as the command line takes it.
+fn described(part: &Part, file: &Path, subjects: &[(&str, SubjectRef)]) -> String {
+    let escaped = |text: &str| text.replace(',', "\\,");
+    let mut fields = vec![
+        format!("category={}", part.category),
+        format!("file={}", escaped(&file.display().to_string())),
+        format!("secrecy={}", part.secrecy),
+        format!("media={}", part.media),
+        format!("title={}", escaped(part.title)),
+    ];
+    let about = subjects.iter().filter(|(role, _)| part.subjects.contains(role));
+    fields.extend(about.map(|(role, reference)| format!("subject={role}:adult:{reference}")));
+    fields.join(",")
 }
 
 /// The table: per packet, part and recipient what happened and why.
@@ -291,11 +270,7 @@ fn stop(stage: &Stage, voice: Voice) -> Result<()> {
 /// Leaves the network running, and says how to talk to it.
 fn leave(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<()> {
     let processes = stage.processes().leave();
-    let packet = sent
-        .iter()
-        .find_map(|s| s.id)
-        .map(|id| id.to_string())
-        .unwrap_or_default();
+    let packet = sent.first().map(|s| s.id.to_string()).unwrap_or_default();
     let cli = |id| Cli::of(stage, id);
     voice.line(&format!(
         "\nThe network keeps running in {}. Try:\n",
@@ -339,7 +314,7 @@ fn document(
         let part = row.packet.parts.get(row.expected.part);
         json!({
             "packet": row.packet.name,
-            "packet_id": sent.iter().find(|s| s.packet.name == row.packet.name).and_then(|s| s.id),
+            "packet_id": sent.iter().find(|s| s.packet.name == row.packet.name).map(|s| s.id),
             "sender": row.packet.sender,
             "recipient": row.expected.recipient,
             "file": part.map(|p| p.file),

@@ -1,10 +1,11 @@
 //! The checks from outside: files, bytes on disks and in memory, the log. None of them asks broker or
 //! agents whether they behaved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use prost::Message;
+use schakel_proto::directory::Directory;
 use schakel_proto::evidence::{CheckedEvidence, Event};
 use schakel_proto::ids::{CaseRef, PacketId, PartId};
 use schakel_proto::openpgp::Fingerprint;
@@ -43,9 +44,9 @@ impl Check {
 pub struct Sent {
     /// The script's packet.
     pub packet: &'static Packet,
-    /// Its id; none: it was refused before it had one.
-    pub id: Option<PacketId>,
-    /// The ids of its parts, in the script's order; empty if it has none.
+    /// Its id.
+    pub id: PacketId,
+    /// The ids of its parts, in the script's order.
     pub parts: Vec<PartId>,
 }
 
@@ -72,7 +73,7 @@ pub fn files(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
     std::fs::create_dir_all(&folder).map_err(Problem::during(folder.display()))?;
     let mut checks = Vec::new();
     for packet in sent {
-        let Some(id) = packet.id else { continue };
+        let id = packet.id;
         for (expected, part, part_id) in packet.received() {
             let out = folder.join(format!("{}-{}", expected.recipient, part.file));
             let arguments = [
@@ -131,9 +132,9 @@ fn disk(stage: &Stage, sent: &[Sent], id: &str) -> Result<Check> {
                 search.add(&name, &bytes);
             }
         }
-        if let (true, Some(packet_id)) = (nothing, packet.id) {
+        if nothing {
             let name = format!("the id of packet {}", packet.packet.name);
-            search.add(&name, packet_id.as_bytes());
+            search.add(&name, packet.id.as_bytes());
             forbidden.insert(name);
         }
     }
@@ -257,6 +258,10 @@ pub async fn log(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
             format!("{what}, the newest of size {newest} extends the first"),
             differs,
         ));
+        if sent.iter().any(|packet| packet.packet.sender == *id) {
+            let what = format!("{id} finds each decision on its packets in the log, with its reason");
+            checks.push(Check::of(what, decided_otherwise(id, sent, &entries)));
+        }
         let signed = acknowledgements(&directory, &entries);
         if let Some((count, differs)) = signed {
             checks.push(Check::of(
@@ -276,24 +281,75 @@ type Wanted = (Event, PacketId, String);
 
 /// The entries that must come: event, packet, recipient (empty: none).
 fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
-    let mut wanted = BTreeMap::new();
-    for packet in sent {
-        let Some(packet_id) = packet.id else { continue };
-        for expected in packet.packet.expected {
-            if packet.packet.sender != id && expected.recipient != id {
-                continue;
-            }
-            if packet.packet.sender == id {
-                wanted.insert((Event::SubmissionAcceptance, packet_id, String::new()), ());
-            }
-            if expected.end == End::Received {
-                for event in [Event::ContentConsignment, Event::ContentHandover] {
-                    wanted.insert((event, packet_id, expected.recipient.to_owned()), ());
+    let mut wanted = BTreeSet::new();
+    for Sent {
+        packet,
+        id: packet_id,
+        ..
+    } in sent
+    {
+        let is_sender = packet.sender == id;
+        if is_sender {
+            let refused = packet.expected.iter().all(|e| e.end == End::Denied);
+            let event = if refused {
+                Event::SubmissionRejection
+            } else {
+                Event::SubmissionAcceptance
+            };
+            wanted.insert((event, *packet_id, String::new()));
+        }
+        for expected in packet.expected.iter().filter(|e| is_sender || e.recipient == id) {
+            let nothing_goes = packet
+                .expected
+                .iter()
+                .filter(|e| e.recipient == expected.recipient);
+            let events: &[Event] = match expected.end {
+                End::Received => &[Event::ContentConsignment, Event::ContentHandover],
+                End::Held | End::Withheld
+                    if is_sender && nothing_goes.clone().all(|e| e.end != End::Received) =>
+                {
+                    &[Event::ContentWithheld]
                 }
+                End::Held | End::Withheld | End::Denied => &[],
+            };
+            wanted.extend(
+                events
+                    .iter()
+                    .map(|event| (*event, *packet_id, expected.recipient.to_owned())),
+            );
+        }
+    }
+    wanted.into_iter().collect()
+}
+
+/// The first decision in the log, as its sender may open it, that is not the one expected.
+fn decided_otherwise(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Option<String> {
+    for packet in sent.iter().filter(|packet| packet.packet.sender == id) {
+        for expected in packet.packet.expected.iter().filter(|e| e.end != End::Denied) {
+            let decisions = entries
+                .iter()
+                .flat_map(|entry| entry.shown().into_iter().chain(entry.hidden()));
+            let of_part = decisions
+                .filter(|d| d.packet() == packet.id && d.recipient().as_str() == expected.recipient)
+                .flat_map(|d| d.parts())
+                .find(|p| packet.parts.get(expected.part) == Some(&p.part));
+            let said = of_part.map_or((String::new(), String::new()), |p| {
+                (p.outcome.clone(), p.reason.clone())
+            });
+            let outcome = match expected.end {
+                End::Received => "deliver",
+                End::Held => "hold-for-consent",
+                End::Withheld | End::Denied => "withhold",
+            };
+            if said != (outcome.to_owned(), expected.reason.to_owned()) {
+                let (name, recipient) = (packet.packet.name, expected.recipient);
+                return Some(format!(
+                    "{name}, {recipient}: the log says {said:?}, expected {outcome}"
+                ));
             }
         }
     }
-    wanted.into_keys().collect()
+    None
 }
 
 fn missing(wanted: &[Wanted], entries: &[CheckedEvidence]) -> Vec<String> {
@@ -314,10 +370,7 @@ fn missing(wanted: &[Wanted], entries: &[CheckedEvidence]) -> Vec<String> {
 }
 
 /// How many acknowledgements the entries hold, and the first whose signature or content does not fit.
-fn acknowledgements(
-    directory: &schakel_proto::directory::Directory,
-    entries: &[CheckedEvidence],
-) -> Option<(usize, Option<String>)> {
+fn acknowledgements(directory: &Directory, entries: &[CheckedEvidence]) -> Option<(usize, Option<String>)> {
     let handovers: Vec<_> = entries
         .iter()
         .filter(|e| e.body().event == Event::ContentHandover)
@@ -328,10 +381,7 @@ fn acknowledgements(
     (!handovers.is_empty()).then_some((handovers.len(), bad))
 }
 
-fn acknowledgement(
-    directory: &schakel_proto::directory::Directory,
-    entry: &CheckedEvidence,
-) -> std::result::Result<(), String> {
+fn acknowledgement(directory: &Directory, entry: &CheckedEvidence) -> std::result::Result<(), String> {
     let signed = entry.attachment().ok_or("an acknowledgement is not attached")?;
     let message = wire::Acknowledgement::decode(signed.bytes.as_ref()).map_err(|e| e.to_string())?;
     let recipient = entry
@@ -367,9 +417,7 @@ fn shown_too_much(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Optio
             .filter(|(e, ..)| e.recipient == id)
             .map(|(.., p)| p)
             .collect();
-        let of_packet = entries
-            .iter()
-            .filter(|e| packet.id.is_some() && e.body().packet == packet.id);
+        let of_packet = entries.iter().filter(|e| e.body().packet == Some(packet.id));
         for entry in of_packet {
             if allowed.is_empty() || entry.hidden().is_some() {
                 return Some(format!(
