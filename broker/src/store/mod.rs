@@ -38,6 +38,17 @@ pub mod delivery;
 
 pub mod facts;
 
+mod verbs;
+
+pub mod kv;
+
+pub mod memory;
+
+pub mod sled;
+
+#[cfg(test)]
+mod conformance;
+
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,

@@ -1,0 +1,71 @@
+//! One suite for every backend: the contract of [`Store`](super::Store), verb by verb; each step broken twice
+//! (it failed; it failed but was saved after all); races; group commit.
+
+mod bench;
+
+mod leg1;
+
+mod leg2;
+
+mod endings;
+
+mod log;
+
+mod broken;
+
+mod load;
+
+pub(crate) use bench::{Backend, Bench};
+
+/// Stamps the suite onto a backend.
+macro_rules! store_conformance {
+    ($name:ident, $backend:expr, $($file:ident :: $test:ident),* $(,)?) => {
+        mod $name {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$file::$test(super::Bench::new($backend).await).await;
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! stamp {
+    ($name:ident, $backend:expr) => {
+        store_conformance!(
+            $name,
+            $backend,
+            leg1::a_packet_is_durable_whole_and_accepted_once,
+            leg1::an_id_used_for_another_manifest_is_refused,
+            leg1::content_comes_back_byte_for_byte,
+            leg1::a_file_named_by_two_packets_outlives_the_first,
+            leg1::what_is_never_accepted_leaves_nothing,
+            leg1::wrong_content_is_not_finished,
+            leg1::a_full_store_takes_nothing_new_and_lets_the_rest_go_on,
+            leg2::leases_are_exclusive_ordered_and_end,
+            leg2::a_decision_on_changed_ground_is_made_again,
+            leg2::a_hand_over_needs_its_lease,
+            leg2::an_acknowledged_packet_is_settled_and_purged,
+            leg2::an_acknowledgement_must_fit_its_consignment,
+            leg2::unacknowledged_parts_are_decided_anew,
+            leg2::held_parts_come_back_with_a_statement_and_without_a_second_entry,
+            leg2::a_decision_without_its_entry_or_that_tells_too_much_is_a_defect,
+            endings::a_recall_takes_back_what_was_not_handed_over,
+            endings::a_recall_and_a_hand_over_race_to_one_outcome,
+            endings::a_packet_expires_once_and_what_arrived_still_counts,
+            endings::statements_are_chained_and_judged_on_what_is,
+            endings::ceilings_are_never_lowered,
+            log::entries_are_shown_as_far_as_they_concern,
+            log::only_one_writer_extends_the_tree,
+            log::a_sequencer_that_finds_another_writer_stops,
+            log::proofs_of_extension_hold_between_all_sizes,
+            broken::every_step_may_fail_and_be_repeated,
+            load::concurrent_verbs_share_one_sync,
+            load::the_same_packet_from_many_callers_is_accepted_once,
+        );
+    };
+}
+
+stamp!(memory, super::Backend::Memory);
+stamp!(sled, super::Backend::Sled);

@@ -1,0 +1,239 @@
+//! The seam over the engine: each verb is handed to the writer or to a reader.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schakel_proto::ids::{CaseRef, DeliveryId, Digest, PacketId, PartId};
+use schakel_proto::party::AgencyId;
+use schakel_proto::time::Timestamp;
+use schakel_proto::tlog::tree::Node;
+use schakel_proto::wire;
+
+use super::super::content::{ContentReader, Contents, Spool};
+use super::super::delivery::{
+    Acknowledged, Acknowledging, DuePacket, Expired, Expiring, HandOver, HandedOver, Lease, LeaseRequest,
+    Recall, Recalling, Waiting,
+};
+use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
+use super::super::error::StoreError;
+use super::super::facts::{Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded};
+use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
+use super::super::verbs::{accept, acknowledge, endings, facts, hand_over, lease, log, packets};
+use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
+use super::engine::Engine;
+use super::leases::Leases;
+use super::{Faults, Kv};
+
+/// A store over an ordered byte map. Named by its backend: `memory::MemoryStore`, `sled::SledStore`.
+pub struct KvStore<K> {
+    kv: Arc<K>,
+    contents: Arc<Contents>,
+    leases: Arc<Leases>,
+    engine: Arc<Engine>,
+}
+
+impl<K> std::fmt::Debug for KvStore<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KvStore")
+    }
+}
+
+impl<K: Kv> KvStore<K> {
+    pub(crate) fn start(kv: K, contents: Arc<Contents>, faults: Arc<dyn Faults>) -> Result<Self, StoreError> {
+        let kv = Arc::new(kv);
+        let leases = Arc::new(Leases::default());
+        let map: Arc<dyn Kv> = kv.clone();
+        let engine = Arc::new(Engine::start(map, faults, Arc::clone(&contents), Arc::clone(&leases))?);
+        Ok(Self { kv, contents, leases, engine })
+    }
+
+    /// Groups made durable so far, one sync each: many concurrent verbs share one.
+    pub fn commits(&self) -> u64 {
+        self.engine.commits()
+    }
+
+    pub(crate) fn kv(&self) -> &K {
+        &self.kv
+    }
+}
+
+fn page(limit: usize) -> usize {
+    limit.min(PAGE_MAX_COUNT)
+}
+
+#[async_trait]
+impl<K: Kv> Store for KvStore<K> {
+    async fn known(&self, packet: PacketId, manifest_digest: Digest) -> Result<Known, StoreError> {
+        self.engine.read(move |r| accept::known(r, &packet, &manifest_digest)).await
+    }
+
+    async fn spool(&self, length: u64) -> Result<Spool, StoreError> {
+        if !self.kv.has_room(length) {
+            return Err(StoreError::Full);
+        }
+        Ok(self.contents.spool(length))
+    }
+
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        self.engine.write(true, move |step| accept::accept(step, acceptance)).await
+    }
+
+    async fn packet(&self, packet: PacketId) -> Result<Option<StoredPacket>, StoreError> {
+        self.engine.read(move |r| packets::packet(r, &packet)).await
+    }
+
+    async fn outcome(&self, packet: PacketId) -> Result<Option<Outcome>, StoreError> {
+        self.engine.read(move |r| packets::outcome(r, &packet)).await
+    }
+
+    async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, StoreError> {
+        let leases = Arc::clone(&self.leases);
+        self.engine.read(move |r| lease::lease(r, &leases, &request)).await
+    }
+
+    async fn renew(&self, token: DeliveryId, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.leases.renew(token, now, until))
+    }
+
+    async fn release(&self, token: DeliveryId) -> Result<(), StoreError> {
+        self.leases.release(token);
+        Ok(())
+    }
+
+    async fn content(
+        &self,
+        packet: PacketId,
+        part: PartId,
+        profile: wire::Profile,
+    ) -> Result<ContentReader, StoreError> {
+        let place = || self.engine.read(move |r| packets::content(r, &packet, &part, profile));
+        match place().await? {
+            packets::Place::Inline(bytes, digest) => Ok(ContentReader::inline(bytes, digest)),
+            packets::Place::File(digest, length) => match self.contents.open(digest, length).await {
+                // It may have been purged between the look and the opening; then this says so.
+                Err(StoreError::Corrupt(what)) => place().await.and(Err(StoreError::Corrupt(what))),
+                other => other,
+            },
+        }
+    }
+
+    async fn hand_over(&self, hand_over: HandOver) -> Result<HandedOver, StoreError> {
+        self.engine.write(false, move |step| hand_over::hand_over(step, &hand_over)).await
+    }
+
+    async fn acknowledge(&self, acknowledging: Acknowledging) -> Result<Acknowledged, StoreError> {
+        self.engine.write(false, move |step| acknowledge::acknowledge(step, &acknowledging)).await
+    }
+
+    async fn recall(&self, recalling: Recalling) -> Result<Recall, StoreError> {
+        self.engine.write(false, move |step| endings::recall(step, &recalling)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DuePacket>, StoreError> {
+        self.engine.read(move |r| endings::due(r, now, page(limit))).await
+    }
+
+    async fn expire(&self, expiring: Expiring) -> Result<Expired, StoreError> {
+        self.engine.write(false, move |step| endings::expire(step, &expiring)).await
+    }
+
+    async fn waiting(&self, recipient: &AgencyId) -> Result<Waiting, StoreError> {
+        let recipient = recipient.clone();
+        self.engine.read(move |r| lease::waiting(r, &recipient)).await
+    }
+
+    async fn reconsider(&self, case: Option<CaseRef>) -> Result<Vec<AgencyId>, StoreError> {
+        self.engine.write(false, move |step| endings::reconsider(step, case.as_ref())).await
+    }
+
+    async fn add_statement(&self, statement: NewStatement) -> Result<StatementAdded, StoreError> {
+        self.engine.write(true, move |step| facts::add_statement(step, &statement)).await
+    }
+
+    async fn facts(&self, case: CaseRef) -> Result<Facts, StoreError> {
+        self.engine.read(move |r| facts::facts(r, &case)).await
+    }
+
+    async fn ceilings(&self) -> Result<Ceilings, StoreError> {
+        self.engine.read(|r| facts::ceilings(r)).await
+    }
+
+    async fn raise(&self, of: CeilingOf, ceiling: Ceiling, entry: NewEntry) -> Result<Raised, StoreError> {
+        self.engine.write(false, move |step| facts::raise(step, of, ceiling, &entry)).await
+    }
+
+    async fn record(&self, entry: NewEntry) -> Result<Digest, StoreError> {
+        self.engine.write(true, move |step| log::record(step, &entry)).await
+    }
+
+    fn pending_signal(&self) -> Arc<tokio::sync::Notify> {
+        self.engine.pending()
+    }
+
+    async fn pending(&self, limit: usize) -> Result<Vec<PendingLeaf>, StoreError> {
+        self.engine.read(move |r| log::pending(r, page(limit))).await
+    }
+
+    async fn integrate(&self, integration: Integration) -> Result<Integrated, StoreError> {
+        self.engine.write(false, move |step| log::integrate(step, &integration)).await
+    }
+
+    async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
+        self.engine.read(|r| log::latest_checkpoint(r)).await
+    }
+
+    async fn node(&self, node: Node) -> Result<Option<Digest>, StoreError> {
+        self.engine.read(move |r| log::node(r, node)).await
+    }
+
+    async fn index_of(&self, leaf_hash: Digest) -> Result<Option<u64>, StoreError> {
+        self.engine.read(move |r| log::index_of(r, &leaf_hash)).await
+    }
+
+    async fn leaves(&self, from_index: u64, limit: usize) -> Result<Vec<bytes::Bytes>, StoreError> {
+        self.engine.read(move |r| log::leaves(r, from_index, page(limit))).await
+    }
+
+    async fn entry_for(
+        &self,
+        agency: &AgencyId,
+        leaf_hash: Digest,
+    ) -> Result<Option<LoggedEntry>, StoreError> {
+        let agency = agency.clone();
+        self.engine.read(move |r| log::entry_for(r, &agency, &leaf_hash)).await
+    }
+
+    async fn entry(&self, leaf_hash: Digest) -> Result<Option<LoggedEntry>, StoreError> {
+        self.engine.read(move |r| log::entry(r, &leaf_hash)).await
+    }
+
+    async fn evidence_for(
+        &self,
+        agency: &AgencyId,
+        from_index: u64,
+        limit: usize,
+    ) -> Result<Vec<LoggedEntry>, StoreError> {
+        let agency = agency.clone();
+        self.engine.read(move |r| log::evidence_for(r, &agency, from_index, page(limit))).await
+    }
+
+    async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, StoreError> {
+        self.engine.read(move |r| log::consistency(r, from, to)).await
+    }
+
+    fn health(&self) -> StoreHealth {
+        if self.engine.stopped().is_some() {
+            StoreHealth::Stopped
+        } else if self.kv.has_room(0) {
+            StoreHealth::Ready
+        } else {
+            StoreHealth::Full
+        }
+    }
+
+    async fn close(&self) {
+        let engine = Arc::clone(&self.engine);
+        // A panic of the writer was reported by the writer itself.
+        let _ = tokio::task::spawn_blocking(move || engine.close()).await;
+    }
+}

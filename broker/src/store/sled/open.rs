@@ -1,0 +1,152 @@
+//! Opening the folder: lock, marker, sled, and the first syncs of a new store.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Mutex, RwLock};
+
+use super::super::content::{sync_folder, write_durably};
+use super::super::error::StoreError;
+use super::super::kv::txn::{Committed, Read, Txn};
+use super::super::kv::{Batch, Kv, keys};
+use super::{LOCK, MARKER, Marked, ROWS, SledKv, SledOptions, damaged};
+
+/// The schema that this program reads and writes.
+const SCHEMA_VERSION: u64 = 1;
+
+fn unusable(why: impl AsRef<str>) -> StoreError {
+    StoreError::Unusable(why.as_ref().into())
+}
+
+/// Opens the rows. Everything but the scrub.
+pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreError> {
+    let on = StoreError::on("its folder");
+    std::fs::create_dir_all(folder).map_err(&on)?;
+    let lock = lock(folder)?;
+    let rows = folder.join(ROWS);
+    let marker = read_marker(folder)?;
+    let has_rows = std::fs::metadata(rows.join("db")).is_ok_and(|m| m.len() > 0);
+    if marker.is_some() && !has_rows {
+        return Err(unusable(damaged("the folder is marked as a store, but its rows are gone")));
+    }
+    std::fs::create_dir_all(&rows).map_err(&on)?;
+    remove_half_snapshots(&rows)?;
+    let db = open_sled(&rows, options)?;
+    let file = File::open(rows.join("db")).map_err(&on)?;
+    let reserve_bytes = reserve(folder, options);
+    let kv = SledKv {
+        rows: RwLock::new(Some(db)),
+        file,
+        folder: folder.to_owned(),
+        reserve_bytes,
+        marked: Mutex::new(Marked::default()),
+        lock: Mutex::new(Some(lock)),
+    };
+    let found = Committed(&kv).number(keys::SCHEMA)?;
+    match (marker, found) {
+        (Some(_), None) => return Err(unusable(damaged("the folder is marked as a store, but it is empty"))),
+        (_, Some(version)) if version != SCHEMA_VERSION => return Err(other_schema(version)),
+        // Made, but not marked before a crash: nobody was answered, since marking comes before use.
+        (None, Some(_)) if !only_schema(&kv)? => {
+            return Err(unusable(damaged("the folder holds a store whose marker is gone")));
+        }
+        (Some(_), Some(_)) => return Ok(kv),
+        (None, _) => {}
+    }
+    create(&kv, folder, &rows)?;
+    Ok(kv)
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    let path = folder.join(LOCK);
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(StoreError::on("its lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(unusable("another broker uses this store: stop it first; two would fork the log"))
+        }
+        Err(TryLockError::Error(source)) => Err(StoreError::io("its lock", source)),
+    }
+}
+
+fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
+    let text = match std::fs::read_to_string(folder.join(MARKER)) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(StoreError::io("its marker", e)),
+    };
+    let version = text.strip_prefix("schakel store, schema ").and_then(|t| t.trim_end().parse().ok());
+    match version {
+        Some(SCHEMA_VERSION) => Ok(version),
+        Some(other) => Err(other_schema(other)),
+        None => Err(unusable(damaged("the store's marker is damaged"))),
+    }
+}
+
+fn other_schema(version: u64) -> StoreError {
+    unusable(format!(
+        "the store has schema {version}, this program knows {SCHEMA_VERSION}: start the version that belongs to it"
+    ))
+}
+
+/// A snapshot that sled was writing when it was killed keeps it from opening (spacejam/sled#1527).
+fn remove_half_snapshots(rows: &Path) -> Result<(), StoreError> {
+    let on = StoreError::on("its rows");
+    for entry in std::fs::read_dir(rows).map_err(&on)? {
+        let entry = entry.map_err(&on)?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating")) {
+            std::fs::remove_file(entry.path()).map_err(&on)?;
+        }
+    }
+    Ok(())
+}
+
+fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {
+    let config = ::sled::Config::new()
+        .path(rows)
+        .flush_every_ms(None)
+        .use_compression(false)
+        .cache_capacity(options.cache_bytes);
+    // sled panics on some kinds of damage.
+    match std::panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(::sled::Error::Io(source))) if source.kind() != ErrorKind::UnexpectedEof => {
+            Err(StoreError::io("its rows", source))
+        }
+        Ok(Err(error)) => Err(unusable(damaged(&format!("its rows are damaged ({error})")))),
+        Err(_) => Err(unusable(damaged("its rows are damaged"))),
+    }
+}
+
+fn reserve(folder: &Path, options: SledOptions) -> u64 {
+    let eighth = rustix::fs::statvfs(folder).map_or(u64::MAX, |s| s.f_blocks.saturating_mul(s.f_frsize) / 8);
+    options.reserve_bytes.min(eighth)
+}
+
+fn only_schema(kv: &SledKv) -> Result<bool, StoreError> {
+    let rows = kv.scan(&[], None, 2)?;
+    Ok(rows.iter().all(|(key, _)| key == keys::SCHEMA))
+}
+
+/// Makes everything about a new store durable, the marker last.
+fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
+    let none = Batch::new();
+    let mut txn = Txn::new(kv, &none);
+    txn.put_number(keys::SCHEMA, SCHEMA_VERSION)?;
+    kv.write(&txn.into_changes()).map_err(unusable)?;
+    let on = StoreError::on("a file of the new store");
+    for name in ["conf", "db"] {
+        File::open(rows.join(name)).and_then(|f| f.sync_all()).map_err(&on)?;
+    }
+    sync_folder(rows)?;
+    sync_folder(folder)?;
+    let whole = std::fs::canonicalize(folder).map_err(&on)?;
+    whole.parent().map_or(Ok(()), sync_folder)?;
+    let text = format!("schakel store, schema {SCHEMA_VERSION}\n");
+    write_durably(&folder.join(MARKER), text.as_bytes(), 0o600)
+}

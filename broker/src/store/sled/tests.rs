@@ -1,0 +1,1 @@
+//! What only the sled backend has to show.

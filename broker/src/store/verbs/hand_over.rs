@@ -1,0 +1,126 @@
+//! Leg 2: a decision becomes durable, if everything it was made on is still so.
+
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::{Digest, PartId};
+
+use super::super::delivery::{DecidedPart, HandOver, HandedOver, Verdict};
+use super::super::error::StoreError;
+use super::super::facts::CeilingOf;
+use super::super::kv::engine::Step;
+use super::super::kv::keys;
+use super::super::kv::rows::{ConsignmentRow, HandedRow, PacketRow};
+use super::super::kv::txn::Read;
+use super::super::packet::{PartState, Stage};
+use super::{close_packet, facts, log_entry, optional_digest, place_work, put_state, queue_key, states_of};
+
+/// Commits a decision.
+pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<HandedOver, StoreError> {
+    let (packet, recipient) = (hand_over.packet, &hand_over.recipient);
+    let handed_key = keys::handed(&packet, recipient);
+    if let Some(before) = step.txn.row::<HandedRow>(&handed_key)?
+        && before.token == hand_over.token.as_bytes()
+    {
+        return Ok(HandedOver::Committed {
+            leaf_hash: optional_digest(&before.leaf)?,
+            delivers: before.delivers,
+        });
+    }
+    if !step.leases.holds(hand_over.token, packet, recipient, hand_over.at) {
+        return Ok(HandedOver::LeaseLost);
+    }
+    let Some(mut row) = step.txn.row::<PacketRow>(&keys::packet(&packet))? else {
+        return Ok(HandedOver::LeaseLost);
+    };
+    if step.txn.record(&queue_key(&packet, &row, recipient))?.is_none() {
+        return Ok(HandedOver::LeaseLost);
+    }
+    let states = states_of(&step.txn, &packet, &row, recipient)?;
+    if !same_ground(step, hand_over, &row)? || !same_parts(&states, &hand_over.parts) {
+        return Ok(HandedOver::Changed);
+    }
+    let delivers = hand_over.parts.iter().any(|p| p.verdict == Verdict::Deliver);
+    check_entry(hand_over, &states, delivers)?;
+    let leaf_hash = hand_over.entry.as_ref().map(super::super::entry::NewEntry::leaf_hash);
+    for mut state in states.into_iter().filter(|s| !s.stage.is_final()) {
+        if let Some(decided) = hand_over.parts.iter().find(|p| p.part == state.part) {
+            decide(&mut state, decided, hand_over, leaf_hash);
+            put_state(step, &packet, &state)?;
+        }
+    }
+    if let Some(entry) = &hand_over.entry {
+        log_entry(step, entry)?;
+    }
+    if let (true, Some(leaf)) = (delivers, leaf_hash) {
+        let delivered = hand_over.parts.iter().filter(|p| p.verdict == Verdict::Deliver);
+        let consignment = ConsignmentRow {
+            packet: packet.to_vec(),
+            recipient: recipient.as_str().to_owned(),
+            parts: delivered.map(|p| PartId::to_vec(p.part)).collect(),
+        };
+        step.txn.put_row(&keys::consignment(&leaf), &consignment)?;
+    }
+    let leaf = leaf_hash.map(Digest::to_vec).unwrap_or_default();
+    step.txn.put_row(&handed_key, &HandedRow { token: hand_over.token.to_vec(), leaf, delivers })?;
+    place_work(step, &packet, &row, recipient)?;
+    close_packet(step, &packet, &mut row)?;
+    Ok(HandedOver::Committed { leaf_hash, delivers })
+}
+
+/// Whether facts, bundle and directory are those decided on.
+fn same_ground(step: &Step<'_>, hand_over: &HandOver, row: &PacketRow) -> Result<bool, StoreError> {
+    let (head, count) = facts::head(&step.txn, &super::id(&row.case)?)?;
+    let bundle = facts::ceiling(&step.txn, CeilingOf::Bundle)?;
+    let directory = facts::ceiling(&step.txn, CeilingOf::Directory)?;
+    Ok(head == hand_over.facts_head
+        && count == hand_over.facts_count
+        && bundle.is_none_or(|c| c.version == hand_over.bundle_version)
+        && directory.is_none_or(|c| c.version == hand_over.directory_version))
+}
+
+/// Whether exactly the parts that are open were decided on.
+fn same_parts(states: &[PartState], decided: &[DecidedPart]) -> bool {
+    let mut open: Vec<_> = states.iter().filter(|s| !s.stage.is_final()).map(|s| s.part).collect();
+    let mut parts: Vec<_> = decided.iter().map(|d| d.part).collect();
+    open.sort_unstable();
+    parts.sort_unstable();
+    open == parts
+}
+
+fn check_entry(hand_over: &HandOver, states: &[PartState], delivers: bool) -> Result<(), StoreError> {
+    let Some(entry) = &hand_over.entry else {
+        let held = |d: &DecidedPart| {
+            let before = states.iter().find(|s| s.part == d.part);
+            d.verdict == Verdict::Hold && before.is_some_and(|s| s.stage == Stage::Held)
+        };
+        let still_held = hand_over.parts.iter().all(held);
+        return if still_held { Ok(()) } else { Err(StoreError::Misused("a decision without an entry")) };
+    };
+    let body = entry.body();
+    let event = if delivers { Event::ContentConsignment } else { Event::ContentWithheld };
+    let about =
+        body.packet == Some(hand_over.packet) && body.recipient.as_ref() == Some(&hand_over.recipient);
+    let told = entry.concerns.iter().any(|c| c.agency == hand_over.recipient);
+    if body.event != event || !about {
+        return Err(StoreError::Misused("a decision whose entry says something else"));
+    }
+    if told != delivers && body.sender.as_ref() != Some(&hand_over.recipient) {
+        return Err(StoreError::Misused("a recipient must be told of what it gets, and of nothing else"));
+    }
+    Ok(())
+}
+
+fn decide(state: &mut PartState, decided: &DecidedPart, hand_over: &HandOver, leaf: Option<Digest>) {
+    let stage = match decided.verdict {
+        Verdict::Deliver => Stage::HandedOver,
+        Verdict::Withhold => Stage::Withheld,
+        Verdict::Hold => Stage::Held,
+    };
+    if state.stage != stage {
+        state.since = hand_over.at;
+    }
+    state.stage = stage;
+    state.possibly_disclosed |= stage == Stage::HandedOver;
+    state.reason.clone_from(&decided.reason);
+    state.obligations.clone_from(&decided.obligations);
+    state.leaf_hash = leaf.or(state.leaf_hash);
+}

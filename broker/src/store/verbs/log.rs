@@ -1,0 +1,188 @@
+//! The log's rows: pending leaves, the tree, and entries with their proofs.
+
+use schakel_proto::ids::Digest;
+use schakel_proto::party::AgencyId;
+use schakel_proto::tlog::proof::{self, MakeError};
+use schakel_proto::tlog::tree::Node;
+
+use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
+use super::super::error::StoreError;
+use super::super::kv::engine::Step;
+use super::super::kv::keys;
+use super::super::kv::rows::{CheckpointRow, EntryRow};
+use super::super::kv::txn::Read;
+use super::{agency, id, log_entry};
+
+/// Commits an entry of an event without other state.
+pub(crate) fn record(step: &mut Step<'_>, entry: &NewEntry) -> Result<Digest, StoreError> {
+    log_entry(step, entry)?;
+    Ok(entry.leaf_hash())
+}
+
+/// Leaves that are not in the tree yet.
+pub(crate) fn pending(read: &impl Read, limit: usize) -> Result<Vec<PendingLeaf>, StoreError> {
+    let leaf = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let sequence = keys::last_number(&key).ok_or(StoreError::Corrupt("a pending leaf".into()))?;
+        Ok(PendingLeaf { sequence, leaf_hash: id(&value)? })
+    };
+    read.scan(&[keys::PENDING], None, limit)?.into_iter().map(leaf).collect()
+}
+
+/// The newest checkpoint.
+pub(crate) fn latest_checkpoint(read: &impl Read) -> Result<Option<StoredCheckpoint>, StoreError> {
+    let Some(row) = read.row::<CheckpointRow>(keys::CHECKPOINT)? else { return Ok(None) };
+    Ok(Some(StoredCheckpoint { size: row.size, root: id(&row.root)?, note: row.note }))
+}
+
+/// Puts pending leaves into the tree.
+pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integrated, StoreError> {
+    let size = latest_checkpoint(&step.txn)?.map_or(0, |c| c.size);
+    if size != new.expected_size {
+        return Ok(Integrated::Conflict { size });
+    }
+    let count = u64::try_from(new.leaves.len()).unwrap_or(u64::MAX);
+    let fits = new.checkpoint.size() == size.saturating_add(count) && !new.leaves.is_empty();
+    if !fits || pending(&step.txn, new.leaves.len())? != new.leaves {
+        return Err(StoreError::Misused("a checkpoint over other leaves than are pending"));
+    }
+    for (node, hash) in &new.nodes {
+        step.txn.put(&keys::node(*node), hash.as_bytes())?;
+    }
+    for (index, leaf) in (size..).zip(&new.leaves) {
+        step.txn.put(&keys::leaf(index), leaf.leaf_hash.as_bytes())?;
+        step.txn.put_number(&keys::index(&leaf.leaf_hash), index)?;
+        step.txn.delete(&keys::pending(leaf.sequence))?;
+        let entry: EntryRow = step.txn.must(&keys::entry(&leaf.leaf_hash))?;
+        for concern in &entry.concerns {
+            let key = keys::concern(&agency(&concern.agency)?, index);
+            step.txn.put(&key, &[u8::from(concern.sees_hidden)])?;
+        }
+    }
+    let (size, root) = (new.checkpoint.size(), new.checkpoint.root());
+    let note = bytes::Bytes::copy_from_slice(new.checkpoint.note());
+    let row = CheckpointRow { size, root: root.to_vec(), note: note.clone() };
+    step.txn.put_row(keys::CHECKPOINT, &row)?;
+    step.effects.tree = Some(StoredCheckpoint { size, root, note });
+    Ok(Integrated::Done { size })
+}
+
+/// Hash of a complete subtree.
+pub(crate) fn node(read: &impl Read, node: Node) -> Result<Option<Digest>, StoreError> {
+    read.get(&keys::node(node))?.map(|hash| id(&hash)).transpose()
+}
+
+fn must_node(read: &impl Read, at: Node) -> Result<Digest, StoreError> {
+    node(read, at)?.ok_or_else(|| StoreError::Corrupt("a node of the tree".into()))
+}
+
+fn made<T>(result: Result<T, MakeError<StoreError>>) -> Result<T, StoreError> {
+    result.map_err(|error| match error {
+        MakeError::Position => StoreError::Missing("position in the log"),
+        MakeError::Read(error) => error,
+    })
+}
+
+/// The consistency proof between two sizes.
+pub(crate) fn consistency(read: &impl Read, from: u64, to: u64) -> Result<Vec<Digest>, StoreError> {
+    if latest_checkpoint(read)?.map_or(0, |c| c.size) < to {
+        return Err(StoreError::Missing("position in the log"));
+    }
+    made(proof::consistency(from, to, &mut |node| must_node(read, node)))
+}
+
+/// Position of a leaf.
+pub(crate) fn index_of(read: &impl Read, leaf: &Digest) -> Result<Option<u64>, StoreError> {
+    read.number(&keys::index(leaf))
+}
+
+/// Leaf bytes in order.
+pub(crate) fn leaves(read: &impl Read, from: u64, limit: usize) -> Result<Vec<bytes::Bytes>, StoreError> {
+    let mut all = Vec::new();
+    for index in (from..).take(limit) {
+        let Some(hash) = read.get(&keys::leaf(index))? else { break };
+        all.push(read.must::<EntryRow>(&keys::entry(&id(&hash)?))?.leaf);
+    }
+    Ok(all)
+}
+
+/// How much of an entry its reader may see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    All,
+    Shown,
+}
+
+fn logged(
+    read: &impl Read,
+    index: u64,
+    leaf: &Digest,
+    row: EntryRow,
+    view: View,
+    checkpoint: &StoredCheckpoint,
+) -> Result<LoggedEntry, StoreError> {
+    let inclusion = made(proof::inclusion(index, checkpoint.size, &mut |node| must_node(read, node)))?;
+    if schakel_proto::tlog::hash::leaf_hash(&row.leaf) != *leaf {
+        return Err(StoreError::Corrupt("a log entry".into()));
+    }
+    Ok(LoggedEntry {
+        leaf: row.leaf,
+        body: row.body,
+        case: if row.case.is_empty() { None } else { Some(id(&row.case)?) },
+        index,
+        shown: row.shown,
+        hidden: row.hidden.filter(|_| view == View::All),
+        attachment: row.attachment,
+        inclusion,
+        checkpoint: checkpoint.clone(),
+    })
+}
+
+fn find(
+    read: &impl Read,
+    leaf: &Digest,
+    view: impl Fn(u64) -> Result<Option<View>, StoreError>,
+) -> Result<Option<LoggedEntry>, StoreError> {
+    let Some(checkpoint) = latest_checkpoint(read)? else { return Ok(None) };
+    let Some(index) = index_of(read, leaf)? else { return Ok(None) };
+    let Some(view) = view(index)? else { return Ok(None) };
+    let row = read.must(&keys::entry(leaf))?;
+    logged(read, index, leaf, row, view, &checkpoint).map(Some)
+}
+
+fn parse_view(value: &[u8]) -> View {
+    if value == [1] { View::All } else { View::Shown }
+}
+
+/// One entry as an agency may see it.
+pub(crate) fn entry_for(
+    read: &impl Read,
+    agency: &AgencyId,
+    leaf: &Digest,
+) -> Result<Option<LoggedEntry>, StoreError> {
+    find(read, leaf, |index| Ok(read.get(&keys::concern(agency, index))?.map(|v| parse_view(&v))))
+}
+
+/// One entry without the hidden decision.
+pub(crate) fn entry(read: &impl Read, leaf: &Digest) -> Result<Option<LoggedEntry>, StoreError> {
+    find(read, leaf, |_| Ok(Some(View::Shown)))
+}
+
+/// Entries that concern an agency, from a position on.
+pub(crate) fn evidence_for(
+    read: &impl Read,
+    agency: &AgencyId,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<LoggedEntry>, StoreError> {
+    let Some(checkpoint) = latest_checkpoint(read)? else { return Ok(Vec::new()) };
+    let after = from.checked_sub(1).map(|before| keys::concern(agency, before));
+    let mut all = Vec::new();
+    for (key, view) in read.scan(&keys::concern_prefix(agency), after.as_deref(), limit)? {
+        let damaged = || StoreError::Corrupt("the index of evidence".into());
+        let index = keys::last_number(&key).ok_or_else(damaged)?;
+        let leaf: Digest = id(&read.get(&keys::leaf(index))?.ok_or_else(damaged)?)?;
+        let row = read.must(&keys::entry(&leaf))?;
+        all.push(logged(read, index, &leaf, row, parse_view(&view), &checkpoint)?);
+    }
+    Ok(all)
+}
