@@ -2,6 +2,6 @@
 
 mod flips;
 mod interop;
+mod key_times;
 mod roundtrip;
-mod signatures;
 mod world;

@@ -1,1 +1,0 @@
-//! Signatures that are well made but not acceptable; each refused by its own code.
