@@ -79,15 +79,10 @@ impl Source {
         let signed = SignedBundle::from_bytes(bytes).map_err(refused)?;
         let officers: Vec<OfficerEntry> = directory
             .officers()
-            .filter_map(|officer| {
-                // A certificate that cannot be written out signs nothing.
-                let certificate = officer.certificate().to_bytes().ok()?;
-                let (agency, officer) = (officer.agency().clone(), officer.id().clone());
-                Some(OfficerEntry {
-                    agency,
-                    officer,
-                    certificate,
-                })
+            .map(|officer| OfficerEntry {
+                agency: officer.agency().clone(),
+                officer: officer.id().clone(),
+                certificate: officer.certificate().clone(),
             })
             .collect();
         let verified = signed.verify(&self.network, &officers, now).map_err(refused)?;

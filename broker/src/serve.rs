@@ -2,6 +2,7 @@
 //! ready. Told to stop, the broker takes nothing new, finishes what is in flight, flushes, and ends.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use crate::log::sequencer::{LogState, Sequencer};
 use crate::redact::{Code, safe};
 use crate::service::Service;
 use crate::state::{Bells, State};
+use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError, StoreHealth};
 use crate::tls;
 
@@ -191,11 +193,19 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
-    let text = format!(
-        "{}: the embedded backend is being put in",
-        config.data_dir.display()
-    );
-    Err(StoreError::Unusable(text.into()).into())
+    make_private(&config.data_dir)?;
+    Ok(Arc::new(SledStore::open(&config.data_dir).await?))
+}
+
+/// Makes a directory that only the broker's user may enter, if it is missing. Its parent is synced by the
+/// store, which takes it from there.
+fn make_private(folder: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| {
+        let sentence = format!("this directory cannot be made ({})", error.kind());
+        ConfigError::file(folder, sentence, "Make it, mode 0700, owned by the broker's user.")
+    })
 }
 
 /// The bundle compiles and runs its own cases: off the threads that serve.

@@ -1,0 +1,350 @@
+//! Leg 2: what each recipient gets, and what it does not.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use schakel_proto::evidence::{self, Event};
+use schakel_proto::ids::PartId;
+use schakel_proto::packet::open::{Ciphertext, open_part};
+use schakel_proto::packet::verify::{HandedContext, verify_handed};
+use schakel_proto::wire::{self, receive_frame::Frame, receive_request::Request};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::packet::{Client, Sealed, new_case, state, submit};
+use crate::peer::{Ground, agency, now};
+
+/// An open stream of deliveries.
+struct Inbox {
+    requests: mpsc::Sender<wire::ReceiveRequest>,
+    frames: tonic::Streaming<wire::ReceiveFrame>,
+    /// Everything that came, encoded.
+    seen: Vec<u8>,
+}
+
+/// What was handed over: frames put together.
+struct Handed {
+    manifest: wire::Signed,
+    streams: BTreeMap<u32, Vec<u8>>,
+    hand_over: wire::HandOver,
+}
+
+impl Inbox {
+    async fn open(client: &mut Client, credit: u32) -> Self {
+        let (requests, outgoing) = mpsc::channel(16);
+        let first = Request::Credit(wire::Credit { packets: credit });
+        requests
+            .send(wire::ReceiveRequest { request: Some(first) })
+            .await
+            .unwrap();
+        let frames = client
+            .receive(ReceiverStream::new(outgoing))
+            .await
+            .unwrap()
+            .into_inner();
+        Self {
+            requests,
+            frames,
+            seen: Vec::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        let frame = self.frames.message().await.unwrap()?;
+        self.seen.extend(frame.encode_to_vec());
+        frame.frame
+    }
+
+    async fn handed(&mut self) -> Handed {
+        let mut manifest = None;
+        let mut streams: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        loop {
+            match self.next().await.unwrap() {
+                Frame::Offer(offer) => manifest = offer.manifest,
+                Frame::Chunk(chunk) => {
+                    let stream = streams.entry(chunk.stream).or_default();
+                    assert_eq!(u64::try_from(stream.len()).unwrap(), chunk.offset);
+                    stream.extend(&chunk.data);
+                }
+                Frame::HandOver(hand_over) => {
+                    return Handed {
+                        manifest: manifest.unwrap(),
+                        streams,
+                        hand_over,
+                    };
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, signed: wire::Signed) -> wire::Settled {
+        let request = Request::Acknowledgement(signed);
+        self.requests
+            .send(wire::ReceiveRequest {
+                request: Some(request),
+            })
+            .await
+            .unwrap();
+        match self.next().await.unwrap() {
+            Frame::Settled(settled) => settled,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Handed {
+    /// Verifies everything and opens every part.
+    fn open(&self, ground: &Ground, who: &str) -> BTreeMap<PartId, Vec<u8>> {
+        let directory = ground.network.directory(now()).unwrap();
+        let network = &ground.network.spec().network;
+        let context = HandedContext {
+            network,
+            recipient: &agency(who),
+            directory: &directory,
+            now: now(),
+        };
+        let openings: Vec<_> = self
+            .hand_over
+            .parts
+            .iter()
+            .map(|part| part.part.clone().unwrap())
+            .collect();
+        let recipient = self.hand_over.recipient.as_ref().unwrap();
+        let handed = verify_handed(&self.manifest, recipient, &openings, context).unwrap();
+        let keys = ground.keys(who);
+        let mut opened = BTreeMap::new();
+        for (part, described) in self.hand_over.parts.iter().zip(handed.parts()) {
+            let ciphertext = self.streams[&part.stream].clone();
+            let mut read = || Ok(Box::new(std::io::Cursor::new(ciphertext.clone())) as Ciphertext<'static>);
+            let mut out = Vec::new();
+            open_part(
+                &handed,
+                &described.id(),
+                &part.key_packet,
+                &mut read,
+                &keys,
+                &mut out,
+            )
+            .unwrap();
+            opened.insert(described.id(), out);
+        }
+        let key = directory.log().key();
+        let submission = self.hand_over.submission.as_ref().unwrap();
+        let submission = evidence::check(submission, network, key).unwrap();
+        assert_eq!(submission.body().event, Event::SubmissionAcceptance);
+        let consignment = self.hand_over.consignment.as_ref().unwrap();
+        let consignment = evidence::check(consignment, network, key).unwrap();
+        assert_eq!(consignment.body().event, Event::ContentConsignment);
+        assert!(consignment.hidden().is_none());
+        assert_eq!(
+            consignment.shown().unwrap().parts().len(),
+            self.hand_over.parts.len()
+        );
+        opened
+    }
+
+    fn acknowledgement(&self, ground: &Ground, who: &str, sealed: &Sealed) -> wire::Signed {
+        let keys = ground.keys(who);
+        let directory = ground.network.directory(now()).unwrap();
+        let network = &ground.network.spec().network;
+        let consignment = self.hand_over.consignment.as_ref().unwrap();
+        let consignment = evidence::check(consignment, network, directory.log().key()).unwrap();
+        let parts = consignment.shown().unwrap().parts();
+        let message = wire::Acknowledgement {
+            r#type: "schakel.v1.Acknowledgement".into(),
+            network: network.to_string(),
+            packet_id: sealed.packet.packet_id.to_vec().into(),
+            recipient: who.into(),
+            recipient_key: keys.fingerprint().as_bytes().to_vec().into(),
+            manifest_digest: consignment.body().manifest_digest.unwrap().to_vec().into(),
+            consignment_leaf: consignment.leaf_hash().to_vec().into(),
+            outcome: "received".into(),
+            part_ids: parts.iter().map(|part| part.part.to_vec().into()).collect(),
+            made_ms: now().millis(),
+            ..Default::default()
+        };
+        let bytes = message.encode_to_vec();
+        let signature = keys.sign(&bytes, now()).unwrap();
+        wire::Signed {
+            bytes: bytes.into(),
+            signature: signature.into(),
+        }
+    }
+}
+
+fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    hay.windows(needle.len()).any(|window| window == needle)
+}
+
+async fn outcomes(client: &mut Client, sealed: &Sealed) -> BTreeMap<(String, usize), (String, String)> {
+    let request = wire::GetOutcomeRequest {
+        packet_id: sealed.packet.packet_id.to_vec().into(),
+    };
+    let answer = client.get_outcome(request).await.unwrap().into_inner();
+    let number = |id: &[u8]| sealed.ids.iter().position(|part| part.as_bytes() == id).unwrap();
+    let one = |part: wire::PartState| ((part.recipient, number(&part.part_id)), (part.state, part.reason));
+    answer.parts.into_iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn each_recipient_gets_what_it_may_have_and_no_trace_of_the_rest() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let both = ["parket-antwerpen", "caw-rupel"];
+    let roster = ["pz-rupel", "parket-antwerpen", "caw-rupel"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let large = vec![3_u8; 900 * 1024];
+    // For the CAW: held for want of consent, never, and delivered.
+    let parts = [
+        ("facts_summary", &b"wat er gebeurde"[..], &both[..]),
+        ("investigation_file", large.as_slice(), &both[..]),
+        ("measures", &b"tijdelijk huisverbod"[..], &both[..]),
+    ];
+    let sealed = ground.seal("pz-rupel", case, &both, &parts);
+    submit(&mut police, sealed.frames()).await.unwrap();
+
+    let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
+    let mut inbox = Inbox::open(&mut parket, 4).await;
+    let handed = inbox.handed().await;
+    let opened = handed.open(&ground, "parket-antwerpen");
+    assert_eq!(opened.len(), 3);
+    for (id, part) in sealed.ids.iter().zip(&parts) {
+        assert_eq!(opened[id], part.1);
+    }
+    let settled = inbox
+        .acknowledge(handed.acknowledgement(&ground, "parket-antwerpen", &sealed))
+        .await;
+    assert_eq!(settled.packet_id, sealed.packet.packet_id.to_vec());
+    // Said again, it is settled as before.
+    let again = inbox
+        .acknowledge(handed.acknowledgement(&ground, "parket-antwerpen", &sealed))
+        .await;
+    assert_eq!(again.leaf_hash, settled.leaf_hash);
+
+    let mut caw = ground.client(broker.address(), "caw-rupel").await;
+    let mut inbox = Inbox::open(&mut caw, 4).await;
+    let handed = inbox.handed().await;
+    let opened = handed.open(&ground, "caw-rupel");
+    assert_eq!(opened.keys().copied().collect::<Vec<_>>(), [sealed.ids[2]]);
+    inbox
+        .acknowledge(handed.acknowledgement(&ground, "caw-rupel", &sealed))
+        .await;
+    for hidden in [0, 1] {
+        assert!(
+            !contains(&inbox.seen, sealed.ids[hidden].as_bytes()),
+            "part {hidden} left a trace"
+        );
+    }
+    assert!(contains(&inbox.seen, sealed.ids[2].as_bytes()));
+
+    let outcomes = outcomes(&mut police, &sealed).await;
+    let of = |who: &str, part: usize| outcomes[&(who.to_owned(), part)].0.as_str();
+    assert_eq!(
+        [0, 1, 2].map(|part| of("parket-antwerpen", part)),
+        ["received"; 3]
+    );
+    assert_eq!(
+        [0, 1, 2].map(|part| of("caw-rupel", part)),
+        ["held", "withheld", "received"]
+    );
+    assert_eq!(outcomes[&("caw-rupel".to_owned(), 0)].1, "HOLD_CONSENT_MISSING");
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_left_the_case_meanwhile_gets_nothing_and_the_sender_learns_it() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let roster = ["pz-rupel", "parket-antwerpen", "caw-rupel"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let parts = [("measures", &b"huisverbod"[..], &["caw-rupel"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["caw-rupel"], &parts);
+    submit(&mut police, sealed.frames()).await.unwrap();
+    let changed = ground.roster("pz-rupel", case, 2, &["pz-rupel", "parket-antwerpen"]);
+    assert_eq!(state(&mut police, changed).await.unwrap().roster_version, 2);
+
+    let mut caw = ground.client(broker.address(), "caw-rupel").await;
+    let mut inbox = Inbox::open(&mut caw, 4).await;
+    let mut follow = police
+        .follow_evidence(wire::FollowEvidenceRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let directory = ground.network.directory(now()).unwrap();
+    let hidden = loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let network = &ground.network.spec().network;
+        let checked = evidence::check(&shown, network, directory.log().key()).unwrap();
+        if checked.body().event == Event::ContentWithheld {
+            break checked.hidden().cloned().unwrap();
+        }
+    };
+    assert_eq!(hidden.parts()[0].outcome, "deny-packet");
+    assert_eq!(hidden.parts()[0].reason, "DENY_RECIPIENT_NOT_IN_CASE");
+    let outcomes = outcomes(&mut police, &sealed).await;
+    assert_eq!(outcomes[&("caw-rupel".to_owned(), 0)].0, "withheld");
+    // The stream of the one who left ends without a single frame.
+    broker.stop().await.unwrap();
+    assert!(inbox.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_recall_takes_back_what_was_not_handed_over() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    state(
+        &mut police,
+        ground.opening("pz-rupel", case, &["pz-rupel", "parket-antwerpen"]),
+    )
+    .await
+    .unwrap();
+    let parts = [("facts_summary", &b"vergissing"[..], &["parket-antwerpen"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
+    submit(&mut police, sealed.frames()).await.unwrap();
+    let keys = ground.keys("pz-rupel");
+    let recall = wire::Recall {
+        r#type: "schakel.v1.Recall".into(),
+        network: ground.network.spec().network.to_string(),
+        packet_id: sealed.packet.packet_id.to_vec().into(),
+        sender: "pz-rupel".into(),
+        sender_key: keys.fingerprint().as_bytes().to_vec().into(),
+        made_ms: now().millis(),
+        reason: "sent_in_error".into(),
+    };
+    let bytes = recall.encode_to_vec();
+    let signature = keys.sign(&bytes, now()).unwrap().into();
+    let recall = Some(wire::Signed {
+        bytes: bytes.into(),
+        signature,
+    });
+    let answer = police
+        .recall(wire::RecallRequest {
+            recall: recall.clone(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((answer.recalled.len(), answer.too_late.len()), (1, 0));
+    // Only its sender may take it back.
+    let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
+    let status = parket.recall(wire::RecallRequest { recall }).await.unwrap_err();
+    assert_eq!(crate::packet::refusal(&status).code, "SENDER_NOT_CALLER");
+    let inbox = &mut Inbox::open(&mut parket, 4).await;
+    assert_eq!(
+        outcomes(&mut police, &sealed).await.values().next().unwrap().0,
+        "recalled"
+    );
+    broker.stop().await.unwrap();
+    assert!(inbox.next().await.is_none());
+}

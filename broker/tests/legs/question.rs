@@ -1,0 +1,142 @@
+//! From what parties signed to the questions put to the engine: pure, so tested without a broker.
+
+use std::sync::Arc;
+
+use schakel_policy::asking::{
+    Moment, case_or_unopened, case_state, inspect_question, receive_questions, state_question,
+};
+use schakel_proto::directory::Directory;
+use schakel_proto::ids::StatementId;
+use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission};
+use schakel_proto::statement::{FactChain, ParsedStatement, fact_head};
+use schakel_proto::wire;
+
+use crate::packet::new_case;
+use crate::peer::{Ground, agency, now};
+
+fn chain(case: &schakel_proto::ids::CaseRef, statements: &[wire::Signed]) -> FactChain {
+    let mut head = None;
+    let mut entries = Vec::new();
+    for (number, signed) in (1..).zip(statements) {
+        let next = fact_head(head, signed);
+        entries.push(wire::FactEntry {
+            number,
+            statement: Some(signed.clone()),
+            head: next.to_vec().into(),
+            accepted_ms: now().millis(),
+        });
+        head = Some(next);
+    }
+    FactChain::check(&wire::CaseFacts {
+        case_ref: case.to_vec().into(),
+        entries,
+    })
+    .unwrap()
+}
+
+fn directory(ground: &Ground) -> Directory {
+    ground.network.directory(now()).unwrap()
+}
+
+fn head(ground: &Ground, case: schakel_proto::ids::CaseRef) -> ParsedHead {
+    let parts = [("facts_summary", &b"x"[..], &["caw-rupel"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["caw-rupel"], &parts);
+    ParsedSubmission::parse(&sealed.packet.head()).unwrap()
+}
+
+#[test]
+fn a_receive_question_takes_its_fields_from_manifest_directory_and_facts() {
+    let ground = Ground::new();
+    let (directory, case) = (directory(&ground), new_case());
+    let facts = chain(
+        &case,
+        &[ground.opening("pz-rupel", case, &["pz-rupel", "caw-rupel"])],
+    );
+    let state = case_or_unopened(&facts, &directory, &agency("pz-rupel"));
+    let head = head(&ground, case);
+    let mut fields = head.parts()[0].descriptor().clone();
+    let at = now();
+    let ask = |fields: &_, moment| {
+        let to = agency("caw-rupel");
+        receive_questions(
+            head.manifest(),
+            &[fields],
+            &to,
+            (&directory, &state),
+            (moment, at),
+        )
+        .remove(0)
+    };
+    let question = ask(&fields, Moment::Admission);
+    assert_eq!(
+        (question.sender.id.as_str(), question.sender.role.as_str()),
+        ("pz-rupel", "police_zone")
+    );
+    assert_eq!(
+        (question.recipient.role.as_str(), question.now),
+        ("caw_victim", at)
+    );
+    assert_eq!(question.recipient.region.as_deref(), Some("vlg"));
+    assert_eq!(question.purpose, "safety_protection");
+    assert_eq!(question.legal_basis, "public_interest_task");
+    assert_eq!(question.part.category, "facts_summary");
+    assert_eq!(question.part.subjects[0].role, "victim");
+    assert!(question.unknown.is_empty() && question.part.release.is_none());
+    // The roster version that was seen is judged at admission, and left out at hand-over.
+    assert_eq!(question.roster_version_seen, Some(1));
+    assert_eq!(ask(&fields, Moment::HandOver).roster_version_seen, None);
+    // A measure that no statement made known cannot be judged.
+    fields.measure_ref = Some(StatementId::from_bytes([7; 16]));
+    assert_eq!(ask(&fields, Moment::Admission).unknown, ["part.measure_ref"]);
+}
+
+#[test]
+fn facts_are_folded_in_their_order_and_an_unopened_case_has_nobody_on_its_roster() {
+    let ground = Ground::new();
+    let (directory, case) = (directory(&ground), new_case());
+    assert_eq!(case_state(&chain(&case, &[]), &directory), None);
+    let unopened = case_or_unopened(&chain(&case, &[]), &directory, &agency("pz-rupel"));
+    assert!(unopened.participants.is_empty());
+    assert_eq!((unopened.roster_version, unopened.region.as_str()), (0, "vlg"));
+    let opened = ground.opening("pz-rupel", case, &["pz-rupel", "caw-rupel"]);
+    let changed = ground.roster("pz-rupel", case, 2, &["pz-rupel", "parket-antwerpen"]);
+    let state = case_state(&chain(&case, &[opened, changed]), &directory).unwrap();
+    assert_eq!(
+        (state.roster_version, state.opener.as_deref()),
+        (2, Some("pz-rupel"))
+    );
+    assert!(state.participant("caw-rupel").is_none());
+    let parket = state.participant("parket-antwerpen").unwrap();
+    assert_eq!(
+        (parket.role.as_deref(), parket.status.as_str()),
+        (Some("prosecutor"), "active")
+    );
+}
+
+#[test]
+fn who_states_and_who_looks_are_taken_from_the_directory() {
+    let ground = Ground::new();
+    let (directory, case) = (directory(&ground), new_case());
+    let opened = ground.opening("pz-rupel", case, &["pz-rupel", "caw-rupel"]);
+    let parsed = ParsedStatement::parse(&opened).unwrap();
+    let question = state_question(parsed.statement(), &chain(&case, &[]), &directory, now());
+    assert_eq!(question.speaker.role, "police_zone");
+    assert!(question.case.is_none());
+    let facts = chain(&case, &[opened]);
+    let change = ground.roster("caw-rupel", case, 2, &["caw-rupel"]);
+    let parsed = ParsedStatement::parse(&change).unwrap();
+    let question = state_question(parsed.statement(), &facts, &directory, now());
+    assert_eq!(question.speaker.id, "caw-rupel");
+    assert!(
+        question
+            .roles
+            .contains(&("pz-rupel".to_owned(), "police_zone".to_owned()))
+    );
+    let state = Arc::new(case_state(&facts, &directory).unwrap());
+    assert_eq!(
+        inspect_question(&agency("vlotter"), state, &directory, now())
+            .reader
+            .role,
+        "ocmw"
+    );
+}

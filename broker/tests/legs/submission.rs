@@ -1,0 +1,153 @@
+//! Leg 1: what is accepted, what is answered as before, what is refused and leaves nothing.
+
+use schakel_proto::evidence::{self, Event};
+use schakel_proto::ids::Digest;
+use schakel_proto::wire::{self, submit_frame::Frame};
+
+use crate::packet::{new_case, refusal, state, submit};
+use crate::peer::{Ground, now};
+
+#[tokio::test]
+async fn an_accepted_packet_is_answered_the_same_again_and_another_with_its_id_is_refused() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let roster = ["pz-rupel", "parket-antwerpen"];
+    let opened = state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    assert_eq!((opened.number, opened.roster_version), (1, 1));
+    let large = vec![7_u8; 600 * 1024];
+    let parts = [("facts_summary", large.as_slice(), &["parket-antwerpen"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
+    let first = submit(&mut police, sealed.frames()).await.unwrap();
+    assert!(!first.repeated);
+    assert_eq!(first.outlook.len(), 1);
+    assert_eq!(first.outlook[0].part.as_ref().unwrap().outcome, "deliver");
+    let again = submit(&mut police, sealed.frames()).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(
+        (&again.leaf_hash, again.accepted_ms),
+        (&first.leaf_hash, first.accepted_ms)
+    );
+
+    // The log proves the acceptance, to its sender.
+    let mut follow = police
+        .follow_evidence(wire::FollowEvidenceRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let directory = ground.network.directory(now()).unwrap();
+    loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let checked = evidence::check(&shown, &ground.network.spec().network, directory.log().key()).unwrap();
+        if checked.body().event == Event::SubmissionAcceptance {
+            assert_eq!(
+                checked.leaf_hash(),
+                Digest::try_from(first.leaf_hash.as_ref()).unwrap()
+            );
+            break;
+        }
+    }
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_forged_or_malformed_leaves_one_leaf_and_no_packet() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let roster = ["pz-rupel", "parket-antwerpen"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let parts = [("facts_summary", &b"feiten"[..], &["parket-antwerpen"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
+
+    // Another member's packet.
+    let mut thief = ground.client(broker.address(), "ocmw-boom").await;
+    let status = submit(&mut thief, sealed.frames()).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "SENDER_NOT_CALLER");
+    // A changed signature, a changed chunk, a missing chunk, an empty stream.
+    let mut frames = sealed.frames();
+    if let Some(Frame::Head(head)) = &mut frames[0].frame {
+        let signed = head.manifest.as_mut().unwrap();
+        let mut signature = signed.signature.to_vec();
+        *signature.last_mut().unwrap() ^= 1;
+        signed.signature = signature.into();
+    }
+    let status = submit(&mut police, frames).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "SIGNATURE_BAD");
+    let mut frames = sealed.frames();
+    if let Some(Frame::Chunk(chunk)) = &mut frames.last_mut().unwrap().frame {
+        let mut data = chunk.data.to_vec();
+        *data.last_mut().unwrap() ^= 1;
+        chunk.data = data.into();
+    }
+    let status = submit(&mut police, frames).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "SEALING_DIGEST_DIFFERS");
+    let mut frames = sealed.frames();
+    frames.pop();
+    let status = submit(&mut police, frames).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "CHUNK_OUT_OF_ORDER");
+    let status = submit(&mut police, Vec::new()).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "FRAMES_OUT_OF_ORDER");
+
+    let request = wire::GetOutcomeRequest {
+        packet_id: sealed.packet.packet_id.to_vec().into(),
+    };
+    let status = police.get_outcome(request).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "PACKET_UNKNOWN");
+    // Nothing stands in the way of the real one.
+    assert!(!submit(&mut police, sealed.frames()).await.unwrap().repeated);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_packet_that_every_recipient_is_denied_is_rejected_with_reasons() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    state(
+        &mut police,
+        ground.opening("pz-rupel", case, &["pz-rupel", "parket-antwerpen"]),
+    )
+    .await
+    .unwrap();
+    let parts = [("measures", &b"huisverbod"[..], &["ocmw-schelle"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["ocmw-schelle"], &parts);
+    let status = submit(&mut police, sealed.frames()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    let refusal = refusal(&status);
+    assert_eq!(refusal.code, "DENIED");
+    assert_eq!(refusal.recipients.len(), 1);
+    assert_eq!(refusal.recipients[0].recipient, "ocmw-schelle");
+    assert_eq!(refusal.recipients[0].reason, "DENY_RECIPIENT_NOT_IN_CASE");
+
+    // A case that is none of one's business does not exist; nor may just anyone change its roster.
+    let mut other = ground.client(broker.address(), "ocmw-niel").await;
+    let request = wire::GetFactsRequest {
+        case_ref: case.to_vec().into(),
+    };
+    let status = other.get_facts(request.clone()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::NotFound);
+    assert_eq!(
+        police
+            .get_facts(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .facts
+            .unwrap()
+            .entries
+            .len(),
+        1
+    );
+    let change = ground.roster("ocmw-niel", case, 2, &["ocmw-niel"]);
+    let status = state(&mut other, change).await.unwrap_err();
+    assert_eq!(crate::packet::refusal(&status).code, "STATE_REFUSED");
+    broker.stop().await.unwrap();
+}
