@@ -22,7 +22,7 @@ pub struct AcceptedPacket {
 /// # Errors
 /// The store could not commit or confirm; or the id was used for another packet meanwhile.
 pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedPacket, Refusal> {
-    let (caller, submission, outlook, contents) = complete.into_parts();
+    let (caller, submission, outlook, contents, _place) = complete.into_parts();
     let parsed = submission.parsed();
     let manifest = parsed.manifest();
     let now = state.clock.now();

@@ -201,10 +201,17 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
 /// store, which takes it from there.
 fn make_private(folder: &Path) -> Result<(), ConfigError> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
     made.map_err(|error| {
         let sentence = format!("this directory cannot be made ({})", error.kind());
-        ConfigError::file(folder, sentence, "Make it, mode 0700, owned by the broker's user.")
+        ConfigError::file(
+            folder,
+            sentence,
+            "Make it, mode 0700, owned by the broker's user.",
+        )
     })
 }
 

@@ -50,7 +50,6 @@ pub fn open(state: Arc<State>, caller: Caller, requests: Requests, place: Place)
     let line = Line::new(sender);
     tokio::spawn(async move {
         let _place = place;
-        let mut stop = state.stop.clone();
         let session = Session {
             state,
             caller: Mutex::new(caller),
@@ -62,10 +61,6 @@ pub fn open(state: Arc<State>, caller: Caller, requests: Requests, place: Place)
             end = session.listen(requests) => end,
             end = session.push() => end,
             () = line.gone() => Ok(()),
-            () = async {
-                // A dropped sender means the broker is gone: stop as well.
-                let _stopped = stop.wait_for(|stop| *stop).await;
-            } => Ok(()),
         };
         session.give_back().await;
         if let Err(refusal) = end {
@@ -131,19 +126,29 @@ impl Session {
         }
     }
 
-    /// Delivers whatever waits, as far as credit goes.
+    /// Delivers whatever waits, as far as credit goes, until the broker stops: then the delivery that is
+    /// on its way is the last.
     async fn push(&self) -> Result<(), Refusal> {
+        let mut stop = self.state.stop.clone();
         let bell = self.state.bells.of(self.caller()?.agency());
         loop {
-            let permit = self.credit.acquire().await.map_err(|_| credit_first())?;
-            drop(permit);
+            tokio::select! {
+                permit = self.credit.acquire() => drop(permit.map_err(|_| credit_first())?),
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
             let leases = self.lease(&self.caller()?).await?;
             if leases.is_empty() {
-                // Rung or not, the queue is looked into again.
-                let _rung = tokio::time::timeout(LOOK_EVERY, bell.notified()).await;
+                tokio::select! {
+                    () = bell.notified() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                }
                 continue;
             }
             for lease in leases {
+                if *stop.borrow() {
+                    return Ok(());
+                }
                 self.deliver(lease).await;
             }
         }
@@ -182,11 +187,13 @@ impl Session {
             Ok(None) => self.release(packet, token).await,
             // The lease is kept until it ends by time: what fails is tried again, but not at once.
             Err(refusal) => {
-                tracing::error!(
-                    packet = safe(packet),
-                    code = safe(Code(&refusal)),
-                    "a delivery failed"
-                );
+                let (packet, damaged) = (safe(packet), refusal.code == "CORRUPT");
+                let code = safe(Code(&refusal));
+                if damaged {
+                    tracing::error!(packet, code, "alarm: what is stored of a packet is damaged");
+                } else {
+                    tracing::warn!(packet, code, "a delivery failed");
+                }
             }
         }
     }

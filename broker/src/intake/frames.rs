@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// Slowest sender that is served, in bytes per second over the whole submission.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
+/// Longest all session-key packets of a submission together.
+const KEY_PACKETS_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Time that a submission of any size has.
 const LEAST: Duration = Duration::from_secs(120);
 
@@ -54,6 +56,7 @@ impl Frames {
     /// Another frame, too many or too long ones, a pause, a broken stream.
     pub async fn key_packets(&mut self, max_count: usize) -> Result<Vec<wire::KeyPacket>, Refusal> {
         let mut all = Vec::new();
+        let mut bytes = 0;
         loop {
             match self.next().await? {
                 Some(Frame::KeyPackets(some)) => {
@@ -61,7 +64,9 @@ impl Frames {
                         .key_packets
                         .iter()
                         .any(|key| key.packet.len() > limits::KEY_PACKET_MAX_BYTES);
-                    if long || all.len() + some.key_packets.len() > max_count {
+                    bytes += some.key_packets.iter().map(|key| key.packet.len()).sum::<usize>();
+                    let many = all.len() + some.key_packets.len() > max_count;
+                    if long || many || bytes > KEY_PACKETS_MAX_BYTES {
                         let sentence =
                             format!("More than {max_count} session-key packets, or a too long one");
                         return Err(out_of_order(sentence, "key_packets"));

@@ -82,8 +82,8 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Ends the submission: its place is free.
-    pub(crate) fn end(self) {
-        drop(self.place);
+    /// Nothing more comes; the place is held until the packet is durable.
+    pub(crate) fn into_place(self) -> Place {
+        self.place
     }
 }

@@ -8,6 +8,7 @@ use schakel_proto::limits;
 use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::time::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Units of a bucket per token, so that refilling by the millisecond loses nothing.
 const UNIT: i64 = 1_000;
@@ -72,6 +73,8 @@ pub struct Places {
 pub struct Place {
     taken: Arc<Mutex<HashMap<AgencyId, usize>>>,
     agency: AgencyId,
+    /// Among those of all agencies together, where these are counted too. Held for its drop.
+    _of_all: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
@@ -92,6 +95,7 @@ impl Places {
             Place {
                 taken: Arc::clone(&self.taken),
                 agency: agency.clone(),
+                _of_all: None,
             }
         })
     }
@@ -109,10 +113,14 @@ impl Drop for Place {
     }
 }
 
+/// Calls of one kind in flight, of all agencies together.
+const AT_ONCE_MAX_COUNT: usize = 1_024;
+
 /// Both bounds together, for one kind of call.
 pub struct Intake {
     rates: Rates,
     places: Places,
+    of_all: Arc<Semaphore>,
 }
 
 impl Intake {
@@ -121,13 +129,14 @@ impl Intake {
         Self {
             rates: Rates::new(per_minute, 60_000),
             places: Places::new(at_once),
+            of_all: Arc::new(Semaphore::new(AT_ONCE_MAX_COUNT)),
         }
     }
 
     /// Lets one call of `agency` in; the place is held for as long as the call runs.
     pub fn enter(&self, agency: &AgencyId, now: Timestamp) -> Result<Place, Refusal> {
         let remedy = "Wait as long as retry_after_ms says, then try again.";
-        let place = self.places.take(agency).ok_or_else(|| {
+        let mut place = self.places.take(agency).ok_or_else(|| {
             let sentence = "This agency has as many submissions in flight as one agency may have";
             Refusal::new(Fault::Exhausted, "TOO_MANY_AT_ONCE", sentence, remedy).retry_after(1_000)
         })?;
@@ -135,6 +144,10 @@ impl Intake {
             let sentence = "This agency submits faster than one agency may";
             Refusal::new(Fault::Exhausted, "TOO_FAST", sentence, remedy).retry_after(wait)
         })?;
+        place._of_all = Some(Arc::clone(&self.of_all).try_acquire_owned().map_err(|_| {
+            let sentence = "The broker has as many submissions in flight as it may have";
+            Refusal::new(Fault::Exhausted, "BUSY", sentence, remedy).retry_after(1_000)
+        })?);
         Ok(place)
     }
 }

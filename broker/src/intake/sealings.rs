@@ -11,6 +11,7 @@ use schakel_proto::wire;
 
 use crate::admit::AdmittedPacket;
 use crate::intake::frames::Frames;
+use crate::intake::rates::Place;
 use crate::roles::Caller;
 use crate::state::State;
 use crate::store::StoredContent;
@@ -21,6 +22,7 @@ pub struct CompletePacket {
     submission: CompleteSubmission,
     outlook: Vec<wire::Outlook>,
     contents: Vec<Content>,
+    place: Place,
 }
 
 /// One sealing's bytes in the store.
@@ -51,13 +53,14 @@ pub async fn fetch(state: &State, admitted: AdmittedPacket) -> Result<CompletePa
     if rest.frames.chunk().await?.is_some() {
         return Err(stray("There is more than the head announced"));
     }
-    rest.end();
+    let place = rest.into_place();
     let submission = submission.complete(&proofs)?;
     Ok(CompletePacket {
         caller,
         submission,
         outlook,
         contents,
+        place,
     })
 }
 
@@ -98,7 +101,21 @@ impl CompletePacket {
     }
 
     /// For the next stage.
-    pub(crate) fn into_parts(self) -> (Caller, CompleteSubmission, Vec<wire::Outlook>, Vec<Content>) {
-        (self.caller, self.submission, self.outlook, self.contents)
+    pub(crate) fn into_parts(
+        self,
+    ) -> (
+        Caller,
+        CompleteSubmission,
+        Vec<wire::Outlook>,
+        Vec<Content>,
+        Place,
+    ) {
+        (
+            self.caller,
+            self.submission,
+            self.outlook,
+            self.contents,
+            self.place,
+        )
     }
 }

@@ -348,3 +348,116 @@ async fn a_recall_takes_back_what_was_not_handed_over() {
     broker.stop().await.unwrap();
     assert!(inbox.next().await.is_none());
 }
+
+/// The next entry with this event that concerns the client, hidden decision and all.
+async fn next_event(ground: &Ground, client: &mut Client, event: Event) -> evidence::CheckedEvidence {
+    let request = wire::FollowEvidenceRequest::default();
+    let mut follow = client.follow_evidence(request).await.unwrap().into_inner();
+    let directory = ground.network.directory(now()).unwrap();
+    loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let network = &ground.network.spec().network;
+        let checked = evidence::check(&shown, network, directory.log().key()).unwrap();
+        if checked.body().event == event {
+            return checked;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_held_part_is_decided_again_when_a_statement_arrives() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let roster = ["pz-rupel", "parket-antwerpen", "caw-rupel"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let parts = [("facts_summary", &b"feiten"[..], &["caw-rupel"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["caw-rupel"], &parts);
+    submit(&mut police, sealed.frames()).await.unwrap();
+    let mut caw = ground.client(broker.address(), "caw-rupel").await;
+    let mut inbox = Inbox::open(&mut caw, 4).await;
+    let held = next_event(&ground, &mut police, Event::ContentWithheld).await;
+    assert_eq!(held.hidden().unwrap().parts()[0].outcome, "hold-for-consent");
+    assert_eq!(
+        outcomes(&mut police, &sealed).await[&("caw-rupel".to_owned(), 0)].0,
+        "held"
+    );
+
+    // The CAW leaves the case: what was held for it is withheld, without it connecting again.
+    let changed = ground.roster("pz-rupel", case, 2, &["pz-rupel", "parket-antwerpen"]);
+    state(&mut police, changed).await.unwrap();
+    let directory = ground.network.directory(now()).unwrap();
+    let network = ground.network.spec().network.clone();
+    let request = wire::FollowEvidenceRequest {
+        after_index_plus_one: held.index() + 1,
+    };
+    let mut follow = police.follow_evidence(request).await.unwrap().into_inner();
+    let again = loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let checked = evidence::check(&shown, &network, directory.log().key()).unwrap();
+        if checked.body().event == Event::ContentWithheld {
+            break checked;
+        }
+    };
+    let decision = again.hidden().unwrap();
+    assert_eq!(
+        (decision.parts()[0].outcome.as_str(), decision.facts_count()),
+        ("deny-packet", 2)
+    );
+    assert_eq!(
+        outcomes(&mut police, &sealed).await[&("caw-rupel".to_owned(), 0)].0,
+        "withheld"
+    );
+    broker.stop().await.unwrap();
+    assert!(inbox.next().await.is_none());
+}
+
+#[tokio::test]
+async fn what_was_accepted_before_a_restart_is_delivered_after_it_and_again_until_acknowledged() {
+    let ground = Ground::new();
+    let case = new_case();
+    let parts = [("facts_summary", &b"feiten"[..], &["parket-antwerpen"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
+    let broker = ground.broker().await;
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    state(
+        &mut police,
+        ground.opening("pz-rupel", case, &["pz-rupel", "parket-antwerpen"]),
+    )
+    .await
+    .unwrap();
+    let accepted = submit(&mut police, sealed.frames()).await.unwrap();
+    broker.stop().await.unwrap();
+
+    let broker = ground.broker().await;
+    let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
+    let first = Inbox::open(&mut parket, 1).await.handed().await;
+    // The stream ends without an acknowledgement: the packet comes again on the next, newly decided.
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    let second = inbox.handed().await;
+    assert_eq!(
+        first.open(&ground, "parket-antwerpen"),
+        second.open(&ground, "parket-antwerpen")
+    );
+    inbox
+        .acknowledge(second.acknowledgement(&ground, "parket-antwerpen", &sealed))
+        .await;
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let again = submit(&mut police, sealed.frames()).await.unwrap();
+    assert!(again.repeated && again.leaf_hash == accepted.leaf_hash);
+    let settled = wire::GetOutcomeRequest {
+        packet_id: sealed.packet.packet_id.to_vec().into(),
+    };
+    assert_eq!(
+        police.get_outcome(settled).await.unwrap().into_inner().state,
+        "settled"
+    );
+    // One log through it all.
+    let request = wire::GetConsistencyRequest { from_size: 1 };
+    let answer = police.get_consistency(request).await.unwrap().into_inner();
+    assert!(!answer.proof.is_empty());
+    broker.stop().await.unwrap();
+}

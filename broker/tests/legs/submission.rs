@@ -151,3 +151,30 @@ async fn a_packet_that_every_recipient_is_denied_is_rejected_with_reasons() {
     assert_eq!(crate::packet::refusal(&status).code, "STATE_REFUSED");
     broker.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_agency_that_is_too_fast_is_told_when_to_come_back() {
+    let ground = Ground::new();
+    let file = ground.network.broker_config();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        format!("{text}\n[limits]\nsubmissions_per_minute_max_count = 2\n"),
+    )
+    .unwrap();
+    let broker = ground.broker().await;
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    for _ in 0..2 {
+        let status = submit(&mut police, Vec::new()).await.unwrap_err();
+        assert_eq!(refusal(&status).code, "FRAMES_OUT_OF_ORDER");
+    }
+    let status = submit(&mut police, Vec::new()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    let told = refusal(&status);
+    assert!(told.code == "TOO_FAST" && told.retry_after_ms > 0, "{told:?}");
+    // Others are not held up.
+    let mut other = ground.client(broker.address(), "ocmw-boom").await;
+    let status = submit(&mut other, Vec::new()).await.unwrap_err();
+    assert_eq!(refusal(&status).code, "FRAMES_OUT_OF_ORDER");
+    broker.stop().await.unwrap();
+}
