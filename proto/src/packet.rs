@@ -13,6 +13,8 @@ mod sink;
 
 pub mod seal;
 
+mod streamed;
+
 pub mod parse;
 
 pub mod verify;

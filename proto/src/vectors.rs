@@ -4,7 +4,6 @@
     clippy::expect_used,
     reason = "a broken vector file must stop the test that reads it"
 )]
-#![expect(clippy::missing_panics_doc, reason = "as above")]
 
 use std::io::Cursor;
 

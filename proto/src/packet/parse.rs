@@ -1,15 +1,16 @@
 //! From the wire to our types, without cryptography but for digests: sizes, types, canonical fields,
 //! openings against the manifest, key packets against the descriptors, ciphertext against both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::descriptor::{PartFields, RecipientFields, Sealing};
 use super::manifest::{Manifest, ManifestFields};
+pub use super::streamed::{CheckedSealing, SealingCheck};
 use crate::defect::{Defect, PacketError};
-use crate::ids::{Digest, PartId, Sha256};
+use crate::ids::{Digest, PartId};
 use crate::limits;
 use crate::openpgp::{KeyPacketHead, Profile};
 use crate::party::AgencyId;
@@ -98,7 +99,11 @@ pub struct ParsedHead {
 pub struct ParsedSubmission {
     head: ParsedHead,
     key_packets: Vec<KeyPacket>,
+    /// Which of them is for whom.
+    addressed: Addressed,
 }
+
+type Addressed = BTreeMap<(PartId, AgencyId), usize>;
 
 impl ParsedHead {
     /// Parses the signed bytes and the openings. A hand-over has some of the openings only; `whole`
@@ -135,20 +140,25 @@ impl ParsedHead {
     /// # Errors
     /// One of the `KeyPacket…` defects.
     pub fn with_key_packets(self, packets: Vec<wire::KeyPacket>) -> Result<ParsedSubmission, PacketError> {
-        let mut seen = BTreeSet::new();
+        let mut addressed = Addressed::new();
         let mut key_packets = Vec::with_capacity(packets.len().min(limits::PARTS_MAX_COUNT));
         for packet in packets {
             let packet = self.check_key_packet(packet)?;
-            if !seen.insert((packet.part_id, packet.recipient.clone())) {
+            let number = key_packets.len();
+            if addressed
+                .insert((packet.part_id, packet.recipient.clone()), number)
+                .is_some()
+            {
                 let place = format!("{} for {}", packet.part_id, packet.recipient);
                 return Err(PacketError::new(Defect::KeyPacketRepeated, place));
             }
             key_packets.push(packet);
         }
-        self.check_all_have_key_packets(&seen)?;
+        self.check_all_have_key_packets(&addressed)?;
         Ok(ParsedSubmission {
             head: self,
             key_packets,
+            addressed,
         })
     }
 
@@ -169,18 +179,18 @@ impl ParsedHead {
         })
     }
 
-    fn check_all_have_key_packets(&self, seen: &BTreeSet<(PartId, AgencyId)>) -> Result<(), PacketError> {
+    fn check_all_have_key_packets(&self, addressed: &Addressed) -> Result<(), PacketError> {
         for part in &self.parts {
             for sealing in &part.fields.sealings {
                 let wanted = |r: &&Recipient| r.profile() == sealing.profile;
-                let has = |r: &Recipient| seen.contains(&(part.id(), r.agency().clone()));
+                let has = |r: &Recipient| addressed.contains_key(&(part.id(), r.agency().clone()));
                 if !self.recipients.iter().filter(wanted).any(has) {
                     return Err(PacketError::new(Defect::KeyPacketMissing, part.id().to_string()));
                 }
             }
         }
         for recipient in &self.recipients {
-            if !seen.iter().any(|(_, agency)| agency == recipient.agency()) {
+            if !addressed.keys().any(|(_, agency)| agency == recipient.agency()) {
                 return Err(PacketError::new(
                     Defect::KeyPacketMissing,
                     recipient.agency().to_string(),
@@ -284,9 +294,9 @@ impl ParsedSubmission {
 
     /// A recipient's key packet for a part: present exactly if the part is addressed to it.
     pub fn key_packet(&self, part: &PartId, recipient: &AgencyId) -> Option<&KeyPacket> {
-        self.key_packets
-            .iter()
-            .find(|k| k.part_id == *part && k.recipient == *recipient)
+        self.addressed
+            .get(&(*part, recipient.clone()))
+            .and_then(|number| self.key_packets.get(*number))
     }
 
     /// All sealings in the order in which they are streamed: by part, v6 before v4.
@@ -379,104 +389,6 @@ fn open_parts(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Vec<Par
         });
     }
     Ok(parts)
-}
-
-/// Checks one sealing while it streams by: beginning, length and digest.
-#[derive(Clone)]
-pub struct SealingCheck {
-    sealing: Sealing,
-    head: Vec<u8>,
-    seen: u64,
-    hasher: Sha256,
-}
-
-/// Proof that a sealing's bytes are those that its descriptor commits to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedSealing {
-    sealing: Sealing,
-}
-
-impl CheckedSealing {
-    /// Which sealing.
-    pub fn sealing(&self) -> &Sealing {
-        &self.sealing
-    }
-}
-
-/// Packet tag, longest length field, version.
-const SEALING_HEAD_BYTES: usize = 7;
-
-impl SealingCheck {
-    /// Begins with a sealing's description.
-    pub fn new(sealing: &Sealing) -> Self {
-        Self {
-            sealing: sealing.clone(),
-            head: Vec::new(),
-            seen: 0,
-            hasher: Sha256::default(),
-        }
-    }
-
-    /// Takes the next bytes.
-    ///
-    /// # Errors
-    /// `SealingLengthDiffers` as soon as there are too many; `SealingNotEncryptedData`.
-    pub fn update(&mut self, bytes: &[u8]) -> Result<(), PacketError> {
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.seen = self.seen.saturating_add(count);
-        if self.seen > self.sealing.length {
-            return Err(self.wrong(Defect::SealingLengthDiffers));
-        }
-        if self.head.len() < SEALING_HEAD_BYTES {
-            let missing = SEALING_HEAD_BYTES - self.head.len();
-            self.head.extend(bytes.iter().take(missing));
-            if self.head.len() == SEALING_HEAD_BYTES && !begins_as(&self.head, self.sealing.profile) {
-                return Err(self.wrong(Defect::SealingNotEncryptedData));
-            }
-        }
-        self.hasher.update(bytes);
-        Ok(())
-    }
-
-    /// Ends it.
-    ///
-    /// # Errors
-    /// `SealingLengthDiffers` when bytes are missing; `SealingDigestDiffers`.
-    pub fn finish(self) -> Result<CheckedSealing, PacketError> {
-        if self.seen != self.sealing.length {
-            return Err(self.wrong(Defect::SealingLengthDiffers));
-        }
-        if self.hasher.clone().finish() != self.sealing.sha256 {
-            return Err(self.wrong(Defect::SealingDigestDiffers));
-        }
-        Ok(CheckedSealing {
-            sealing: self.sealing,
-        })
-    }
-
-    /// Bytes taken so far.
-    pub fn position(&self) -> u64 {
-        self.seen
-    }
-
-    fn wrong(&self, defect: Defect) -> PacketError {
-        PacketError::new(defect, self.sealing.part_id.to_string())
-    }
-}
-
-/// An encrypted-data packet (type 18) in the new format, of the profile's version.
-fn begins_as(head: &[u8], profile: Profile) -> bool {
-    let version_at = match head {
-        [0xD2, 0..=191 | 224..=254, ..] => 2,
-        [0xD2, 192..=223, ..] => 3,
-        [0xD2, 255, ..] => 6,
-        _ => return false,
-    };
-    let version = match profile {
-        Profile::V6 => 2,
-        Profile::V4 => 1,
-    };
-    head.get(version_at) == Some(&version)
 }
 
 /// Encodes a message as the descriptor or manifest bytes that are committed to.

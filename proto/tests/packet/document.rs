@@ -12,12 +12,20 @@ const DOCUMENT: &str = include_str!("../../../docs/format/packet.md");
 #[test]
 fn every_code_is_in_the_table_with_its_meaning() {
     for defect in Defect::ALL {
-        let row = DOCUMENT.lines().find(|l| l.starts_with(&format!("| `{}` |", defect.code())));
+        let row = DOCUMENT
+            .lines()
+            .find(|l| l.starts_with(&format!("| `{}` |", defect.code())));
         let row = row.unwrap_or_else(|| panic!("{} is not in the document", defect.code()));
         assert!(row.ends_with(&format!("| {} |", defect.sentence())), "{row}");
     }
-    let rows = DOCUMENT.lines().filter(|l| l.starts_with("| `") && l.matches('|').count() == 4);
-    assert_eq!(rows.count(), Defect::ALL.len(), "the document names a code that does not exist");
+    let rows = DOCUMENT
+        .lines()
+        .filter(|l| l.starts_with("| `") && l.matches('|').count() == 4);
+    assert_eq!(
+        rows.count(),
+        Defect::ALL.len(),
+        "the document names a code that does not exist"
+    );
 }
 
 #[test]
@@ -41,6 +49,11 @@ fn the_worked_example_is_the_vector() {
         let text = hex::encode(digest.as_bytes());
         assert!(DOCUMENT.contains(&text), "{text} is not in the document");
     }
-    let count = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/packets")).unwrap().count();
-    assert!(DOCUMENT.contains(&format!("`proto/vectors/` {count} packets by name")), "{count} packets");
+    let count = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/packets"))
+        .unwrap()
+        .count();
+    assert!(
+        DOCUMENT.contains(&format!("`proto/vectors/` {count} packets by name")),
+        "{count} packets"
+    );
 }

@@ -1,7 +1,7 @@
 //! Hostile ciphertext: what streams by is not what was committed to, or not what it must be.
 
 use schakel_proto::packet::Defect::{
-    CiphertextChanged, DecryptionFailed, EncryptedDataAlgorithmRefused, EncryptedDataVersionWrong,
+    self, CiphertextChanged, DecryptionFailed, EncryptedDataAlgorithmRefused, EncryptedDataVersionWrong,
     InnerNotLiteral, SealingDigestDiffers, SealingLengthDiffers, SealingMissing, SealingNotEncryptedData,
     TrailingData,
 };
@@ -32,174 +32,167 @@ fn flip_middle(data: &mut Vec<u8>) {
     data[middle] ^= 1;
 }
 
-pub fn recipes() -> Vec<Recipe> {
-    let mut all = on_the_way_recipes();
-    all.extend(committed_recipes());
-    all
-}
+pub const RECIPES: &[&[Recipe]] = &[ON_THE_WAY_RECIPES, COMMITTED_RECIPES];
 
-fn on_the_way_recipes() -> Vec<Recipe> {
-    let changed = Some(CiphertextChanged);
-    vec![
-        at_broker(
-            "sealing-truncated",
-            SealingLengthDiffers,
-            changed,
-            "the last byte of the ciphertext is missing",
-            |w| on_the_way(w, |data| data.truncate(data.len() - 1)),
-        ),
-        at_broker(
-            "sealing-extended",
-            SealingLengthDiffers,
-            changed,
-            "a byte too many",
-            |w| on_the_way(w, |data| data.push(0)),
-        ),
-        at_broker(
-            "sealing-bit-flipped",
-            SealingDigestDiffers,
-            changed,
-            "one bit of the ciphertext flipped",
-            |w| on_the_way(w, flip_middle),
-        ),
-        at_broker(
-            "sealing-missing",
-            SealingMissing,
-            changed,
-            "the ciphertext does not come",
-            |w| {
-                let mut vector = Forge::plain(w).signed();
-                vector.sealings.clear();
-                vector
-            },
-        ),
-        at_broker(
-            "sealings-swapped",
-            SealingDigestDiffers,
-            changed,
-            "the ciphertexts of two parts in each other's place",
-            |w| {
-                let to: &[&str] = &["parket-antwerpen"];
-                let parts: [(&[u8], &[&str]); 2] = [(b"a", to), (b"b", to)];
-                let mut vector = Forge::good(w, "pz-rupel", &parts, "parket-antwerpen", 70).signed();
-                let first = vector.sealings[0].data.clone();
-                vector.sealings[0].data = std::mem::replace(&mut vector.sealings[1].data, first);
-                vector
-            },
-        ),
-    ]
-}
+const CHANGED: Option<Defect> = Some(CiphertextChanged);
 
-fn committed_recipes() -> Vec<Recipe> {
-    vec![
-        at_broker(
-            "sealing-is-plaintext",
-            SealingNotEncryptedData,
-            Some(schakel_proto::packet::Defect::EncryptedDataMalformed),
-            "the content in the clear, so that the broker could read it",
-            |w| {
-                committed(Forge::plain(w), |data| {
-                    *data = inner::plain_literal(&[b'x'; 5000])
-                })
-            },
-        ),
-        at_broker(
-            "sealing-v4-in-v6",
-            SealingNotEncryptedData,
-            Some(EncryptedDataVersionWrong),
-            "SEIPDv1 in profile v6: a downgrade",
-            |w| {
-                let mut forge = Forge::plain(w);
-                let plain = forge.good_plaintext();
-                forge.reseal(inner::V4, &inner::plain_literal(&plain));
-                forge.signed()
-            },
-        ),
-        at_broker(
-            "sealing-v6-in-v4",
-            SealingNotEncryptedData,
-            Some(EncryptedDataVersionWrong),
-            "SEIPDv2 in profile v4",
-            |w| {
-                let mut forge = Forge::plain_v4(w);
-                let plain = forge.good_plaintext();
-                forge.reseal(inner::V6, &inner::plain_literal(&plain));
-                forge.signed()
-            },
-        ),
-        at_broker(
-            "sealing-without-mdc",
-            SealingNotEncryptedData,
-            Some(schakel_proto::packet::Defect::EncryptedDataMalformed),
-            "the obsolete encrypted-data packet without integrity (type 9)",
-            |w| committed(Forge::plain_v4(w), |data| data[0] = 0xC9),
-        ),
-        at_reader(
-            "cipher-aes-128",
-            EncryptedDataAlgorithmRefused,
-            "AES-128 in profile v6",
-            |w| resealed(w, How::V2(SymmetricAlgorithm::AES128, AEADAlgorithm::OCB)),
-        ),
-        at_reader(
-            "aead-gcm",
-            EncryptedDataAlgorithmRefused,
-            "GCM instead of OCB",
-            |w| resealed(w, How::V2(SymmetricAlgorithm::AES256, AEADAlgorithm::GCM)),
-        ),
-        at_reader(
-            "session-key-of-another",
-            DecryptionFailed,
-            "a session key that does not fit the ciphertext",
-            |w| {
-                let mut forge = Forge::plain(w);
-                forge.rekey(&[7; 32]);
-                forge.signed()
-            },
-        ),
-        at_reader(
-            "ciphertext-damaged-v6",
-            DecryptionFailed,
-            "ciphertext damaged before it was committed to: the tag fails",
-            |w| committed(Forge::plain(w), flip_middle),
-        ),
-        at_reader(
-            "ciphertext-damaged-v4",
-            DecryptionFailed,
-            "the same in profile v4: the MDC fails, and not a byte is released",
-            |w| committed(Forge::plain_v4(w), flip_middle),
-        ),
-        at_reader(
-            "last-tag-damaged",
-            DecryptionFailed,
-            "only the last AEAD tag is damaged",
-            |w| committed(Forge::plain(w), |data| *data.last_mut().unwrap() ^= 1),
-        ),
-        at_reader("mdc-damaged", DecryptionFailed, "only the MDC is damaged", |w| {
-            committed(Forge::plain_v4(w), |data| *data.last_mut().unwrap() ^= 1)
-        }),
-        at_reader(
-            "sealing-and-more",
-            TrailingData,
-            "a second packet behind the encrypted data",
-            |w| {
-                committed(Forge::plain(w), |data| {
-                    data.extend(inner::plain_literal(b"daarna"))
-                })
-            },
-        ),
-        at_reader(
-            "sealing-empty-inside",
-            InnerNotLiteral,
-            "encrypted data with only a marker inside",
-            |w| {
-                let mut forge = Forge::plain(w);
-                let padding = inner::packet(21, &[0; 5000]);
-                forge.reseal(inner::V6, &padding);
-                forge.signed()
-            },
-        ),
-    ]
-}
+const ON_THE_WAY_RECIPES: &[Recipe] = &[
+    at_broker(
+        "sealing-truncated",
+        SealingLengthDiffers,
+        CHANGED,
+        "the last byte of the ciphertext is missing",
+        |w| on_the_way(w, |data| data.truncate(data.len() - 1)),
+    ),
+    at_broker(
+        "sealing-extended",
+        SealingLengthDiffers,
+        CHANGED,
+        "a byte too many",
+        |w| on_the_way(w, |data| data.push(0)),
+    ),
+    at_broker(
+        "sealing-bit-flipped",
+        SealingDigestDiffers,
+        CHANGED,
+        "one bit of the ciphertext flipped",
+        |w| on_the_way(w, flip_middle),
+    ),
+    at_broker(
+        "sealing-missing",
+        SealingMissing,
+        CHANGED,
+        "the ciphertext does not come",
+        |w| {
+            let mut vector = Forge::plain(w).signed();
+            vector.sealings.clear();
+            vector
+        },
+    ),
+    at_broker(
+        "sealings-swapped",
+        SealingDigestDiffers,
+        CHANGED,
+        "the ciphertexts of two parts in each other's place",
+        |w| {
+            let to: &[&str] = &["parket-antwerpen"];
+            let parts: [(&[u8], &[&str]); 2] = [(b"a", to), (b"b", to)];
+            let mut vector = Forge::good(w, "pz-rupel", &parts, "parket-antwerpen", 70).signed();
+            let first = vector.sealings[0].data.clone();
+            vector.sealings[0].data = std::mem::replace(&mut vector.sealings[1].data, first);
+            vector
+        },
+    ),
+];
+
+const COMMITTED_RECIPES: &[Recipe] = &[
+    at_broker(
+        "sealing-is-plaintext",
+        SealingNotEncryptedData,
+        Some(schakel_proto::packet::Defect::EncryptedDataMalformed),
+        "the content in the clear, so that the broker could read it",
+        |w| {
+            committed(Forge::plain(w), |data| {
+                *data = inner::plain_literal(&[b'x'; 5000])
+            })
+        },
+    ),
+    at_broker(
+        "sealing-v4-in-v6",
+        SealingNotEncryptedData,
+        Some(EncryptedDataVersionWrong),
+        "SEIPDv1 in profile v6: a downgrade",
+        |w| {
+            let mut forge = Forge::plain(w);
+            let plain = forge.good_plaintext();
+            forge.reseal(inner::V4, &inner::plain_literal(&plain));
+            forge.signed()
+        },
+    ),
+    at_broker(
+        "sealing-v6-in-v4",
+        SealingNotEncryptedData,
+        Some(EncryptedDataVersionWrong),
+        "SEIPDv2 in profile v4",
+        |w| {
+            let mut forge = Forge::plain_v4(w);
+            let plain = forge.good_plaintext();
+            forge.reseal(inner::V6, &inner::plain_literal(&plain));
+            forge.signed()
+        },
+    ),
+    at_broker(
+        "sealing-without-mdc",
+        SealingNotEncryptedData,
+        Some(schakel_proto::packet::Defect::EncryptedDataMalformed),
+        "the obsolete encrypted-data packet without integrity (type 9)",
+        |w| committed(Forge::plain_v4(w), |data| data[0] = 0xC9),
+    ),
+    at_reader(
+        "cipher-aes-128",
+        EncryptedDataAlgorithmRefused,
+        "AES-128 in profile v6",
+        |w| resealed(w, How::V2(SymmetricAlgorithm::AES128, AEADAlgorithm::OCB)),
+    ),
+    at_reader(
+        "aead-gcm",
+        EncryptedDataAlgorithmRefused,
+        "GCM instead of OCB",
+        |w| resealed(w, How::V2(SymmetricAlgorithm::AES256, AEADAlgorithm::GCM)),
+    ),
+    at_reader(
+        "session-key-of-another",
+        DecryptionFailed,
+        "a session key that does not fit the ciphertext",
+        |w| {
+            let mut forge = Forge::plain(w);
+            forge.rekey(&[7; 32]);
+            forge.signed()
+        },
+    ),
+    at_reader(
+        "ciphertext-damaged-v6",
+        DecryptionFailed,
+        "ciphertext damaged before it was committed to: the tag fails",
+        |w| committed(Forge::plain(w), flip_middle),
+    ),
+    at_reader(
+        "ciphertext-damaged-v4",
+        DecryptionFailed,
+        "the same in profile v4: the MDC fails, and not a byte is released",
+        |w| committed(Forge::plain_v4(w), flip_middle),
+    ),
+    at_reader(
+        "last-tag-damaged",
+        DecryptionFailed,
+        "only the last AEAD tag is damaged",
+        |w| committed(Forge::plain(w), |data| *data.last_mut().unwrap() ^= 1),
+    ),
+    at_reader("mdc-damaged", DecryptionFailed, "only the MDC is damaged", |w| {
+        committed(Forge::plain_v4(w), |data| *data.last_mut().unwrap() ^= 1)
+    }),
+    at_reader(
+        "sealing-and-more",
+        TrailingData,
+        "a second packet behind the encrypted data",
+        |w| {
+            committed(Forge::plain(w), |data| {
+                data.extend(inner::plain_literal(b"daarna"))
+            })
+        },
+    ),
+    at_reader(
+        "sealing-empty-inside",
+        InnerNotLiteral,
+        "encrypted data with only a marker inside",
+        |w| {
+            let mut forge = Forge::plain(w);
+            let padding = inner::packet(21, &[0; 5000]);
+            forge.reseal(inner::V6, &padding);
+            forge.signed()
+        },
+    ),
+];
 
 fn resealed(world: &World, how: How) -> PacketVector {
     let mut forge = Forge::plain(world);

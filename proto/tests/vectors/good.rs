@@ -11,7 +11,7 @@ use super::forge::{Forge, agency, code, fields};
 
 const EVERYONE: &[&str] = &["parket-antwerpen", "caw-rupel", "jh-antwerpen-dader"];
 
-fn good(name: &'static str, what: &'static str, make: fn(&World) -> PacketVector) -> Recipe {
+const fn good(name: &'static str, what: &'static str, make: fn(&World) -> PacketVector) -> Recipe {
     Recipe {
         name,
         what,
@@ -21,100 +21,100 @@ fn good(name: &'static str, what: &'static str, make: fn(&World) -> PacketVector
     }
 }
 
-pub fn recipes() -> Vec<Recipe> {
-    vec![
-        good(
-            "good-v6",
-            "Ed25519 signature, one part for one recipient with ML-KEM-768+X25519",
-            |w| Forge::plain(w).signed(),
-        ),
-        good(
-            "good-post-quantum-signature",
-            "ML-DSA-65+Ed25519 signature",
-            |w| {
-                Forge::good(
-                    w,
-                    "parket-antwerpen",
-                    &[(b"Verzonnen kantschrift.\n", &["pz-rupel"])],
-                    "pz-rupel",
-                    11,
-                )
-                .signed()
-            },
-        ),
-        good(
-            "good-v4-sender",
-            "v4 Ed25519 signature, as GnuPG makes and verifies",
-            |w| {
-                Forge::good(
-                    w,
-                    "jh-antwerpen-dader",
-                    &[(b"Verzonnen opvolgverslag.\n", &["caw-rupel"])],
-                    "caw-rupel",
-                    12,
-                )
-                .signed()
-            },
-        ),
-        good(
-            "good-v4-recipient",
-            "a part for a recipient that uses GnuPG: SEIPDv1, v3 key packet",
-            |w| Forge::plain_v4(w).signed(),
-        ),
-        good(
-            "good-both-profiles",
-            "one part for three recipients in both profiles",
-            |w| {
-                let part: (&[u8], &[&str]) = (b"Verzonnen samenvatting.\n", EVERYONE);
-                Forge::good(w, "pz-rupel", &[part], "jh-antwerpen-dader", 13).signed()
-            },
-        ),
-        good(
-            "good-many-parts",
-            "twelve parts for three recipients, each with some of them",
-            many_parts,
-        ),
-        good(
-            "good-hidden-parts",
-            "the reader gets one part of four and cannot see the others",
-            |w| {
-                let others: &[&str] = &["parket-antwerpen", "jh-antwerpen-dader"];
-                let parts: [(&[u8], &[&str]); 4] = [
-                    (b"a", others),
-                    (b"Voor het CAW.\n", &["caw-rupel"]),
-                    (b"c", others),
-                    (b"d", &["parket-antwerpen"]),
-                ];
-                Forge::good(w, "pz-rupel", &parts, "caw-rupel", 14).signed()
-            },
-        ),
-        good(
-            "good-every-field",
-            "every field of the manifest and the descriptor is set",
-            every_field,
-        ),
-        good(
-            "good-full-size-class",
-            "header and content fill the first size class exactly: no padding",
-            |w| fill(w, 0),
-        ),
-        good(
-            "good-next-size-class",
-            "one byte more than the first size class",
-            |w| fill(w, 1),
-        ),
-        good("good-one-byte", "the shortest content", |w| {
+pub const RECIPES: &[&[Recipe]] = &[ALL];
+
+const ALL: &[Recipe] = &[
+    good(
+        "good-v6",
+        "Ed25519 signature, one part for one recipient with ML-KEM-768+X25519",
+        |w| Forge::plain(w).signed(),
+    ),
+    good(
+        "good-post-quantum-signature",
+        "ML-DSA-65+Ed25519 signature",
+        |w| {
             Forge::good(
                 w,
-                "pz-rupel",
-                &[(b"x", &["parket-antwerpen"])],
                 "parket-antwerpen",
-                15,
+                &[(b"Verzonnen kantschrift.\n", &["pz-rupel"])],
+                "pz-rupel",
+                11,
             )
             .signed()
-        }),
-    ]
-}
+        },
+    ),
+    good(
+        "good-v4-sender",
+        "v4 Ed25519 signature, as GnuPG makes and verifies",
+        |w| {
+            Forge::good(
+                w,
+                "jh-antwerpen-dader",
+                &[(b"Verzonnen opvolgverslag.\n", &["caw-rupel"])],
+                "caw-rupel",
+                12,
+            )
+            .signed()
+        },
+    ),
+    good(
+        "good-v4-recipient",
+        "a part for a recipient that uses GnuPG: SEIPDv1, v3 key packet",
+        |w| Forge::plain_v4(w).signed(),
+    ),
+    good(
+        "good-both-profiles",
+        "one part for three recipients in both profiles",
+        |w| {
+            let part: (&[u8], &[&str]) = (b"Verzonnen samenvatting.\n", EVERYONE);
+            Forge::good(w, "pz-rupel", &[part], "jh-antwerpen-dader", 13).signed()
+        },
+    ),
+    good(
+        "good-many-parts",
+        "twelve parts for three recipients, each with some of them",
+        many_parts,
+    ),
+    good(
+        "good-hidden-parts",
+        "the reader gets one part of four and cannot see the others",
+        |w| {
+            let others: &[&str] = &["parket-antwerpen", "jh-antwerpen-dader"];
+            let parts: [(&[u8], &[&str]); 4] = [
+                (b"a", others),
+                (b"Voor het CAW.\n", &["caw-rupel"]),
+                (b"c", others),
+                (b"d", &["parket-antwerpen"]),
+            ];
+            Forge::good(w, "pz-rupel", &parts, "caw-rupel", 14).signed()
+        },
+    ),
+    good(
+        "good-every-field",
+        "every field of the manifest and the descriptor is set",
+        every_field,
+    ),
+    good(
+        "good-full-size-class",
+        "header and content fill the first size class exactly: no padding",
+        |w| fill(w, 0),
+    ),
+    good(
+        "good-next-size-class",
+        "one byte more than the first size class",
+        |w| fill(w, 1),
+    ),
+    good("good-one-byte", "the shortest content", |w| {
+        Forge::good(
+            w,
+            "pz-rupel",
+            &[(b"x", &["parket-antwerpen"])],
+            "parket-antwerpen",
+            15,
+        )
+        .signed()
+    }),
+];
 
 fn many_parts(world: &World) -> PacketVector {
     let texts: Vec<_> = (0..12).map(|n| format!("Verzonnen deel {n}.\n")).collect();

@@ -1,5 +1,12 @@
 //! Golden and hostile packets by name: each file gives exactly the answer written in it. The recipes
 //! make files that are missing or empty when `SCHAKEL_REGENERATE_VECTORS` is set (empty one to make it anew).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a surprise must stop the test"
+)]
 
 mod ciphertexts;
 mod descriptors;
@@ -30,7 +37,7 @@ pub struct Recipe {
 }
 
 /// Refused by broker and reader alike.
-pub fn hostile(
+pub const fn hostile(
     name: &'static str,
     defect: Defect,
     what: &'static str,
@@ -46,7 +53,7 @@ pub fn hostile(
 }
 
 /// The broker refuses it; a reader that got it all the same would say `open`.
-pub fn at_broker(
+pub const fn at_broker(
     name: &'static str,
     submit: Defect,
     open: Option<Defect>,
@@ -63,7 +70,7 @@ pub fn at_broker(
 }
 
 /// The broker cannot see it; the reader refuses it.
-pub fn at_reader(
+pub const fn at_reader(
     name: &'static str,
     open: Defect,
     what: &'static str,
@@ -78,17 +85,17 @@ pub fn at_reader(
     }
 }
 
-fn recipes() -> Vec<Recipe> {
+fn recipes() -> impl Iterator<Item = &'static Recipe> {
     let all = [
-        good::recipes(),
-        manifests::recipes(),
-        descriptors::recipes(),
-        signatures::recipes(),
-        key_packets::recipes(),
-        ciphertexts::recipes(),
-        insides::recipes(),
+        good::RECIPES,
+        manifests::RECIPES,
+        descriptors::RECIPES,
+        signatures::RECIPES,
+        key_packets::RECIPES,
+        ciphertexts::RECIPES,
+        insides::RECIPES,
     ];
-    all.into_iter().flatten().collect()
+    all.into_iter().flatten().copied().flatten()
 }
 
 fn folder() -> PathBuf {
@@ -142,7 +149,7 @@ fn every_recipe_has_its_file_and_every_file_its_recipe() {
         for recipe in recipes() {
             let path = packets.join(format!("{}.json", recipe.name));
             if fs::metadata(&path).map_or(0, |m| m.len()) == 0 {
-                fs::write(path, text(&recipe, (recipe.make)(&world))).unwrap();
+                fs::write(path, text(recipe, (recipe.make)(&world))).unwrap();
             }
         }
         fs::write(folder().join("../src/vectors/list.rs"), list()).unwrap();
@@ -151,7 +158,7 @@ fn every_recipe_has_its_file_and_every_file_its_recipe() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let files: BTreeSet<_> = files.collect();
-    let wanted: BTreeSet<_> = recipes().iter().map(|r| format!("{}.json", r.name)).collect();
+    let wanted: BTreeSet<_> = recipes().map(|r| format!("{}.json", r.name)).collect();
     assert_eq!(files, wanted);
     assert_eq!(
         fs::read_to_string(folder().join("../src/vectors/list.rs")).unwrap(),
@@ -177,7 +184,7 @@ fn text(recipe: &Recipe, made: PacketVector) -> String {
 }
 
 fn list() -> String {
-    let mut names: Vec<_> = recipes().iter().map(|r| r.name).collect();
+    let mut names: Vec<_> = recipes().map(|r| r.name).collect();
     names.sort_unstable();
     let line = |name: &str| format!("    include_str!(\"../../vectors/packets/{name}.json\"),\n");
     let lines: String = names.into_iter().map(line).collect();

@@ -30,105 +30,97 @@ fn typed(world: &World, kind: SignatureType) -> PacketVector {
     Forge::plain(world).signed_with(|bytes| inner::signature(&keys(world), kind, NOW, bytes, |b| b))
 }
 
-pub fn recipes() -> Vec<Recipe> {
-    let mut all = forms();
-    all.extend(meanings());
-    all
-}
+pub const RECIPES: &[&[Recipe]] = &[FORMS, MEANINGS];
 
-fn forms() -> Vec<Recipe> {
-    vec![
-        hostile("signature-missing", SignatureMalformed, "no signature", |w| {
-            spoilt(w, Vec::clear)
-        }),
-        hostile(
-            "signature-garbage",
-            SignatureMalformed,
-            "a signature of random bytes",
-            |w| {
-                spoilt(w, |s| {
-                    *s = (0..150)
-                        .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-                        .collect()
-                })
-            },
-        ),
-        hostile(
-            "signature-too-long",
-            SignatureTooLong,
-            "a signature of more than 8 KiB",
-            |w| spoilt(w, |s| s.resize(8 * 1024 + 1, 0)),
-        ),
-        hostile(
-            "signature-twice",
-            SignatureMalformed,
-            "two good signatures, one after the other",
-            |w| spoilt(w, |s| s.extend_from_within(..)),
-        ),
-        hostile(
-            "signature-with-literal",
-            SignatureMalformed,
-            "a signature followed by another packet",
-            |w| spoilt(w, |s| s.extend(inner::plain_literal(b"x"))),
-        ),
-        hostile(
-            "signature-in-armour",
-            SignatureMalformed,
-            "an armoured signature",
-            |w| {
-                spoilt(w, |s| {
-                    let mut writer = sequoia_openpgp::armor::Writer::new(
-                        Vec::new(),
-                        sequoia_openpgp::armor::Kind::Signature,
-                    )
-                    .unwrap();
-                    std::io::Write::write_all(&mut writer, s).unwrap();
-                    *s = writer.finalize().unwrap();
-                })
-            },
-        ),
-        hostile(
-            "signature-last-bit",
-            SignatureBad,
-            "the last bit of the signature flipped",
-            |w| spoilt(w, |s| *s.last_mut().unwrap() ^= 1),
-        ),
-        hostile(
-            "manifest-bit-flipped",
-            SignatureBad,
-            "one bit of the case reference flipped",
-            |w| {
-                let mut vector = Forge::plain(w).signed();
-                let case_ref = wire_case_ref(&vector);
-                let at = vector
-                    .manifest
-                    .bytes
-                    .0
-                    .windows(16)
-                    .position(|x| x == case_ref.as_slice())
-                    .unwrap();
-                vector.manifest.bytes.0[at] ^= 1;
-                vector
-            },
-        ),
-        hostile(
-            "signature-of-another-packet",
-            SignatureBad,
-            "the sender's signature over another packet",
-            |w| {
-                let other = Forge::good(
-                    w,
-                    "pz-rupel",
-                    &[(b"ander", &["parket-antwerpen"])],
-                    "parket-antwerpen",
-                    50,
-                );
-                let signature = other.signed().manifest.signature;
-                spoilt(w, |s| *s = signature.0)
-            },
-        ),
-    ]
-}
+const FORMS: &[Recipe] = &[
+    hostile("signature-missing", SignatureMalformed, "no signature", |w| {
+        spoilt(w, Vec::clear)
+    }),
+    hostile(
+        "signature-garbage",
+        SignatureMalformed,
+        "a signature of random bytes",
+        |w| {
+            spoilt(w, |s| {
+                *s = (0..150)
+                    .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+                    .collect()
+            })
+        },
+    ),
+    hostile(
+        "signature-too-long",
+        SignatureTooLong,
+        "a signature of more than 8 KiB",
+        |w| spoilt(w, |s| s.resize(8 * 1024 + 1, 0)),
+    ),
+    hostile(
+        "signature-twice",
+        SignatureMalformed,
+        "two good signatures, one after the other",
+        |w| spoilt(w, |s| s.extend_from_within(..)),
+    ),
+    hostile(
+        "signature-with-literal",
+        SignatureMalformed,
+        "a signature followed by another packet",
+        |w| spoilt(w, |s| s.extend(inner::plain_literal(b"x"))),
+    ),
+    hostile(
+        "signature-in-armour",
+        SignatureMalformed,
+        "an armoured signature",
+        |w| {
+            spoilt(w, |s| {
+                let mut writer =
+                    sequoia_openpgp::armor::Writer::new(Vec::new(), sequoia_openpgp::armor::Kind::Signature)
+                        .unwrap();
+                std::io::Write::write_all(&mut writer, s).unwrap();
+                *s = writer.finalize().unwrap();
+            })
+        },
+    ),
+    hostile(
+        "signature-last-bit",
+        SignatureBad,
+        "the last bit of the signature flipped",
+        |w| spoilt(w, |s| *s.last_mut().unwrap() ^= 1),
+    ),
+    hostile(
+        "manifest-bit-flipped",
+        SignatureBad,
+        "one bit of the case reference flipped",
+        |w| {
+            let mut vector = Forge::plain(w).signed();
+            let case_ref = wire_case_ref(&vector);
+            let at = vector
+                .manifest
+                .bytes
+                .0
+                .windows(16)
+                .position(|x| x == case_ref.as_slice())
+                .unwrap();
+            vector.manifest.bytes.0[at] ^= 1;
+            vector
+        },
+    ),
+    hostile(
+        "signature-of-another-packet",
+        SignatureBad,
+        "the sender's signature over another packet",
+        |w| {
+            let other = Forge::good(
+                w,
+                "pz-rupel",
+                &[(b"ander", &["parket-antwerpen"])],
+                "parket-antwerpen",
+                50,
+            );
+            let signature = other.signed().manifest.signature;
+            spoilt(w, |s| *s = signature.0)
+        },
+    ),
+];
 
 fn wire_case_ref(vector: &PacketVector) -> Vec<u8> {
     let manifest: schakel_proto::wire::Manifest =
@@ -136,121 +128,119 @@ fn wire_case_ref(vector: &PacketVector) -> Vec<u8> {
     manifest.case_ref.to_vec()
 }
 
-fn meanings() -> Vec<Recipe> {
-    vec![
-        hostile(
-            "signature-over-text",
-            SignatureTypeWrong,
-            "a text signature (type 0x01)",
-            |w| typed(w, SignatureType::Text),
-        ),
-        hostile(
-            "signature-standalone",
-            SignatureTypeWrong,
-            "a timestamp signature (type 0x40)",
-            |w| typed(w, SignatureType::Timestamp),
-        ),
-        hostile(
-            "signature-weak-hash",
-            SignatureHashRefused,
-            "a v4 signature with SHA-224",
-            |w| {
-                let to = "parket-antwerpen";
-                let forge = Forge::good(
-                    w,
-                    "jh-antwerpen-dader",
-                    &[(b"Verzonnen verslag.\n", &[to])],
-                    to,
-                    51,
-                );
-                let keys = w.keys(&agency("jh-antwerpen-dader"))[0].clone();
-                forge.signed_with(|bytes| {
-                    inner::signature(&keys, SignatureType::Binary, NOW, bytes, |b| {
-                        b.set_hash_algo(HashAlgorithm::SHA224)
-                    })
+const MEANINGS: &[Recipe] = &[
+    hostile(
+        "signature-over-text",
+        SignatureTypeWrong,
+        "a text signature (type 0x01)",
+        |w| typed(w, SignatureType::Text),
+    ),
+    hostile(
+        "signature-standalone",
+        SignatureTypeWrong,
+        "a timestamp signature (type 0x40)",
+        |w| typed(w, SignatureType::Timestamp),
+    ),
+    hostile(
+        "signature-weak-hash",
+        SignatureHashRefused,
+        "a v4 signature with SHA-224",
+        |w| {
+            let to = "parket-antwerpen";
+            let forge = Forge::good(
+                w,
+                "jh-antwerpen-dader",
+                &[(b"Verzonnen verslag.\n", &[to])],
+                to,
+                51,
+            );
+            let keys = w.keys(&agency("jh-antwerpen-dader"))[0].clone();
+            forge.signed_with(|bytes| {
+                inner::signature(&keys, SignatureType::Binary, NOW, bytes, |b| {
+                    b.set_hash_algo(HashAlgorithm::SHA224)
                 })
-            },
-        ),
-        hostile(
-            "signature-by-primary-key",
-            SignatureIssuerUnknown,
-            "by the primary key, which may only certify",
-            |w| Forge::plain(w).signed_with(|bytes| inner::signature_by_primary(&keys(w), NOW, bytes)),
-        ),
-        hostile(
-            "signature-in-future",
-            SignatureInFuture,
-            "made six minutes ahead",
-            |w| {
-                let mut forge = Forge::plain(w);
-                forge.sign_at = NOW.plus_millis(6 * 60_000);
-                forge.signed()
-            },
-        ),
-        hostile(
-            "signature-expired",
-            SignatureExpired,
-            "made two minutes ago, valid for one",
-            |w| {
-                Forge::plain(w).signed_with(|bytes| {
-                    let at = NOW.plus_millis(-120_000);
-                    inner::signature(&keys(w), SignatureType::Binary, at, bytes, |b| {
-                        b.set_signature_validity_period(std::time::Duration::from_secs(60))
-                            .unwrap()
-                    })
-                })
-            },
-        ),
-        hostile(
-            "signature-before-its-key",
-            SignatureOutsideKeyValidity,
-            "dated before the key was made",
-            |w| {
-                Forge::plain(w).signed_with(|bytes| {
-                    let at = NOW.plus_millis(-2 * 86_400_000);
-                    inner::signature(&keys(w), SignatureType::Binary, at, bytes, |b| b)
-                })
-            },
-        ),
-        hostile(
-            "signature-backdated",
-            SignatureTimeDiffers,
-            "dated an hour before the packet",
-            |w| {
-                let mut forge = Forge::plain(w);
-                forge.sign_at = NOW.plus_millis(-3_600_000);
-                forge.signed()
-            },
-        ),
-        hostile(
-            "signature-critical-notation",
-            SignatureSubpacketRefused,
-            "a critical notation that nobody here knows",
-            |w| {
-                Forge::plain(w).signed_with(|bytes| {
-                    inner::signature(&keys(w), SignatureType::Binary, NOW, bytes, |b| {
-                        let flags = NotationDataFlags::empty().set_human_readable();
-                        b.add_notation("rule@rupel.example", b"x", flags, true).unwrap()
-                    })
-                })
-            },
-        ),
-        hostile(
-            "signature-unhashed-notation",
-            SignatureSubpacketRefused,
-            "something added outside what is signed",
-            |w| {
-                Forge::plain(w).signed_with(|bytes| {
-                    inner::signature(&keys(w), SignatureType::Binary, NOW, bytes, |b| {
-                        b.modify_unhashed_area(|mut area| {
-                            let added = SubpacketValue::PreferredKeyServer(b"x".to_vec());
-                            area.add(Subpacket::new(added, false)?)?;
-                            Ok(area)
-                        })
+            })
+        },
+    ),
+    hostile(
+        "signature-by-primary-key",
+        SignatureIssuerUnknown,
+        "by the primary key, which may only certify",
+        |w| Forge::plain(w).signed_with(|bytes| inner::signature_by_primary(&keys(w), NOW, bytes)),
+    ),
+    hostile(
+        "signature-in-future",
+        SignatureInFuture,
+        "made six minutes ahead",
+        |w| {
+            let mut forge = Forge::plain(w);
+            forge.sign_at = NOW.plus_millis(6 * 60_000);
+            forge.signed()
+        },
+    ),
+    hostile(
+        "signature-expired",
+        SignatureExpired,
+        "made two minutes ago, valid for one",
+        |w| {
+            Forge::plain(w).signed_with(|bytes| {
+                let at = NOW.plus_millis(-120_000);
+                inner::signature(&keys(w), SignatureType::Binary, at, bytes, |b| {
+                    b.set_signature_validity_period(std::time::Duration::from_secs(60))
                         .unwrap()
-                    })
                 })
-            },
-        ),
-    ]
-}
+            })
+        },
+    ),
+    hostile(
+        "signature-before-its-key",
+        SignatureOutsideKeyValidity,
+        "dated before the key was made",
+        |w| {
+            Forge::plain(w).signed_with(|bytes| {
+                let at = NOW.plus_millis(-2 * 86_400_000);
+                inner::signature(&keys(w), SignatureType::Binary, at, bytes, |b| b)
+            })
+        },
+    ),
+    hostile(
+        "signature-backdated",
+        SignatureTimeDiffers,
+        "dated an hour before the packet",
+        |w| {
+            let mut forge = Forge::plain(w);
+            forge.sign_at = NOW.plus_millis(-3_600_000);
+            forge.signed()
+        },
+    ),
+    hostile(
+        "signature-critical-notation",
+        SignatureSubpacketRefused,
+        "a critical notation that nobody here knows",
+        |w| {
+            Forge::plain(w).signed_with(|bytes| {
+                inner::signature(&keys(w), SignatureType::Binary, NOW, bytes, |b| {
+                    let flags = NotationDataFlags::empty().set_human_readable();
+                    b.add_notation("rule@rupel.example", b"x", flags, true).unwrap()
+                })
+            })
+        },
+    ),
+    hostile(
+        "signature-unhashed-notation",
+        SignatureSubpacketRefused,
+        "something added outside what is signed",
+        |w| {
+            Forge::plain(w).signed_with(|bytes| {
+                inner::signature(&keys(w), SignatureType::Binary, NOW, bytes, |b| {
+                    b.modify_unhashed_area(|mut area| {
+                        let added = SubpacketValue::PreferredKeyServer(b"x".to_vec());
+                        area.add(Subpacket::new(added, false)?)?;
+                        Ok(area)
+                    })
+                    .unwrap()
+                })
+            })
+        },
+    ),
+];
