@@ -8,6 +8,7 @@
 )]
 
 mod document;
+mod drafts;
 mod flips;
 mod interop;
 mod key_times;

@@ -83,11 +83,21 @@ impl World {
         sink: &mut dyn schakel_proto::packet::seal::SealSink,
     ) -> SealedPacket {
         let mut rng = StdRng::seed_from_u64(seed);
+        let draft = self.draft(sender, parts, &mut rng);
+        seal(draft, self.keys(sender), NOW, &mut rng, sink).unwrap()
+    }
+
+    pub fn draft<'a>(
+        &self,
+        sender: &str,
+        parts: impl Iterator<Item = (&'a mut dyn Read, u64, &'a [&'a str])>,
+        rng: &mut StdRng,
+    ) -> Draft<'a> {
         let mut names: Vec<&str> = Vec::new();
         let mut drafts = Vec::new();
         for (content, content_length, to) in parts {
             names.extend(to);
-            drafts.push(draft_part(content, content_length, to, &mut rng));
+            drafts.push(draft_part(content, content_length, to, rng));
         }
         names.sort_unstable();
         names.dedup();
@@ -95,12 +105,11 @@ impl World {
             agency: agency(id),
             key: self.keys(id).certificate().sealing_key_at(NOW).unwrap(),
         };
-        let draft = Draft {
-            manifest: self.fields(sender, &mut rng),
+        Draft {
+            manifest: self.fields(sender, rng),
             recipients: names.iter().map(recipient).collect(),
             parts: drafts,
-        };
-        seal(draft, self.keys(sender), NOW, &mut rng, sink).unwrap()
+        }
     }
 
     fn fields(&self, sender: &str, rng: &mut StdRng) -> ManifestFields {
