@@ -210,8 +210,9 @@ impl Network {
         self.check_mark(&next)?;
         self.check_self(&next)?;
         if ceiling < next.version() {
-            self.disk
-                .write(&self.dir.join("directory.bin"), &signed.encode_to_vec())?;
+            let encoded = signed.encode_to_vec();
+            self.disk.write(&self.dir.join(former(next.version())), &encoded)?;
+            self.disk.write(&self.dir.join("directory.bin"), &encoded)?;
             self.remember(|newest| newest.directory_version = next.version())?;
         }
         let brokers = next.brokers().iter().filter(|b| b.name() == self.broker_name);
