@@ -56,7 +56,7 @@ impl Kv for MemoryKv {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let from = match after {
-            Some(after) if after > prefix => Bound::Excluded(after),
+            Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
         let rows = self.rows();

@@ -51,9 +51,6 @@ impl Breaker {
     pub(crate) fn armed(&self) -> bool {
         self.next.load(Ordering::SeqCst) != 0
     }
-    pub(crate) fn disarm(&self) {
-        self.next.store(0, Ordering::SeqCst);
-    }
     pub(crate) fn hold(&self) {
         *self.held.lock().unwrap() = true;
     }
@@ -104,7 +101,6 @@ pub(crate) struct Bench {
     pub(crate) rng: StdRng,
     pub(crate) now: Timestamp,
     pub(crate) case: CaseRef,
-    pub(crate) seed: u64,
 }
 
 pub(crate) fn agency(name: &str) -> AgencyId {
@@ -117,8 +113,12 @@ pub(crate) const JUSTICE: &str = "jh-antwerpen-dader";
 pub(crate) const SMALL: usize = 4 * 1024;
 pub(crate) const LARGE: usize = 70 * 1024;
 
-async fn open_sled(dir: &std::path::Path, breaker: &Arc<Breaker>) -> Result<SledStore, StoreError> {
-    let options = SledOptions { reserve_bytes: 1024 * 1024, cache_bytes: 8 * 1024 * 1024 };
+async fn open_sled(
+    dir: &std::path::Path,
+    breaker: &Arc<Breaker>,
+    reserve: u64,
+) -> Result<SledStore, StoreError> {
+    let options = SledOptions { reserve_bytes: Some(reserve), cache_bytes: 8 * 1024 * 1024 };
     SledStore::open_with(&dir.join("store"), options, breaker.clone()).await
 }
 
@@ -128,7 +128,7 @@ impl Bench {
         let breaker = Arc::new(Breaker::default());
         let open = match backend {
             Backend::Memory => Open::Memory(Arc::new(MemoryStore::with_faults(breaker.clone()).unwrap())),
-            Backend::Sled => Open::Sled(Arc::new(open_sled(dir.path(), &breaker).await.unwrap())),
+            Backend::Sled => Open::Sled(Arc::new(open_sled(dir.path(), &breaker, 0).await.unwrap())),
         };
         let network = NetworkName::new("rupel").unwrap();
         let keys = ErasureKeys::open(&dir.path().join("erasure")).unwrap();
@@ -136,7 +136,7 @@ impl Bench {
         let case = CaseRef::random(&mut rng);
         let maker = EntryMaker::new(network.clone(), keys.clone());
         let now = Timestamp::from_millis(1_795_278_600_000);
-        Self { backend, dir, breaker, open, network, keys, maker, rng, now, case, seed: 0 }
+        Self { backend, dir, breaker, open, network, keys, maker, rng, now, case }
     }
 
     pub(crate) fn store(&self) -> Arc<dyn Store> {
@@ -157,18 +157,20 @@ impl Bench {
     pub(crate) async fn reopen(&mut self) {
         if let Open::Sled(store) = &self.open {
             store.close().await;
-            self.open = Open::Sled(Arc::new(open_sled(self.dir.path(), &self.breaker).await.unwrap()));
+            self.open = Open::Sled(Arc::new(open_sled(self.dir.path(), &self.breaker, 0).await.unwrap()));
         }
     }
 
-    /// Makes the store full; `None` where a real disk is needed for that.
-    pub(crate) fn set_full(&self, full: bool) -> Option<()> {
+    /// Makes the store full, or no longer: on the disk by keeping everything in reserve.
+    pub(crate) async fn set_full(&mut self, full: bool) {
         match &self.open {
-            Open::Memory(store) => {
-                store.set_full(full);
-                Some(())
+            Open::Memory(store) => store.set_full(full),
+            Open::Sled(store) => {
+                store.close().await;
+                let reserve = if full { u64::MAX / 2 } else { 0 };
+                let opened = open_sled(self.dir.path(), &self.breaker, reserve).await;
+                self.open = Open::Sled(Arc::new(opened.unwrap()));
             }
-            Open::Sled(_) => None,
         }
     }
 
@@ -300,12 +302,17 @@ impl Bench {
 
     pub(crate) async fn lease(&mut self, recipient: &str, count: usize) -> Vec<Lease> {
         let tokens = (0..count).map(|_| self.token()).collect();
-        let request = LeaseRequest { recipient: agency(recipient), now: self.now, lease_millis: 60_000, tokens };
+        let request =
+            LeaseRequest { recipient: agency(recipient), now: self.now, lease_millis: 60_000, tokens };
         self.store().lease(request).await.unwrap()
     }
 
     /// The hand-over of a lease: `verdict` decides each open part, on the facts as they are.
-    pub(crate) async fn decide(&mut self, lease: &Lease, verdict: impl Fn(&PartState) -> Verdict) -> HandOver {
+    pub(crate) async fn decide(
+        &mut self,
+        lease: &Lease,
+        verdict: impl Fn(&PartState) -> Verdict,
+    ) -> HandOver {
         let facts = self.store().facts(self.case).await.unwrap();
         let open: Vec<_> = lease.parts.iter().filter(|p| !p.stage.is_final()).collect();
         let mut parts = Vec::new();
@@ -391,13 +398,7 @@ impl Bench {
     pub(crate) async fn recalling(&mut self, packet: PacketId) -> Recalling {
         let attachment = self.signed(200);
         let entry = self.about(Event::Recalled, packet, None, None, Some(attachment)).await;
-        Recalling {
-            packet,
-            sender: agency(SENDER),
-            reason: "sent_in_error".to_owned(),
-            entry,
-            at: self.now,
-        }
+        Recalling { packet, sender: agency(SENDER), reason: "sent_in_error".to_owned(), entry, at: self.now }
     }
 
     pub(crate) async fn expiring(&mut self, packet: PacketId) -> Expiring {
@@ -445,7 +446,8 @@ impl Bench {
     /// Part files on the disk (or in memory's place of them: none are counted there).
     pub(crate) fn part_files(&self) -> usize {
         let dir = self.dir.path().join("store/parts");
-        let files = std::fs::read_dir(dir).map(|d| d.filter(|e| e.as_ref().unwrap().path().is_file()).count());
+        let files =
+            std::fs::read_dir(dir).map(|d| d.filter(|e| e.as_ref().unwrap().path().is_file()).count());
         files.unwrap_or(0)
     }
 }

@@ -137,9 +137,8 @@ pub(super) async fn an_acknowledgement_must_fit_its_consignment(mut bench: Bench
     bench.store().accept(new).await.unwrap();
     let lease = bench.lease(WELFARE, 1).await.remove(0);
     let withheld = lease.parts[1].part;
-    let handing = bench
-        .decide(&lease, |s| if s.part == withheld { Verdict::Withhold } else { Verdict::Deliver })
-        .await;
+    let handing =
+        bench.decide(&lease, |s| if s.part == withheld { Verdict::Withhold } else { Verdict::Deliver }).await;
     let consignment = leaf(&bench.store().hand_over(handing.clone()).await.unwrap());
     let good = bench.ack(&handing, consignment, AckOutcome::Received).await;
     let store = bench.store();

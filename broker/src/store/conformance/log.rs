@@ -1,1 +1,179 @@
-//! Written next.
+//! The log: views, proofs, one writer.
+
+use std::sync::Arc;
+
+use schakel_proto::evidence::{self, Event};
+use schakel_proto::ids::Digest;
+use schakel_proto::tlog::hash::leaf_hash;
+use schakel_proto::tlog::proof::check_consistency;
+use schakel_proto::tlog::tree::Frontier;
+
+use super::super::*;
+use super::bench::{Bench, JUSTICE, SENDER, SMALL, WELFARE, agency};
+use crate::log::entry::EntryDraft;
+use crate::log::publish::Evidences;
+use crate::log::sequencer::{LogState, Sequencer};
+
+pub(super) async fn entries_are_shown_as_far_as_they_concern(mut bench: Bench) {
+    let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE]), (SMALL, &[WELFARE])]).await;
+    let (id, hidden_part) = (new.packet, new.parts[1].part);
+    let accepted = new.entry.leaf_hash();
+    bench.store().accept(new).await.unwrap();
+    let lease = bench.lease(WELFARE, 1).await.remove(0);
+    let verdict = |s: &PartState| if s.part == hidden_part { Verdict::Withhold } else { Verdict::Deliver };
+    let handing = bench.decide(&lease, verdict).await;
+    let consigned = handing.entry.as_ref().unwrap().leaf_hash();
+    bench.store().hand_over(handing).await.unwrap();
+    assert!(bench.store().entry(consigned).await.unwrap().is_none(), "not under a checkpoint yet");
+
+    let key = bench.secret().public().clone();
+    let (sequencer, log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
+    assert_eq!(log.wait_for(accepted).await.unwrap(), 0);
+    assert_eq!(log.wait_for(consigned).await.unwrap(), 1);
+    sequencer.stop().await;
+    assert!(matches!(log.state(), LogState::Stopped(_)));
+    bench.reopen().await;
+
+    let evidences = Evidences::new(bench.keys.clone());
+    let store = bench.store();
+    let checked = |e: &schakel_proto::wire::Evidence| evidence::check(e, &bench.network, &key).unwrap();
+    let mine = evidences.of(store.as_ref(), &agency(SENDER), consigned).await.unwrap().unwrap();
+    let mine = checked(&mine);
+    assert_eq!((mine.body().event, mine.body().packet), (Event::ContentConsignment, Some(id)));
+    assert_eq!((mine.leaf_hash(), mine.index(), mine.tree_size()), (consigned, 1, 2));
+    let parts =
+        |d: Option<&evidence::Decision>| d.map(|d| d.parts().iter().map(|p| p.part).collect::<Vec<_>>());
+    assert_eq!(parts(mine.hidden()), Some(vec![hidden_part]));
+    let theirs = evidences.of(store.as_ref(), &agency(WELFARE), consigned).await.unwrap().unwrap();
+    let theirs = checked(&theirs);
+    assert_eq!(parts(theirs.shown()), parts(mine.shown()));
+    assert!(theirs.hidden().is_none(), "what is hidden stays hidden");
+    assert!(evidences.of(store.as_ref(), &agency(JUSTICE), consigned).await.unwrap().is_none());
+    assert!(evidences.of(store.as_ref(), &agency(WELFARE), accepted).await.unwrap().is_none());
+    let shown = evidences.submission(store.as_ref(), accepted).await.unwrap().unwrap();
+    assert_eq!(checked(&shown).body().event, Event::SubmissionAcceptance);
+
+    let (all, next) = evidences.since(store.as_ref(), &agency(SENDER), 0, 10).await.unwrap();
+    assert_eq!((all.len(), next), (2, 2));
+    let (rest, next) = evidences.since(store.as_ref(), &agency(SENDER), 1, 10).await.unwrap();
+    assert_eq!((rest.len(), next), (1, 2));
+    let (none, next) = evidences.since(store.as_ref(), &agency(SENDER), 2, 10).await.unwrap();
+    assert_eq!((none.len(), next), (0, 2));
+    let (all, _) = evidences.since(store.as_ref(), &agency(WELFARE), 0, 10).await.unwrap();
+    assert_eq!(all.len(), 1);
+    let leaves = store.leaves(0, 10).await.unwrap();
+    assert_eq!(leaves.iter().map(|l| leaf_hash(l)).collect::<Vec<_>>(), [accepted, consigned]);
+}
+
+/// Makes and integrates the next step by hand.
+async fn step(bench: &Bench, frontier: &mut Frontier) -> Integration {
+    let leaves = bench.store().pending(100).await.unwrap();
+    let expected_size = frontier.size();
+    let mut nodes = Vec::new();
+    for leaf in &leaves {
+        frontier.append(leaf.leaf_hash, &mut |n, h| nodes.push((n, h)));
+    }
+    let checkpoint = bench.secret().sign(frontier.size(), frontier.root());
+    Integration { expected_size, leaves, nodes, checkpoint }
+}
+
+async fn record(bench: &mut Bench, count: usize) {
+    for _ in 0..count {
+        let draft = EntryDraft::new(Event::SubmissionRejection, bench.now).concerning(&agency(SENDER), true);
+        let entry = bench.entry(draft).await;
+        let leaf = bench.store().record(entry.clone()).await.unwrap();
+        assert_eq!(bench.store().record(entry).await.unwrap(), leaf, "the same entry again");
+    }
+}
+
+pub(super) async fn only_one_writer_extends_the_tree(mut bench: Bench) {
+    record(&mut bench, 3).await;
+    let mut frontier = Frontier::default();
+    let good = step(&bench, &mut frontier).await;
+    assert_eq!(good.leaves.len(), 3, "a repeated entry is one leaf");
+    let store = bench.store();
+    let mut skipping = good.clone();
+    skipping.leaves.remove(0);
+    skipping.checkpoint = bench.secret().sign(2, frontier.root());
+    assert!(matches!(store.integrate(skipping).await, Err(StoreError::Misused(_))));
+    let mut empty = good.clone();
+    empty.leaves.clear();
+    assert!(matches!(store.integrate(empty).await, Err(StoreError::Misused(_))));
+    assert_eq!(store.integrate(good.clone()).await.unwrap(), Integrated::Done { size: 3 });
+    assert_eq!(store.integrate(good).await.unwrap(), Integrated::Conflict { size: 3 });
+    bench.reopen().await;
+    let checkpoint = bench.store().latest_checkpoint().await.unwrap().unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (3, frontier.root()));
+    assert!(bench.store().pending(10).await.unwrap().is_empty());
+    assert_eq!(bench.store().index_of(Digest::of(b"unknown")).await.unwrap(), None);
+}
+
+pub(super) async fn a_sequencer_that_finds_another_writer_stops(mut bench: Bench) {
+    let (sequencer, log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
+    record(&mut bench, 1).await;
+    let first = bench.store().pending(1).await.unwrap().first().map(|p| p.leaf_hash);
+    if let Some(leaf) = first {
+        log.wait_for(leaf).await.unwrap();
+    }
+    sequencer.stop().await;
+    // Two that both believe to be the only one: the second to write finds out.
+    let (one, one_log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
+    let mut frontier = Frontier::default();
+    let leaf = bench.store().leaves(0, 1).await.unwrap().remove(0);
+    frontier.append(leaf_hash(&leaf), &mut |_, _| {});
+    bench.breaker.hold();
+    let store: Arc<dyn Store> = bench.store();
+    let draft = EntryDraft::new(Event::SubmissionRejection, bench.now);
+    let (a, b) = (bench.entry(draft.clone()).await, bench.entry(draft).await);
+    bench.breaker.let_go();
+    // The rival writes until it was first once: then the sequencer must have stopped.
+    store.record(a).await.unwrap();
+    let mut won = false;
+    for _ in 0..200 {
+        let rival = step(&bench, &mut frontier.clone()).await;
+        if rival.leaves.is_empty() {
+            let size = store.latest_checkpoint().await.unwrap().unwrap().size;
+            let mut nodes = std::collections::HashMap::new();
+            for node in Frontier::peaks_of(size) {
+                nodes.insert(node, store.node(node).await.unwrap().unwrap());
+            }
+            frontier = Frontier::read(size, |n| nodes.get(&n).copied().ok_or(n)).unwrap();
+            record(&mut bench, 1).await;
+            continue;
+        }
+        if let Ok(Integrated::Done { .. }) = store.integrate(rival).await {
+            won = true;
+            break;
+        }
+    }
+    assert!(won, "the rival was never first");
+    let _ = store.record(b.clone()).await.unwrap();
+    let waited = one_log.wait_for(b.leaf_hash()).await;
+    assert!(matches!(waited, Err(StoreError::Stopped(_))), "{waited:?}");
+    one.stop().await;
+    // Another key than the one that signed the newest checkpoint is refused at the start.
+    let other = schakel_proto::tlog::checkpoint::LogSecret::generate("rupel.example/log", &mut bench.rng);
+    let refused = Sequencer::start(bench.store(), other.unwrap()).await;
+    assert!(matches!(refused.map(|_| ()), Err(StoreError::Unusable(_))));
+}
+
+pub(super) async fn proofs_of_extension_hold_between_all_sizes(mut bench: Bench) {
+    let mut frontier = Frontier::default();
+    let mut roots = vec![frontier.root()];
+    for size in 1..=9 {
+        record(&mut bench, 1).await;
+        let next = step(&bench, &mut frontier).await;
+        assert_eq!(bench.store().integrate(next).await.unwrap(), Integrated::Done { size });
+        roots.push(frontier.root());
+    }
+    bench.reopen().await;
+    for from in 0..=9 {
+        for to in from..=9 {
+            let proof = bench.store().consistency(from, to).await.unwrap();
+            let (old, new) = (&roots[from as usize], &roots[to as usize]);
+            check_consistency(from, to, &proof, old, new).unwrap();
+        }
+    }
+    assert!(matches!(bench.store().consistency(3, 10).await, Err(StoreError::Missing(_))));
+    assert!(matches!(bench.store().consistency(4, 3).await, Err(StoreError::Missing(_))));
+}

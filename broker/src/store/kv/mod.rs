@@ -17,6 +17,9 @@ pub(crate) mod engine;
 
 pub(crate) mod serve;
 
+#[cfg(test)]
+mod tests;
+
 pub use serve::KvStore;
 
 /// Changes to be made together: key, and the new record or its removal. Sorted, each key once.

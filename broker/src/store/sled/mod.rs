@@ -40,18 +40,20 @@ pub type SledStore = KvStore<SledKv>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SledOptions {
     /// Room kept for hand-overs, acknowledgements and checkpoints when new packets are refused already, in
-    /// bytes; at most an eighth of the file system is kept.
-    pub reserve_bytes: u64,
+    /// bytes. `None`: [`RESERVE_BYTES`], but at most an eighth of the file system.
+    pub reserve_bytes: Option<u64>,
     /// sled's page cache, in bytes.
     pub cache_bytes: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { reserve_bytes: 32 * 1024 * 1024, cache_bytes: 64 * 1024 * 1024 }
+        Self { reserve_bytes: None, cache_bytes: 64 * 1024 * 1024 }
     }
 }
 
+/// Room kept in reserve on a disk that is large enough, in bytes.
+pub const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
 /// How often the size of the tree is noted outside sled.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Disk taken by a batch, at most, as a multiple of its bytes.
@@ -177,7 +179,7 @@ impl Kv for SledKv {
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         use std::ops::Bound;
         let from = match after {
-            Some(after) if after > prefix => Bound::Excluded(after),
+            Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
         let mut found = Vec::new();

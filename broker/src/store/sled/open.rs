@@ -6,12 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Mutex, RwLock};
+use std::time::Duration;
 
 use super::super::content::{sync_folder, write_durably};
 use super::super::error::StoreError;
 use super::super::kv::txn::{Committed, Read, Txn};
 use super::super::kv::{Batch, Kv, keys};
-use super::{LOCK, MARKER, Marked, ROWS, SledKv, SledOptions, damaged};
+use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged};
 
 /// The schema that this program reads and writes.
 const SCHEMA_VERSION: u64 = 1;
@@ -106,26 +107,47 @@ fn remove_half_snapshots(rows: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Threads of sled's may hold its own lock for a moment after the last use in this process; ours is held
+/// already, so no other process is in the way.
+const SLED_LOCK_TRIES: u32 = 250;
+const SLED_LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {
     let config = ::sled::Config::new()
         .path(rows)
         .flush_every_ms(None)
         .use_compression(false)
         .cache_capacity(options.cache_bytes);
-    // sled panics on some kinds of damage.
-    match std::panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(::sled::Error::Io(source))) if source.kind() != ErrorKind::UnexpectedEof => {
-            Err(StoreError::io("its rows", source))
+    let mut tries = 0;
+    loop {
+        // sled panics on some kinds of damage.
+        let error = match std::panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(unusable(damaged("its rows are damaged"))),
+        };
+        match error {
+            ::sled::Error::Io(source) if source.to_string().contains("could not acquire lock") => {
+                tries += 1;
+                if tries > SLED_LOCK_TRIES {
+                    return Err(unusable("another process uses the store's rows: stop it first"));
+                }
+                std::thread::sleep(SLED_LOCK_PAUSE);
+            }
+            ::sled::Error::Io(source) if source.kind() != ErrorKind::UnexpectedEof => {
+                return Err(StoreError::io("its rows", source));
+            }
+            error => return Err(unusable(damaged(&format!("its rows are damaged ({error})")))),
         }
-        Ok(Err(error)) => Err(unusable(damaged(&format!("its rows are damaged ({error})")))),
-        Err(_) => Err(unusable(damaged("its rows are damaged"))),
     }
 }
 
 fn reserve(folder: &Path, options: SledOptions) -> u64 {
+    if let Some(bytes) = options.reserve_bytes {
+        return bytes;
+    }
     let eighth = rustix::fs::statvfs(folder).map_or(u64::MAX, |s| s.f_blocks.saturating_mul(s.f_frsize) / 8);
-    options.reserve_bytes.min(eighth)
+    RESERVE_BYTES.min(eighth)
 }
 
 fn only_schema(kv: &SledKv) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use super::super::kv::keys;
 use super::super::kv::rows::ConsignmentRow;
 use super::super::kv::txn::Read;
 use super::super::packet::{PartState, Stage};
-use super::{close_packet, id, log_entry, packet_row, place_work, put_state, states_of};
+use super::{close_packet, end_lease_if_done, id, log_entry, packet_row, place_work, put_state, states_of};
 
 /// Commits an acknowledgement.
 pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Acknowledged, StoreError> {
@@ -37,6 +37,7 @@ pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Ac
         }
     }
     if news.is_empty() {
+        end_lease_if_done(step, &ack.packet, &ack.recipient)?;
         return Ok(before.map_or(Acknowledged::Unknown, |leaf_hash| Acknowledged::Repeated { leaf_hash }));
     }
     let leaf_hash = ack.entry.leaf_hash();

@@ -11,7 +11,10 @@ use super::super::kv::keys;
 use super::super::kv::rows::{ConsignmentRow, HandedRow, PacketRow};
 use super::super::kv::txn::Read;
 use super::super::packet::{PartState, Stage};
-use super::{close_packet, facts, log_entry, optional_digest, place_work, put_state, queue_key, states_of};
+use super::{
+    close_packet, end_lease_if_done, facts, log_entry, optional_digest, place_work, put_state, queue_key,
+    states_of,
+};
 
 /// Commits a decision.
 pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<HandedOver, StoreError> {
@@ -20,6 +23,7 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
     if let Some(before) = step.txn.row::<HandedRow>(&handed_key)?
         && before.token == hand_over.token.as_bytes()
     {
+        end_lease_if_done(step, &packet, recipient)?;
         return Ok(HandedOver::Committed {
             leaf_hash: optional_digest(&before.leaf)?,
             delivers: before.delivers,

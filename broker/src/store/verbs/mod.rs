@@ -147,6 +147,15 @@ fn place_work(
     }
 }
 
+/// After a repeated verb: if the first, unconfirmed one ended the work, its lease ends now.
+fn end_lease_if_done(step: &mut Step<'_>, packet: &PacketId, recipient: &AgencyId) -> Result<(), StoreError> {
+    let row = packet_row(&step.txn, packet)?;
+    if step.txn.record(&queue_key(packet, &row, recipient))?.is_none() {
+        step.effects.ended.push((*packet, recipient.clone()));
+    }
+    Ok(())
+}
+
 fn queue_key(packet: &PacketId, row: &PacketRow, recipient: &AgencyId) -> Vec<u8> {
     let priority = u8::try_from(row.priority).unwrap_or(u8::MAX);
     keys::queue(recipient, priority, Timestamp::from_millis(row.accepted_ms), packet)
