@@ -13,7 +13,7 @@ use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::packet::open::{OpenedPart, check_part};
 use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
-use schakel_proto::packet::{OpenError, PacketError};
+use schakel_proto::packet::{Defect, OpenError, PacketError};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
@@ -294,7 +294,7 @@ pub fn verify(
                 ciphertext,
                 opened,
             }),
-            Err(error) if is_local(&error) => return Err(open_problem(&error).into()),
+            Err(error) if is_underway(error.defect()) => return Err(open_problem(&error).into()),
             Err(error) => return Err(Rejection::Unsound(Box::new((proved, open_problem(&error))))),
         }
     }
@@ -305,10 +305,19 @@ pub fn verify(
     })
 }
 
-/// Whether reading our own spool failed, which is nobody's fault but this machine's.
-fn is_local(error: &OpenError) -> bool {
-    use schakel_proto::packet::Defect;
-    matches!(error.defect(), Defect::ReadFailed | Defect::WriteFailed)
+/// Whether it is not the sender's fault: our own disk, or the broker changed ciphertext or keys on the way.
+/// Nothing is answered then, and it may come again, whole.
+fn is_underway(defect: Defect) -> bool {
+    matches!(
+        defect,
+        Defect::ReadFailed
+            | Defect::WriteFailed
+            | Defect::CiphertextChanged
+            | Defect::KeyPacketTooLong
+            | Defect::KeyPacketMalformed
+            | Defect::KeyPacketOtherRecipient
+            | Defect::KeyPacketNotCommitted
+    )
 }
 
 /// An error of opening, as a problem.

@@ -1,0 +1,180 @@
+//! The inbox on a disk that stops after every possible step: a hand-over is there whole or not at all, and
+//! after it came again it is there once.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use schakel_agent::clock::randomness;
+use schakel_agent::config::AtRest;
+use schakel_agent::disk::Disk;
+use schakel_agent::inbox::Inbox;
+use schakel_agent::inbox::accept::Answering;
+use schakel_agent::inbox::verify::{Context, prove, verify};
+use schakel_agent::keyring::Keyring;
+use schakel_agent::problem::Problem;
+use schakel_proto::ids::CaseRef;
+use schakel_proto::wire;
+use schakel_proto::wire::receive_frame::Frame;
+
+use crate::support::ledger::Ledger;
+use crate::support::parcel::{CONTENT, Parcel, RECIPIENT, facts, parcel};
+use crate::support::town::{Town, agency, now};
+
+/// One hand-over of a parcel.
+struct Handed {
+    offer: wire::Offer,
+    chunks: Vec<wire::Chunk>,
+    hand_over: wire::HandOver,
+}
+
+fn handed(town: &Town, parcel: &Parcel, ledger: &mut Ledger, facts: &wire::CaseFacts) -> Handed {
+    let submission = parcel.submit(ledger);
+    let consignment = parcel.consign(ledger, parcel.decision(town, facts), |_| {});
+    let (mut offer, mut chunks, mut hand_over) = (None, Vec::new(), None);
+    for frame in parcel.hand_over(ledger, submission, consignment) {
+        match frame {
+            Frame::Offer(one) => offer = Some(one),
+            Frame::Chunk(one) => chunks.push(one),
+            Frame::HandOver(one) => hand_over = Some(one),
+            _ => {}
+        }
+    }
+    Handed {
+        offer: offer.unwrap(),
+        chunks,
+        hand_over: hand_over.unwrap(),
+    }
+}
+
+/// Takes a hand-over from its first frame to the stored answer.
+fn take(town: &Town, disk: Disk, data: &Path, at_rest: AtRest, handed: &Handed) -> Result<(), Problem> {
+    let inbox = Inbox::open(disk, data, at_rest, 8)?;
+    let (directory, keyring) = (town.directory(), Keyring::new(town.keys(RECIPIENT)));
+    let me = agency(RECIPIENT);
+    let mut incoming = inbox.begin(&handed.offer)?;
+    for chunk in &handed.chunks {
+        incoming.chunk(chunk)?;
+    }
+    let context = Context {
+        network: directory.network(),
+        agency: &me,
+        directory: &directory,
+        log_key: directory.log().key(),
+        keys: keyring.secret(),
+        now: now(),
+    };
+    let proved = prove(&incoming, &handed.hand_over, &context)?;
+    let verified = verify(&incoming, &handed.hand_over, proved, &context)
+        .ok()
+        .unwrap();
+    let answering = Answering {
+        network: directory.network().as_str(),
+        agency: me.as_str(),
+        keyring: &keyring,
+        directory_version: directory.version(),
+        checkpoint: None,
+        now: now(),
+    };
+    inbox
+        .accept(incoming, &handed.hand_over, &verified, Some(true), &answering)
+        .map(|_| ())
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|e| e.unwrap().path());
+    paths
+        .flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] })
+        .collect()
+}
+
+fn stops(at_rest: AtRest) {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 2);
+    let first = handed(&town, &parcel, &mut ledger, &facts);
+    let second = handed(&town, &parcel, &mut ledger, &facts);
+    let mut steps = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::stopping_after(steps);
+        let done = take(&town, disk, dir.path(), at_rest, &first).is_ok();
+        // Restart: what is there is whole, with an answer that can be sent.
+        let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+        let open = inbox.open_answers().unwrap();
+        assert_eq!(open.len(), inbox.all().len());
+        for (delivery, signed) in open {
+            assert_eq!(delivery.parts.len(), 2);
+            let said = wire::Acknowledgement::decode(&*signed.bytes).unwrap();
+            assert_eq!((said.outcome.as_str(), said.part_ids.len()), ("received", 2));
+            for part in &delivery.parts {
+                let file = inbox
+                    .folder(delivery.packet, &delivery.consignment)
+                    .join(&part.file);
+                assert!(std::fs::metadata(file).unwrap().len() >= CONTENT.len() as u64);
+            }
+        }
+        assert!(!done || inbox.all().len() == 1, "what was taken is there");
+        let half = files(dir.path())
+            .into_iter()
+            .find(|f| f.to_string_lossy().contains("/.new-"));
+        assert_eq!(half, None, "stopped after {steps}");
+        assert!(files(&dir.path().join("spool")).is_empty());
+        drop(inbox);
+        // The broker hands it over again: each part is there once.
+        take(&town, Disk::default(), dir.path(), at_rest, &second).unwrap();
+        let parts = files(&dir.path().join("inbox"))
+            .into_iter()
+            .filter(|f| f.file_name().unwrap().to_string_lossy().starts_with("part-"));
+        assert_eq!(parts.count(), 2, "stopped after {steps}");
+        let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+        assert_eq!(
+            inbox.open_answers().unwrap().len(),
+            1,
+            "only the newest answer is open"
+        );
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 20, "every sync, rename and creation is a step: {steps}");
+}
+
+#[test]
+fn d04_d06_an_inbox_sealed_at_rest_survives_a_stop_at_every_step() {
+    stops(AtRest::Sealed);
+}
+
+#[test]
+fn d04_d06_a_plain_inbox_survives_a_stop_at_every_step() {
+    stops(AtRest::Plain);
+}
+
+#[test]
+fn c12_a_plain_inbox_names_files_by_our_own_ids_and_keeps_them_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    take(&town, Disk::default(), dir.path(), AtRest::Plain, &handed).unwrap();
+    let name = format!("{}.bin", parcel.parts[0]);
+    let file = files(dir.path())
+        .into_iter()
+        .find(|f| f.file_name().unwrap().to_string_lossy() == name)
+        .unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), CONTENT);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Plain, 8).unwrap();
+    let names = inbox.all()[0].parts[0].names.clone().unwrap();
+    assert_eq!(names.file_name, "verslag.txt");
+}

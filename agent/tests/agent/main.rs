@@ -1,0 +1,20 @@
+//! The agent against brokers that lie, disks that stop, and a broker that behaves.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+#![allow(clippy::disallowed_methods, reason = "tests run at the present moment")]
+
+mod support;
+
+mod flow;
+
+mod hostile;
+
+mod inbox_stops;
+
+mod outbox_stops;

@@ -1,0 +1,223 @@
+//! The outbox on a disk that stops after every possible step: a packet is there whole or not at all, its
+//! state only moves forward, and the same steps again end in the same place.
+
+use std::path::Path;
+
+use schakel_agent::clock::randomness;
+use schakel_agent::disk::Disk;
+use schakel_agent::outbox::record::{Accepted, PartState, Record, State};
+use schakel_agent::outbox::seal::Context;
+use schakel_agent::outbox::{Bounds, Outbox};
+use schakel_agent::problem::{Kind, Problem};
+use schakel_agent::request::{PartRequest, SendRequest};
+use schakel_proto::ids::{CaseRef, Digest, PacketId};
+
+use crate::support::parcel::{CONTENT, RECIPIENT, SENDER};
+use crate::support::town::{Town, agency, code, now};
+
+const BOUNDS: Bounds = Bounds {
+    packets_max_count: 4,
+    sealed_max_bytes: 1 << 20,
+};
+
+fn request(file: &Path) -> SendRequest {
+    let part = PartRequest {
+        category: code("facts_summary"),
+        file: file.to_owned(),
+        name: None,
+        media_type: Some("text/plain".to_owned()),
+        title: "Verslag".to_owned(),
+        subjects: Vec::new(),
+        secrecy: code("investigation"),
+        to: Vec::new(),
+        release: None,
+        measure: None,
+        relevant: None,
+        pseudonymous: false,
+    };
+    SendRequest {
+        case: CaseRef::random(&mut randomness()),
+        to: vec![agency(RECIPIENT), agency("casusregisseur-rupel")],
+        purpose: code("prosecution"),
+        basis: code("legal_duty"),
+        urgency: code("routine"),
+        expires_hours: None,
+        in_reply_to: None,
+        consultation: None,
+        mandate: None,
+        measure: None,
+        report: None,
+        break_glass: None,
+        parts: vec![part],
+    }
+}
+
+fn seal(town: &Town, outbox: &Outbox, request: &SendRequest) -> Result<Record, Problem> {
+    let (directory, keys, me) = (town.directory(), town.keys(SENDER), agency(SENDER));
+    let context = Context {
+        directory: directory.fresh(now()).unwrap(),
+        agency: &me,
+        keys: &keys,
+        now: now(),
+        roster_version: Some(3),
+        checkpoint: None,
+    };
+    outbox.seal(request, &context, None, &mut randomness())
+}
+
+fn file(town: &Town) -> std::path::PathBuf {
+    let file = town.folder().join("verslag.txt");
+    std::fs::write(&file, CONTENT).unwrap();
+    file
+}
+
+#[test]
+fn d03_d06_a_packet_is_sealed_whole_or_not_at_all() {
+    let town = Town::new(1);
+    let request = request(&file(&town));
+    let mut steps = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        let disk = Disk::stopping_after(steps);
+        let opened = Outbox::open(disk, path.clone(), BOUNDS);
+        let sealed = opened.and_then(|outbox| seal(&town, &outbox, &request));
+        let outbox = Outbox::open(Disk::default(), path.clone(), BOUNDS).unwrap();
+        let all = outbox.all();
+        assert!(sealed.is_err() || all.len() == 1, "stopped after {steps}");
+        for record in &all {
+            assert_eq!(
+                (record.state, record.roster_version_seen),
+                (State::Sealed, Some(3))
+            );
+            assert_eq!(record.outcomes.len(), 2);
+            let head = outbox.head(&record.packet).unwrap();
+            assert_eq!(Digest::of(&head.manifest.unwrap().bytes), record.manifest_digest);
+            assert_eq!(outbox.key_packets(&record.packet).unwrap().key_packets.len(), 2);
+            let folder = outbox.folder(record.packet);
+            let part = record.parts[0].part;
+            assert!(
+                folder.join(format!("{part}.v6")).is_file(),
+                "sealed for the prosecutor"
+            );
+            assert!(
+                folder.join(format!("{part}.v4")).is_file(),
+                "sealed for the agency that uses GnuPG"
+            );
+        }
+        let left = std::fs::read_dir(&path).unwrap().count();
+        assert_eq!(left, all.len(), "no half packet is left, stopped after {steps}");
+        if sealed.is_ok() {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 15, "every sync, rename and creation is a step: {steps}");
+}
+
+/// What happens to a packet until it is settled; each step may be repeated.
+fn script(outbox: &Outbox, packet: &PacketId) -> Result<(), Problem> {
+    let accepted = Accepted {
+        leaf: Digest::of(b"leaf"),
+        at_ms: 5,
+        log_index: None,
+    };
+    outbox.accepted(packet, accepted)?;
+    for state in [PartState::HandedOver, PartState::Received] {
+        outbox.update(packet, |record| {
+            if let Some(accepted) = &mut record.accepted {
+                accepted.log_index = Some(7);
+            }
+            for outcome in record.outcomes.iter_mut().filter(|o| !o.state.is_final()) {
+                outcome.state = state;
+            }
+        })?;
+        outbox.settle_if_proved(packet)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn d03_d06_a_packets_state_survives_a_stop_at_every_step() {
+    let town = Town::new(1);
+    let request = request(&file(&town));
+    let mut steps = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        let fresh = Outbox::open(Disk::default(), path.clone(), BOUNDS).unwrap();
+        let packet = seal(&town, &fresh, &request).unwrap().packet;
+        drop(fresh);
+        let opened = Outbox::open(Disk::stopping_after(steps), path.clone(), BOUNDS);
+        let done = opened.and_then(|outbox| script(&outbox, &packet)).is_ok();
+        let outbox = Outbox::open(Disk::default(), path.clone(), BOUNDS).unwrap();
+        let record = outbox.get(&packet).unwrap();
+        let folder = outbox.folder(packet);
+        let copy = folder.join("key-packets.bin").is_file();
+        assert_eq!(
+            copy,
+            record.state != State::Settled,
+            "the copy stays until all is proved: {steps}"
+        );
+        script(&outbox, &packet).unwrap();
+        assert_eq!(outbox.get(&packet).unwrap().state, State::Settled);
+        assert!(!folder.join("key-packets.bin").exists());
+        assert_eq!(outbox.get(&packet).unwrap().sealed_bytes, 0);
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 10, "every sync, rename and creation is a step: {steps}");
+}
+
+#[test]
+fn d08_the_outbox_is_bounded_and_says_so() {
+    let town = Town::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(Disk::default(), dir.path().join("outbox"), BOUNDS).unwrap();
+    let request = request(&file(&town));
+    for _ in 0..BOUNDS.packets_max_count {
+        seal(&town, &outbox, &request).unwrap();
+    }
+    let problem = seal(&town, &outbox, &request).unwrap_err();
+    assert_eq!(
+        (problem.code.as_str(), problem.kind),
+        ("OUTBOX_FULL", Kind::Later)
+    );
+    assert!(!problem.remedy.is_empty());
+}
+
+#[test]
+fn a_request_that_contradicts_itself_is_named() {
+    let town = Town::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(Disk::default(), dir.path().join("outbox"), BOUNDS).unwrap();
+    let good = request(&file(&town));
+    let bend = |change: &dyn Fn(&mut SendRequest)| {
+        let mut bent = good.clone();
+        change(&mut bent);
+        seal(&town, &outbox, &bent).unwrap_err().code
+    };
+    assert_eq!(bend(&|r| r.to.clear()), "RECIPIENTS");
+    assert_eq!(bend(&|r| r.to.push(agency(RECIPIENT))), "RECIPIENTS");
+    assert_eq!(bend(&|r| r.parts.clear()), "PARTS");
+    assert_eq!(bend(&|r| r.parts[0].to = vec![agency("caw-rupel")]), "RECIPIENTS");
+    assert_eq!(bend(&|r| r.parts[0].to = vec![agency(RECIPIENT)]), "RECIPIENTS");
+    assert_eq!(
+        bend(&|r| r.parts[0].file = "relative.txt".into()),
+        "PATH_RELATIVE"
+    );
+    assert_eq!(bend(&|r| r.expires_hours = Some(721)), "EXPIRES");
+    std::fs::write(town.folder().join("leeg.txt"), b"").unwrap();
+    assert_eq!(
+        bend(&|r| r.parts[0].file = town.folder().join("leeg.txt")),
+        "FILE_SIZE"
+    );
+    assert!(outbox.all().is_empty());
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("outbox")).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+}

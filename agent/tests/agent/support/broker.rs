@@ -1,0 +1,423 @@
+//! A broker in this process, over real TLS, that says what it was told to say.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use prost::Message;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::{CaseRef, Digest, PacketId};
+use schakel_proto::wire::broker_server::{Broker, BrokerServer};
+use schakel_proto::wire::receive_frame::Frame;
+use schakel_proto::wire::receive_request::Request as Asked;
+use schakel_proto::wire::{self, submit_frame};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::ledger::{Ledger, body};
+use super::parcel::RECIPIENT;
+use super::town::Town;
+
+/// How the broker answers a submission.
+pub enum Answer {
+    /// Takes it.
+    Accept,
+    /// Takes it, but the answer is lost.
+    Lose,
+    /// Says this.
+    Refuse(Status),
+}
+
+/// What the broker says, and what it was told.
+pub struct Script {
+    pub ledger: Ledger,
+    pub directory: wire::MultiSigned,
+    pub bundle: wire::GetBundleAnswer,
+    pub facts: HashMap<CaseRef, wire::CaseFacts>,
+    /// Frames for the stream of deliveries; sent as soon as there is one.
+    pub frames: Vec<Frame>,
+    /// Whether acknowledgements are settled.
+    pub settles: bool,
+    /// Told instead of the honest checkpoint and proof.
+    pub consistency: Option<wire::GetConsistencyAnswer>,
+    /// Answers to submissions, in order; then they are accepted.
+    pub answers: Vec<Answer>,
+    /// Log positions shown to whoever follows.
+    pub shown: Vec<u64>,
+    pub acknowledgements: Vec<wire::Signed>,
+    /// Packet, digest of all frames.
+    pub submissions: Vec<(PacketId, Digest)>,
+    /// Packets that it took.
+    pub held: HashSet<PacketId>,
+    pub statements: Vec<wire::Signed>,
+    pub recalls: Vec<wire::Signed>,
+    pub streams_count: usize,
+}
+
+pub type Shared = Arc<Mutex<Script>>;
+
+/// A running broker; stops when dropped.
+pub struct Running {
+    pub script: Shared,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Binds a port, mints a town for it and starts the broker. `certificate_of`: an agency whose TLS
+/// certificate the broker shows instead of its own.
+pub async fn start(certificate_of: Option<&str>) -> (Town, Running) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let town = Town::new(listener.local_addr().unwrap().port());
+    let script = Script {
+        ledger: Ledger::new(&town),
+        directory: wire::MultiSigned::decode(&*std::fs::read(town.network.directory_file()).unwrap())
+            .unwrap(),
+        bundle: wire::GetBundleAnswer::decode(&*std::fs::read(town.network.bundle_file()).unwrap()).unwrap(),
+        facts: HashMap::new(),
+        frames: Vec::new(),
+        settles: true,
+        consistency: None,
+        answers: Vec::new(),
+        shown: Vec::new(),
+        acknowledgements: Vec::new(),
+        submissions: Vec::new(),
+        held: HashSet::new(),
+        statements: Vec::new(),
+        recalls: Vec::new(),
+        streams_count: 0,
+    };
+    let script = Arc::new(Mutex::new(script));
+    let folder = match certificate_of {
+        None => town.network.broker_folder(),
+        Some(id) => town.network.agent_folder(&super::town::agency(id)),
+    };
+    let acceptor = acceptor(&folder);
+    let service = BrokerServer::new(Said(Arc::clone(&script)));
+    let incoming = async_stream(listener, acceptor);
+    let task = tokio::spawn(async move {
+        let served = tonic::transport::Server::builder().add_service(service);
+        served.serve_with_incoming(incoming).await.unwrap();
+    });
+    (town, Running { script, task })
+}
+
+fn acceptor(folder: &std::path::Path) -> tokio_rustls::TlsAcceptor {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(folder.join("tls-cert.pem"))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.join("tls-key.pem")).unwrap();
+    let provider = Arc::new(schakel_agent::transport::tls::provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+type TlsStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+
+/// Handshaken connections; those that fail are passed over.
+fn async_stream(
+    listener: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+) -> ReceiverStream<std::io::Result<Connection>> {
+    let (sender, receiver) = mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            if let Ok(tls) = acceptor.accept(tcp).await
+                && sender.send(Ok(Connection(tls))).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+/// A connection that tonic takes.
+pub struct Connection(TlsStream);
+
+impl tonic::transport::server::Connected for Connection {
+    type ConnectInfo = ();
+    fn connect_info(&self) {}
+}
+
+impl tokio::io::AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl tokio::io::AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// The service.
+struct Said(Shared);
+
+type Frames<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Broker for Said {
+    async fn get_directory(
+        &self,
+        request: Request<wire::GetDirectoryRequest>,
+    ) -> Result<Response<wire::GetDirectoryAnswer>, Status> {
+        let known = request.into_inner().known_version > 0;
+        let directory = (!known).then(|| self.0.lock().unwrap().directory.clone());
+        Ok(Response::new(wire::GetDirectoryAnswer { directory }))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<wire::GetBundleRequest>,
+    ) -> Result<Response<wire::GetBundleAnswer>, Status> {
+        let known = !request.into_inner().known_digest.is_empty();
+        let bundle = (!known).then(|| self.0.lock().unwrap().bundle.clone());
+        Ok(Response::new(bundle.unwrap_or_default()))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<wire::SubmitFrame>>,
+    ) -> Result<Response<wire::SubmitAnswer>, Status> {
+        let mut frames = request.into_inner();
+        let (mut all, mut head) = (Vec::new(), None);
+        while let Some(frame) = frames.message().await? {
+            all.extend(frame.encode_to_vec());
+            if let Some(submit_frame::Frame::Head(one)) = frame.frame {
+                head = Some(one);
+            }
+        }
+        let manifest = head.unwrap().manifest.unwrap();
+        let fields = wire::Manifest::decode(&*manifest.bytes).unwrap();
+        let packet = PacketId::try_from(&*fields.packet_id).unwrap();
+        let mut script = self.0.lock().unwrap();
+        let repeated = script.held.contains(&packet);
+        script.submissions.push((packet, Digest::of(&all)));
+        let answer = if script.answers.is_empty() {
+            Answer::Accept
+        } else {
+            script.answers.remove(0)
+        };
+        if let Answer::Refuse(status) = answer {
+            return Err(status);
+        }
+        if script.held.insert(packet) {
+            let entry = wire::EvidenceBody {
+                case_ref: fields.case_ref.clone(),
+                packet_id: fields.packet_id.clone(),
+                manifest_digest: Digest::of(&manifest.bytes).to_vec().into(),
+                sender: fields.sender.clone(),
+                ..body(Event::SubmissionAcceptance)
+            };
+            let index = script.ledger.add(entry, None, None, None);
+            script.shown.push(index);
+        }
+        if matches!(answer, Answer::Lose) {
+            return Err(Status::unavailable("the answer is lost"));
+        }
+        let leaf = script.ledger.leaf(script.ledger.size() - 1);
+        Ok(Response::new(wire::SubmitAnswer {
+            packet_id: fields.packet_id,
+            leaf_hash: leaf.to_vec().into(),
+            accepted_ms: super::town::now().millis(),
+            repeated,
+            outlook: Vec::new(),
+        }))
+    }
+
+    async fn submit_statement(
+        &self,
+        request: Request<wire::SubmitStatementRequest>,
+    ) -> Result<Response<wire::SubmitStatementAnswer>, Status> {
+        let statement = request.into_inner().statement.unwrap();
+        self.0.lock().unwrap().statements.push(statement);
+        let answer = wire::SubmitStatementAnswer {
+            number: 1,
+            roster_version: 1,
+            ..Default::default()
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn get_facts(
+        &self,
+        request: Request<wire::GetFactsRequest>,
+    ) -> Result<Response<wire::GetFactsAnswer>, Status> {
+        let case = CaseRef::try_from(&*request.into_inner().case_ref).unwrap();
+        match self.0.lock().unwrap().facts.get(&case) {
+            Some(facts) => Ok(Response::new(wire::GetFactsAnswer {
+                facts: Some(facts.clone()),
+            })),
+            None => Err(Status::not_found("no such case")),
+        }
+    }
+
+    async fn get_outcome(
+        &self,
+        _: Request<wire::GetOutcomeRequest>,
+    ) -> Result<Response<wire::GetOutcomeAnswer>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn recall(
+        &self,
+        request: Request<wire::RecallRequest>,
+    ) -> Result<Response<wire::RecallAnswer>, Status> {
+        let signed = request.into_inner().recall.unwrap();
+        let said = wire::Recall::decode(&*signed.bytes).unwrap();
+        let packet = PacketId::try_from(&*said.packet_id).unwrap();
+        let mut script = self.0.lock().unwrap();
+        script.recalls.push(signed);
+        if script.held.contains(&packet) {
+            Ok(Response::new(wire::RecallAnswer::default()))
+        } else {
+            Err(Status::not_found("no such packet"))
+        }
+    }
+
+    type ReceiveStream = Frames<wire::ReceiveFrame>;
+
+    async fn receive(
+        &self,
+        request: Request<Streaming<wire::ReceiveRequest>>,
+    ) -> Result<Response<Self::ReceiveStream>, Status> {
+        let mut requests = request.into_inner();
+        let (sender, receiver) = mpsc::channel(4);
+        let script = Arc::clone(&self.0);
+        script.lock().unwrap().streams_count += 1;
+        tokio::spawn(async move {
+            loop {
+                let due = std::mem::take(&mut script.lock().unwrap().frames);
+                for frame in due {
+                    if sender
+                        .send(Ok(wire::ReceiveFrame { frame: Some(frame) }))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                let request = tokio::select! {
+                    request = requests.next() => request,
+                    () = tokio::time::sleep(std::time::Duration::from_millis(10)) => continue,
+                };
+                let Some(Ok(request)) = request else { return };
+                let Some(Asked::Acknowledgement(signed)) = request.request else {
+                    continue;
+                };
+                let Some(settled) = acknowledged(&script, signed) else {
+                    continue;
+                };
+                let frame = wire::ReceiveFrame {
+                    frame: Some(Frame::Settled(settled)),
+                };
+                if sender.send(Ok(frame)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type FollowEvidenceStream = Frames<wire::FollowEvidenceFrame>;
+
+    async fn follow_evidence(
+        &self,
+        request: Request<wire::FollowEvidenceRequest>,
+    ) -> Result<Response<Self::FollowEvidenceStream>, Status> {
+        let mut next = request.into_inner().after_index_plus_one;
+        let (sender, receiver) = mpsc::channel(4);
+        let script = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            while !sender.is_closed() {
+                let due: Vec<_> = {
+                    let script = script.lock().unwrap();
+                    let due = script.shown.iter().filter(|index| **index >= next);
+                    due.map(|index| script.ledger.evidence(*index)).collect()
+                };
+                for evidence in due {
+                    next = evidence.index + 1;
+                    let frame = wire::FollowEvidenceFrame {
+                        evidence: Some(evidence),
+                    };
+                    if sender.send(Ok(frame)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn get_consistency(
+        &self,
+        request: Request<wire::GetConsistencyRequest>,
+    ) -> Result<Response<wire::GetConsistencyAnswer>, Status> {
+        let script = self.0.lock().unwrap();
+        let from = request.into_inner().from_size;
+        let honest = || wire::GetConsistencyAnswer {
+            checkpoint: script.ledger.checkpoint().into(),
+            proof: script.ledger.consistency(from),
+        };
+        Ok(Response::new(script.consistency.clone().unwrap_or_else(honest)))
+    }
+}
+
+/// Logs an acknowledgement and settles it, if acknowledgements are settled at all.
+fn acknowledged(script: &Shared, signed: wire::Signed) -> Option<wire::Settled> {
+    let mut script = script.lock().unwrap();
+    script.acknowledgements.push(signed.clone());
+    if !script.settles {
+        return None;
+    }
+    let said = wire::Acknowledgement::decode(&*signed.bytes).unwrap();
+    let entry = wire::EvidenceBody {
+        packet_id: said.packet_id.clone(),
+        recipient: RECIPIENT.to_owned(),
+        ..body(Event::ContentHandover)
+    };
+    let index = script.ledger.add(entry, None, None, None);
+    let leaf_hash = script.ledger.leaf(index).to_vec().into();
+    Some(wire::Settled {
+        packet_id: said.packet_id,
+        leaf_hash,
+    })
+}

@@ -1,0 +1,142 @@
+//! A log that makes real proofs, and can be told to make wrong ones.
+
+use bytes::Bytes;
+use schakel_agent::clock::randomness;
+use schakel_proto::evidence::{self, ErasureKey, Event};
+use schakel_proto::ids::{Digest, EntryId};
+use schakel_proto::party::NetworkName;
+use schakel_proto::tlog::checkpoint::LogSecret;
+use schakel_proto::tlog::hash::node_hash;
+use schakel_proto::tlog::proof;
+use schakel_proto::tlog::tree::{Frontier, Node};
+use schakel_proto::wire;
+
+use super::town::{Town, now};
+
+/// The log with all it would show.
+#[derive(Clone)]
+pub struct Ledger {
+    text: String,
+    network: NetworkName,
+    leaves: Vec<Digest>,
+    entries: Vec<wire::Evidence>,
+}
+
+/// A body of an event about nothing yet.
+pub fn body(event: Event) -> wire::EvidenceBody {
+    wire::EvidenceBody {
+        entry_id: EntryId::random(&mut randomness()).to_vec().into(),
+        event: event.as_str().to_owned(),
+        at_ms: now().millis(),
+        ..Default::default()
+    }
+}
+
+impl Ledger {
+    pub fn new(town: &Town) -> Self {
+        let text = std::fs::read_to_string(town.network.broker_folder().join("log-key.txt")).unwrap();
+        let network = town.network.spec().network.clone();
+        Self {
+            text,
+            network,
+            leaves: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    pub fn network(&self) -> &NetworkName {
+        &self.network
+    }
+
+    pub fn size(&self) -> u64 {
+        self.leaves.len() as u64
+    }
+
+    /// Adds an entry; gives its position.
+    pub fn add(
+        &mut self,
+        body: wire::EvidenceBody,
+        shown: Option<wire::Opening>,
+        hidden: Option<wire::Opening>,
+        attachment: Option<wire::Signed>,
+    ) -> u64 {
+        let key = ErasureKey::random(&mut randomness());
+        let entry = evidence::seal(&self.network, body, &key);
+        let salt = Bytes::copy_from_slice(key.salt(entry.body()).as_bytes());
+        self.leaves.push(entry.leaf_hash());
+        self.entries.push(wire::Evidence {
+            leaf: entry.leaf().clone(),
+            salt,
+            body: entry.body().clone(),
+            shown,
+            hidden,
+            attachment,
+            ..Default::default()
+        });
+        self.size() - 1
+    }
+
+    pub fn leaf(&self, index: u64) -> Digest {
+        self.leaves[index as usize]
+    }
+
+    fn node(&self, node: Node) -> Digest {
+        if node.level == 0 {
+            return self.leaves[node.index as usize];
+        }
+        let child = |index| {
+            self.node(Node {
+                level: node.level - 1,
+                index,
+            })
+        };
+        node_hash(&child(2 * node.index), &child(2 * node.index + 1))
+    }
+
+    fn root(&self) -> Digest {
+        let mut frontier = Frontier::default();
+        for leaf in &self.leaves {
+            frontier.append(*leaf, &mut |_, _| {});
+        }
+        frontier.root()
+    }
+
+    /// The newest checkpoint, signed.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let secret = LogSecret::from_text(&self.text).unwrap();
+        secret.sign(self.size(), self.root()).note().to_vec()
+    }
+
+    /// The newest checkpoint, signed by a key that is not the log's.
+    pub fn forged_checkpoint(&self, origin: &str) -> Vec<u8> {
+        let secret = LogSecret::generate(origin, &mut randomness()).unwrap();
+        secret.sign(self.size(), self.root()).note().to_vec()
+    }
+
+    pub fn consistency(&self, from: u64) -> Vec<Bytes> {
+        if from == 0 || from >= self.size() {
+            return Vec::new();
+        }
+        let mut read = |node| Ok::<_, ()>(self.node(node));
+        let path = proof::consistency(from, self.size(), &mut read).ok().unwrap();
+        path.iter()
+            .map(|h| Bytes::copy_from_slice(h.as_bytes()))
+            .collect()
+    }
+
+    /// An entry under the newest checkpoint, as the agencies concerned see it.
+    pub fn evidence(&self, index: u64) -> wire::Evidence {
+        let mut read = |node| Ok::<_, ()>(self.node(node));
+        let path = proof::inclusion(index, self.size(), &mut read).ok().unwrap();
+        wire::Evidence {
+            index,
+            tree_size: self.size(),
+            inclusion: path
+                .iter()
+                .map(|h| Bytes::copy_from_slice(h.as_bytes()))
+                .collect(),
+            checkpoint: self.checkpoint().into(),
+            ..self.entries[index as usize].clone()
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A small network minted for one test: police, prosecutor, two welfare agencies, one of them with v4 keys.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use schakel_agent::agent::Agent;
+use schakel_agent::clock::{Clock, SystemClock, randomness};
+use schakel_agent::config::Config;
+use schakel_agent::disk::Disk;
+use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
+use schakel_proto::directory::Directory;
+use schakel_proto::openpgp::SecretKeys;
+use schakel_proto::party::{AgencyId, Code};
+use schakel_proto::time::Timestamp;
+
+/// The agencies that a test town has.
+const MEMBERS: [&str; 5] = [
+    "pz-rupel",
+    "parket-antwerpen",
+    "vh-antwerpen",
+    "casusregisseur-rupel",
+    "caw-rupel",
+];
+
+/// A minted network in a folder that goes with the test.
+pub struct Town {
+    _dir: tempfile::TempDir,
+    pub network: Network,
+}
+
+pub fn agency(id: &str) -> AgencyId {
+    AgencyId::new(id).unwrap()
+}
+
+pub fn code(text: &str) -> Code {
+    Code::new(text).unwrap()
+}
+
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+impl Town {
+    /// Mints it; the broker will listen on `port`.
+    pub fn new(port: u16) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spec = NetworkSpec::builtin("rupel").unwrap();
+        spec.agencies.retain(|a| MEMBERS.contains(&a.id.as_str()));
+        let out = dir.path().join("network");
+        let order = Mint {
+            spec: &spec,
+            out: &out,
+            port,
+            health_port: port.wrapping_add(1),
+            at: now(),
+        };
+        let network = mint(&order, &mut randomness()).unwrap();
+        Self { _dir: dir, network }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.network.root()
+    }
+
+    pub fn directory(&self) -> Directory {
+        self.network.directory(now()).unwrap()
+    }
+
+    pub fn keys(&self, id: &str) -> SecretKeys {
+        self.network.agency_keys(&agency(id)).unwrap()
+    }
+
+    pub fn config(&self, id: &str) -> Config {
+        Config::load(&self.network.agent_config(&agency(id))).unwrap()
+    }
+
+    /// Changes a setting in an agency's file.
+    pub fn set(&self, id: &str, from: &str, to: &str) {
+        let file = self.network.agent_config(&agency(id));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    /// An agent that knows the directory and the bundle, and has not met a broker.
+    pub fn agent(&self, id: &str, disk: Disk) -> Arc<Agent> {
+        let agent = Agent::open(self.config(id), Arc::new(SystemClock), disk, true).unwrap();
+        Arc::new(agent)
+    }
+}
