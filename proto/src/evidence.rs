@@ -380,3 +380,6 @@ pub fn check(
     let (leaf_hash, index) = (included.leaf(), included.index());
     Ok(CheckedEvidence { body, leaf_hash, index, checkpoint, shown, hidden, attachment })
 }
+
+#[cfg(test)]
+mod tests;

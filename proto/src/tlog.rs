@@ -8,3 +8,6 @@ pub mod tree;
 pub mod proof;
 
 pub mod checkpoint;
+
+#[cfg(test)]
+mod tests;
