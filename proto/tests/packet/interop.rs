@@ -169,7 +169,9 @@ fn peer() -> &'static Path {
         run(cargo
             .arg("--target-dir")
             .arg(&target)
-            .env_remove("CARGO_TARGET_DIR"));
+            .env_remove("CARGO_TARGET_DIR")
+            // Our own builds may set it; the peer must not be built twice.
+            .env_remove("RUSTC_BOOTSTRAP"));
         target.join("debug/schakel-peer")
     })
 }

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["verify", certificate, data, signature] => verify(certificate, data, signature),
         ["open", secret, message, plaintext] => open(secret, message, plaintext),
-        _ => Err("usage: schakel-peer verify CERTIFICATE DATA SIGNATURE | open SECRET MESSAGE PLAINTEXT".into()),
+        _ => Err(
+            "usage: schakel-peer verify CERTIFICATE DATA SIGNATURE | open SECRET MESSAGE PLAINTEXT".into(),
+        ),
     };
     match done {
         Ok(said) => {
@@ -41,7 +43,12 @@ fn verify(certificate: &str, data: &str, signature: &str) -> Result<String, Box<
     let mut last = None;
     for subkey in &certificate.public_subkeys {
         match signature.verify(subkey, &data) {
-            Ok(()) => return Ok(format!("good signature, {:?}", signature.signature.config().map(|c| c.pub_alg))),
+            Ok(()) => {
+                return Ok(format!(
+                    "good signature, {:?}",
+                    signature.signature.config().map(|c| c.pub_alg)
+                ));
+            }
             Err(error) => last = Some(error),
         }
     }
