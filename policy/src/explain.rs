@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::facts::{CaseState, Consultation, Participant};
 use crate::question::{BreakGlass, Consent, Party, ReceiveQuestion, Release, Scope};
-use crate::ruling::{Outcome, Ruling};
+use crate::ruling::Ruling;
 
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,17 @@ fn consents(question: &ReceiveQuestion) -> Vec<Consent> {
             parents_cosign: true,
         }
     };
-    question.part.subjects.iter().map(of).collect()
+    let nobody = crate::question::Subject {
+        role: "victim".to_owned(),
+        age_class: "adult".to_owned(),
+        reference: None,
+    };
+    let subjects = question.part.subjects.iter();
+    if subjects.len() == 0 {
+        vec![of(&nobody)]
+    } else {
+        subjects.map(of).collect()
+    }
 }
 
 /// A decision in sentences.
@@ -200,14 +210,14 @@ pub fn explain(
         }
     }
     let mut hints = Vec::new();
-    if !ruling.delivers() {
+    let hidden = audience == Audience::Recipient && !ruling.delivers();
+    if !ruling.delivers() && !hidden {
         for supposed in Supposed::ALL {
             if engine.receive(&supposed.suppose(question)).delivers() {
                 hints.push(phrase(supposed.phrase()));
             }
         }
     }
-    let hidden = audience == Audience::Recipient && ruling.outcome() != Outcome::Deliver;
     Some(Explanation {
         outcome: speech
             .outcome
@@ -221,7 +231,7 @@ pub fn explain(
             .iter()
             .map(|o| speech.obligation(o))
             .collect(),
-        hints: if hidden { Vec::new() } else { hints },
+        hints,
         words: [phrase("ground"), phrase("rule"), phrase("obligations")],
         rules,
         ruling,

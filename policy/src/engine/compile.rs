@@ -164,13 +164,8 @@ pub(crate) fn link_id(category: &str, role: &str) -> String {
     format!("matrix:{category}:{role}")
 }
 
-fn link_matrix(
-    set: &mut PolicySet,
-    rules: &mut HashMap<String, Rule>,
-    matrix: &Matrix,
-    matrix_text: &str,
-    vocabulary: &Vocabulary,
-) -> Vec<BundleError> {
+/// Every verdict has a template, and every template is a verdict.
+fn template_findings(rules: &HashMap<String, Rule>) -> Vec<BundleError> {
     let mut found = Vec::new();
     let verdicts: BTreeSet<&str> = Verdict::ALL.iter().map(|v| v.as_str()).collect();
     let templates: Vec<(String, String, usize)> = rules
@@ -192,6 +187,17 @@ fn link_matrix(
         let sentence = format!("the verdict {verdict} has no template in policies/");
         found.push(BundleError::new("BUNDLE_MATRIX", &sentence, matrix::FILE, 1));
     }
+    found
+}
+
+fn link_matrix(
+    set: &mut PolicySet,
+    rules: &mut HashMap<String, Rule>,
+    matrix: &Matrix,
+    matrix_text: &str,
+    vocabulary: &Vocabulary,
+) -> Vec<BundleError> {
+    let mut found = template_findings(rules);
     if !found.is_empty() {
         return found;
     }

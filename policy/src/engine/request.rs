@@ -260,19 +260,7 @@ impl Vocabulary {
         push(&mut pairs, "relevant", boolean(part.relevant.unwrap_or(true)));
         push(&mut pairs, "pseudonymous", boolean(part.pseudonymous));
         push(&mut pairs, "consent", record(consent)?);
-        if let Some(version) = question.roster_version_seen {
-            push(&mut pairs, "roster_version_seen", long(version));
-        }
-        if !case.region.is_empty() {
-            push(&mut pairs, "region", string(&case.region));
-        }
-        if let Some(release) = &part.release {
-            let fields = vec![
-                ("by_role".to_owned(), string(&release.by_role)),
-                ("scope".to_owned(), strings(&release.scope)),
-            ];
-            push(&mut pairs, "release", record(fields)?);
-        }
+        optional_facts(question, &mut pairs)?;
         self.case_facts(case, &mut pairs)?;
         packet_facts(question, &mut pairs)?;
         Ok(pairs)
@@ -326,6 +314,24 @@ impl Vocabulary {
         }
         Ok(pairs)
     }
+}
+
+/// Facts that only some questions have.
+fn optional_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unfit> {
+    if let Some(version) = question.roster_version_seen {
+        push(pairs, "roster_version_seen", long(version));
+    }
+    if !question.case.region.is_empty() {
+        push(pairs, "region", string(&question.case.region));
+    }
+    if let Some(release) = &question.part.release {
+        let fields = vec![
+            ("by_role".to_owned(), string(&release.by_role)),
+            ("scope".to_owned(), strings(&release.scope)),
+        ];
+        push(pairs, "release", record(fields)?);
+    }
+    Ok(())
 }
 
 fn packet_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unfit> {

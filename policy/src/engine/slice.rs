@@ -29,6 +29,8 @@ pub(crate) struct Index {
     by_scope: HashMap<Key, Vec<Policy>>,
     /// Entities that some policy names as its principal.
     principals: HashSet<EntityUid>,
+    /// Entities that some policy of an action names in its scope.
+    named: HashSet<(EntityUid, EntityUid)>,
     templates: HashMap<String, Template>,
     slices: RwLock<HashMap<Place, Arc<PolicySet>>>,
 }
@@ -38,6 +40,7 @@ impl Index {
     pub(crate) fn new(all: &PolicySet, rules: &HashMap<String, Rule>) -> Self {
         let mut by_scope: HashMap<Key, Vec<Policy>> = HashMap::new();
         let mut principals = HashSet::new();
+        let mut named = HashSet::new();
         for policy in all.policies() {
             let id: &str = policy.id().as_ref();
             let Some(rule) = rules.get(id) else { continue };
@@ -45,6 +48,11 @@ impl Index {
                 principals.insert(uid.clone());
             }
             for action in &rule.actions {
+                for scope in [&rule.principal, &rule.resource] {
+                    if let Scope::In(uid) = scope {
+                        named.insert((action.clone(), uid.clone()));
+                    }
+                }
                 let key = (action.clone(), rule.principal.clone(), rule.resource.clone());
                 by_scope.entry(key).or_default().push(policy.clone());
             }
@@ -52,6 +60,7 @@ impl Index {
         Self {
             by_scope,
             principals,
+            named,
             templates: templates(all),
             slices: RwLock::default(),
         }
@@ -74,10 +83,35 @@ impl Index {
         {
             return Ok(Arc::clone(slice));
         }
-        let slice = Arc::new(self.build(place)?);
+        let slice = self.canonical(place)?;
         let mut slices = self.slices.write().unwrap_or_else(PoisonError::into_inner);
         if slices.len() < SLICES_MAX {
             slices.insert(place.clone(), Arc::clone(&slice));
+        }
+        Ok(slice)
+    }
+
+    /// The slice of every place that the same policies can match: only entities that a policy of the action
+    /// names tell places apart.
+    fn canonical(&self, place: &Place) -> Result<Arc<PolicySet>, String> {
+        let named = |uid: &&EntityUid| self.named.contains(&(place.action.clone(), (*uid).clone()));
+        let same = Place {
+            action: place.action.clone(),
+            principal: place.principal.iter().filter(named).cloned().collect(),
+            resource: place.resource.iter().filter(named).cloned().collect(),
+        };
+        if let Some(slice) = self
+            .slices
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&same)
+        {
+            return Ok(Arc::clone(slice));
+        }
+        let slice = Arc::new(self.build(&same)?);
+        let mut slices = self.slices.write().unwrap_or_else(PoisonError::into_inner);
+        if slices.len() < SLICES_MAX {
+            slices.insert(same, Arc::clone(&slice));
         }
         Ok(slice)
     }

@@ -1,0 +1,23 @@
+//! The policy crate from outside: cases, an independent oracle, properties over the whole vocabulary, bad
+//! bundles, signatures, statements. One binary, so that it links once.
+
+mod generator;
+mod oracle;
+
+mod bad_bundles;
+mod cases;
+mod explanations;
+mod four_eyes;
+mod properties;
+mod statements;
+
+use std::sync::OnceLock;
+
+use schakel_policy::bundle::Bundle;
+use schakel_policy::engine::Engine;
+
+/// The default bundle's engine, made once for all tests.
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::untested(&Bundle::built_in().unwrap()))
+}
