@@ -11,6 +11,7 @@
 mod ciphertexts;
 mod descriptors;
 mod forge;
+mod garbage;
 mod good;
 mod inner;
 mod insides;
