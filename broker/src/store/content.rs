@@ -32,6 +32,8 @@ pub(crate) struct Contents {
     orphans: Mutex<Vec<Digest>>,
     on_orphan: std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>,
     next_temporary: std::sync::atomic::AtomicU64,
+    /// Bytes announced by open spools and not written yet.
+    outstanding: Mutex<u64>,
 }
 
 /// Lock that outlives a panic of another holder: the maps are valid after every statement.
@@ -49,6 +51,7 @@ impl Contents {
             orphans: Mutex::default(),
             on_orphan: std::sync::OnceLock::new(),
             next_temporary: std::sync::atomic::AtomicU64::new(0),
+            outstanding: Mutex::default(),
         })
     }
 
@@ -74,16 +77,38 @@ impl Contents {
         let _ = self.on_orphan.set(f);
     }
 
-    /// A place to write at most `length` bytes.
-    pub(crate) fn spool(self: &Arc<Self>, length: u64) -> Spool {
-        Spool {
+    /// A place to write at most `length` bytes, if `has_room` for them and all that was announced before.
+    pub(crate) fn spool(
+        self: &Arc<Self>,
+        length: u64,
+        has_room: impl Fn(u64) -> bool,
+    ) -> Result<Spool, StoreError> {
+        let mut outstanding = lock(&self.outstanding);
+        let needed = outstanding.saturating_add(length);
+        if !has_room(needed) {
+            return Err(StoreError::Full);
+        }
+        *outstanding = needed;
+        drop(outstanding);
+        Ok(Spool {
             contents: Arc::clone(self),
             limit: length,
             length: 0,
+            noted: 0,
             hasher: Sha256::default(),
             held: Vec::new(),
             file: None,
-        }
+        })
+    }
+
+    /// Bytes announced by open spools and not written yet.
+    pub(crate) fn outstanding(&self) -> u64 {
+        *lock(&self.outstanding)
+    }
+
+    fn written(&self, bytes: u64) {
+        let mut outstanding = lock(&self.outstanding);
+        *outstanding = outstanding.saturating_sub(bytes);
     }
 
     /// Content by its digest; its length is known from the row that names it.
@@ -262,6 +287,8 @@ pub struct Spool {
     contents: Arc<Contents>,
     limit: u64,
     length: u64,
+    /// Bytes that are on the disk and no longer outstanding.
+    noted: u64,
     hasher: Sha256,
     held: Vec<u8>,
     file: Option<Temporary>,
@@ -270,6 +297,12 @@ pub struct Spool {
 impl std::fmt::Debug for Spool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Spool({} of {} bytes)", self.length, self.limit)
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.contents.written(self.limit - self.noted);
     }
 }
 
@@ -291,7 +324,10 @@ impl Spool {
             self.file = Some(self.create().await?);
         }
         let Some(temporary) = &mut self.file else { return Err(StoreError::Misused("spool without a file")) };
-        temporary.file.write_all(bytes).await.map_err(StoreError::on("a part file"))
+        temporary.file.write_all(bytes).await.map_err(StoreError::on("a part file"))?;
+        self.noted += more;
+        self.contents.written(more);
+        Ok(())
     }
 
     async fn create(&self) -> Result<Temporary, StoreError> {
@@ -396,5 +432,28 @@ impl ContentReader {
 
     fn corrupt(&self) -> StoreError {
         StoreError::Corrupt(format!("part file {}", self.digest).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn room_that_one_spool_was_promised_is_not_promised_to_another() {
+        const LENGTH: u64 = 60 * 1024;
+        let dir = tempfile::tempdir().unwrap();
+        let contents = Contents::in_folder(dir.path()).unwrap();
+        let room = |needed: u64| needed <= 100 * 1024;
+        let mut first = contents.spool(LENGTH, room).unwrap();
+        assert!(matches!(contents.spool(LENGTH, room), Err(StoreError::Full)));
+        let bytes = vec![7; usize::try_from(LENGTH).unwrap()];
+        first.write(&bytes).await.unwrap();
+        assert_eq!(contents.outstanding(), 0, "it is on the disk now");
+        let second = contents.spool(LENGTH, room).unwrap();
+        assert_eq!(contents.outstanding(), LENGTH);
+        drop(second);
+        let stored = first.finish(Digest::of(&bytes)).await.unwrap();
+        assert_eq!((stored.length(), contents.outstanding()), (LENGTH, 0));
     }
 }

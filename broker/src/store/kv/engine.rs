@@ -13,7 +13,7 @@ use super::super::entry::StoredCheckpoint;
 use super::super::error::StoreError;
 use super::leases::{Leases, Work};
 use super::txn::{Committed, Read, Txn};
-use super::{Batch, CommitError, Faults, Kv, keys};
+use super::{AMPLIFICATION, Batch, CommitError, Faults, Kv, keys};
 
 /// Verbs waiting for the writer; more wait at the door.
 const QUEUE_MAX_COUNT: usize = 1_024;
@@ -253,7 +253,9 @@ fn add(shared: &Shared, group: &mut Group, job: Job) {
         return answer(Ok(()));
     }
     let bytes = work.txn.bytes();
-    if job.growth && bytes > 0 && !shared.kv.has_room(group.bytes.saturating_add(bytes)) {
+    let needed = group.bytes.saturating_add(bytes).saturating_mul(AMPLIFICATION);
+    let needed = needed.saturating_add(shared.contents.outstanding());
+    if job.growth && bytes > 0 && !shared.kv.has_room(needed) {
         return answer(Err(StoreError::Full));
     }
     let (effects, changes) = (work.effects, work.txn.into_changes());

@@ -22,6 +22,9 @@ mod tests;
 
 pub use serve::KvStore;
 
+/// Disk taken by a batch, at most, as a multiple of its bytes (measured: 1.75).
+pub(crate) const AMPLIFICATION: u64 = 4;
+
 /// Changes to be made together: key, and the new record or its removal. Sorted, each key once.
 pub type Batch = std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -50,8 +53,8 @@ pub trait Kv: Send + Sync + 'static {
     /// Makes a batch durable, all or nothing. Never called by two threads at once.
     fn commit(&self, batch: &Batch) -> Result<(), CommitError>;
 
-    /// Whether there is room for `bytes` more of new packets and statements. Only a guard ahead of
-    /// `commit`: evidence of what is under way is still taken when this says no.
+    /// Whether new packets and statements may take `bytes` more of the disk. Only a guard ahead of `commit`:
+    /// evidence of what is under way is still taken when this says no.
     fn has_room(&self, bytes: u64) -> bool;
 
     /// Called after a batch that put leaves into the tree, off the path of the answers.

@@ -68,10 +68,7 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn spool(&self, length: u64) -> Result<Spool, StoreError> {
-        if !self.kv.has_room(length) {
-            return Err(StoreError::Full);
-        }
-        Ok(self.contents.spool(length))
+        self.contents.spool(length, |bytes| self.kv.has_room(bytes))
     }
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {

@@ -24,7 +24,7 @@ use schakel_proto::ids::Digest;
 
 use super::content::{Contents, write_durably};
 use super::error::StoreError;
-use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults};
+use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults};
 
 mod open;
 
@@ -56,8 +56,6 @@ impl Default for SledOptions {
 pub const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
 /// How often the size of the tree is noted outside sled.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
-/// Disk taken by a batch, at most, as a multiple of its bytes.
-const AMPLIFICATION: u64 = 4;
 /// sled grows its file by this much at once, in bytes.
 const SEGMENT_BYTES: u64 = 512 * 1024;
 
@@ -203,7 +201,7 @@ impl Kv for SledKv {
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        let needed = bytes.saturating_mul(AMPLIFICATION).saturating_add(2 * SEGMENT_BYTES);
+        let needed = bytes.saturating_add(2 * SEGMENT_BYTES);
         self.free_bytes() >= self.reserve_bytes.saturating_add(needed)
     }
 
