@@ -106,7 +106,7 @@ impl Agent {
             locks: Mutex::default(),
             outgoing: Notify::new(),
             changes: watch::Sender::new(0),
-            link: Mutex::new(None),
+            link: Mutex::new(Some(not_yet())),
         })
     }
 
@@ -220,7 +220,7 @@ impl Agent {
 
     /// Signs a recall and hands it in; if the broker is not reached it is handed in later.
     pub async fn recall(self: &Arc<Self>, request: &RecallRequest) -> Result<Arc<Record>, Problem> {
-        let record = self.outbox.expect(&request.packet)?;
+        let record = self.outbox.known(&request.packet)?;
         if record.state.is_final() {
             let sentence = "nothing of this packet can be taken back any more";
             let remedy = "See `schakel-agent status` for what became of it.";
@@ -248,7 +248,7 @@ impl Agent {
         match self.hand_in_recall(request.packet).await {
             Err(problem) if problem.is_temporary() => {
                 self.outgoing.notify_one();
-                self.outbox.expect(&request.packet)
+                self.outbox.known(&request.packet)
             }
             other => other,
         }
@@ -257,7 +257,7 @@ impl Agent {
     /// Hands in a signed recall. A packet that the broker never had is taken back here.
     pub(crate) async fn hand_in_recall(self: &Arc<Self>, packet: PacketId) -> Result<Arc<Record>, Problem> {
         let _guard = self.lock(packet).await;
-        let record = self.outbox.expect(&packet)?;
+        let record = self.outbox.known(&packet)?;
         let Some(recall) = record.recall.clone().filter(|r| !r.answered) else {
             return Ok(record);
         };
@@ -401,6 +401,16 @@ impl Agent {
         };
         self.inbox.write_out(&delivery, &part, out, &context)
     }
+}
+
+fn not_yet() -> Problem {
+    let sentence = "the broker has not been reached since the agent was started";
+    Problem::new(
+        Kind::Later,
+        "NOT_CONNECTED_YET",
+        sentence,
+        "Wait, or check `broker` in agent.toml.",
+    )
 }
 
 fn entries(roster: &[RosterRequest]) -> Result<Vec<RosterEntry>, Problem> {

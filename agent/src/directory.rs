@@ -211,7 +211,8 @@ impl Network {
         self.check_self(&next)?;
         if ceiling < next.version() {
             let encoded = signed.encode_to_vec();
-            self.disk.write(&self.dir.join(former(next.version())), &encoded)?;
+            self.disk
+                .write(&self.dir.join(former(next.version())), &encoded)?;
             self.disk.write(&self.dir.join("directory.bin"), &encoded)?;
             self.remember(|newest| newest.directory_version = next.version())?;
         }

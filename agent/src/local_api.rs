@@ -215,13 +215,13 @@ async fn packet(
 ) -> Answered {
     let packet: PacketId = id(&packet)?;
     let Some((until, seconds)) = waiting(query.as_deref())? else {
-        return value(&*agent.outbox().expect(&packet)?);
+        return value(&*agent.outbox().known(&packet)?);
     };
     let mut changes = agent.watch();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     loop {
         changes.mark_unchanged();
-        let mut record = agent.outbox().expect(&packet)?;
+        let mut record = agent.outbox().known(&packet)?;
         while let Some(next) = record.replaced_by.and_then(|next| agent.outbox().get(&next)) {
             record = next;
         }

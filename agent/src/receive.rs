@@ -150,12 +150,12 @@ impl Worker {
         }
     }
 
+    /// What was under way when the stream ends is offered again on the next one.
     fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), Problem> {
+        self.agent.inbox.empty_spool()?;
         let done = self.work(&mut frames);
-        // What was under way is offered again on the next stream.
-        for (_, incoming) in std::mem::take(&mut self.incoming) {
-            self.agent.inbox.discard(incoming)?;
-        }
+        self.incoming.clear();
+        self.agent.inbox.empty_spool()?;
         done
     }
 

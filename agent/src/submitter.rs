@@ -63,23 +63,27 @@ async fn round(agent: &Arc<Agent>) -> Option<Problem> {
         .filter(|r| is_due(r))
         .map(|r| r.packet);
     let mut running = FuturesUnordered::new();
-    let mut failed = None;
+    let (mut failed, mut unreachable) = (None, false);
     loop {
-        while failed.is_none() && running.len() < AT_ONCE_MAX_COUNT {
+        while !unreachable && running.len() < AT_ONCE_MAX_COUNT {
             let Some(packet) = due.next() else { break };
             running.push(one(agent, packet));
         }
         match running.next().await {
             None => return failed,
             Some(Ok(())) => {}
-            Some(Err(problem)) => failed = Some(problem),
+            Some(Err(problem)) => {
+                // What ails one packet does not keep the others; a broker that is busy or away does.
+                unreachable |= problem.kind == Kind::Later;
+                failed = Some(problem);
+            }
         }
     }
 }
 
 /// One packet: done, or a problem that is worth another attempt.
 async fn one(agent: &Arc<Agent>, packet: PacketId) -> Result<(), Problem> {
-    let record = agent.outbox.expect(&packet)?;
+    let record = agent.outbox.known(&packet)?;
     let result = if record.recall.as_ref().is_some_and(|r| !r.answered) {
         agent.hand_in_recall(packet).await.map(|_| ())
     } else {
@@ -101,8 +105,15 @@ async fn one(agent: &Arc<Agent>, packet: PacketId) -> Result<(), Problem> {
 
 async fn attempt(agent: &Arc<Agent>, packet: PacketId) -> Result<(), Problem> {
     let _guard = agent.lock(packet).await;
-    let record = agent.outbox.expect(&packet)?;
+    let record = agent.outbox.known(&packet)?;
     if record.state != State::Sealed || record.recall.is_some() {
+        return Ok(());
+    }
+    if agent.clock.now().millis() > record.expires_ms {
+        let sentence = "its time was over before the broker could be reached";
+        let problem = Problem::new(Kind::Refused, "PACKET_EXPIRED", sentence, "Send it again.");
+        agent.outbox.refused(&packet, problem.at(packet))?;
+        agent.changed();
         return Ok(());
     }
     match submit(&agent.outbox, &mut agent.client(), packet).await {

@@ -67,9 +67,6 @@ impl Inbox {
         for folder in [&dir, &spool, &quarantine] {
             disk.make_dir(folder)?;
         }
-        for half in disk::list(&spool)? {
-            disk.remove_dir(&half)?;
-        }
         disk.sweep(&quarantine)?;
         let mut deliveries = BTreeMap::new();
         for packet in disk::list(&dir)? {
@@ -81,7 +78,7 @@ impl Inbox {
             }
         }
         let deliveries = Mutex::new(deliveries);
-        Ok(Self {
+        let inbox = Self {
             disk,
             dir,
             spool,
@@ -89,7 +86,16 @@ impl Inbox {
             quarantine_max_count,
             at_rest,
             deliveries,
-        })
+        };
+        inbox.empty_spool()?;
+        Ok(inbox)
+    }
+
+    /// Forgets everything that was coming in: it is offered again.
+    pub fn empty_spool(&self) -> Result<(), Problem> {
+        disk::list(&self.spool)?
+            .iter()
+            .try_for_each(|half| self.disk.remove_dir(half))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(PacketId, Digest), Arc<Delivery>>> {

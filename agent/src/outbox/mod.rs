@@ -114,7 +114,7 @@ impl Outbox {
     }
 
     /// One packet, or the problem that there is none.
-    pub fn expect(&self, packet: &PacketId) -> Result<Arc<Record>, Problem> {
+    pub fn known(&self, packet: &PacketId) -> Result<Arc<Record>, Problem> {
         self.get(packet).ok_or_else(|| {
             let remedy = "See `schakel-agent status` for the packets that this agency sent.";
             Problem::new(
@@ -158,7 +158,7 @@ impl Outbox {
         let mut records = self.lock();
         let Some(current) = records.get(packet).cloned() else {
             drop(records);
-            return self.expect(packet);
+            return self.known(packet);
         };
         let mut next = (*current).clone();
         change(&mut next);

@@ -286,7 +286,6 @@ async fn c07_c09_p04_what_is_not_for_us_or_not_sound_is_refused_with_a_reason() 
     let (town, running) = broker::start(None).await;
     let daemon = Daemon::start(&town, RECIPIENT);
     let members = case(&running, &town, &["pz-rupel", RECIPIENT]);
-    let strangers = case(&running, &town, &["pz-rupel", "caw-rupel"]);
     let mut forged = parcel(&town, members, 1);
     let mut signature = forged.sealed.manifest.signature.to_vec();
     *signature.last_mut().unwrap() ^= 1;
@@ -294,10 +293,16 @@ async fn c07_c09_p04_what_is_not_for_us_or_not_sound_is_refused_with_a_reason() 
     let wrong = parcel(&town, members, 1).with_wrong_commitment(&town);
     assert!(wrong.parses());
     for (parcel, code) in [
-        (parcel_to(&town, members, 1, "caw-rupel"), "RECIPIENT_NOT_READER"),
+        (
+            parcel_to(&town, members, 1, ("caw-rupel", "prosecution")),
+            "RECIPIENT_NOT_READER",
+        ),
         (forged, "SIGNATURE"),
         (wrong, "COMMITMENT_DIFFERS"),
-        (parcel(&town, strangers, 1), "OWN_DECISION_DIFFERS"),
+        (
+            parcel_to(&town, members, 1, (RECIPIENT, "victim_support")),
+            "OWN_DECISION_DIFFERS",
+        ),
     ] {
         tell(&running, &town, &parcel, &HONEST);
         let found = await_quarantine(&town, &parcel, code);

@@ -35,11 +35,11 @@ pub struct Parcel {
 
 /// Seals a packet of `count` parts for the prosecutor.
 pub fn parcel(town: &Town, case: CaseRef, count: usize) -> Parcel {
-    parcel_to(town, case, count, RECIPIENT)
+    parcel_to(town, case, count, (RECIPIENT, "prosecution"))
 }
 
-/// Seals a packet of `count` parts for one recipient.
-pub fn parcel_to(town: &Town, case: CaseRef, count: usize, to: &str) -> Parcel {
+/// Seals a packet of `count` parts for one recipient and purpose.
+pub fn parcel_to(town: &Town, case: CaseRef, count: usize, (to, purpose): (&str, &str)) -> Parcel {
     let (directory, keys, mut rng) = (town.directory(), town.keys(SENDER), randomness());
     let at = now();
     let manifest = ManifestFields {
@@ -51,7 +51,7 @@ pub fn parcel_to(town: &Town, case: CaseRef, count: usize, to: &str) -> Parcel {
         sender_key: keys.fingerprint(),
         created: at,
         expires: at.plus_millis(86_400_000),
-        purpose: code("prosecution"),
+        purpose: code(purpose),
         legal_basis: LegalBasis::plain(code("legal_duty")),
         urgency: code("routine"),
         break_glass: None,

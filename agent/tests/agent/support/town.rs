@@ -1,12 +1,9 @@
 //! A small network minted for one test: police, prosecutor, two welfare agencies, one of them with v4 keys.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use schakel_agent::agent::Agent;
 use schakel_agent::clock::{Clock, SystemClock, randomness};
 use schakel_agent::config::Config;
-use schakel_agent::disk::Disk;
 use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
 use schakel_proto::directory::Directory;
 use schakel_proto::openpgp::SecretKeys;
@@ -72,19 +69,5 @@ impl Town {
 
     pub fn config(&self, id: &str) -> Config {
         Config::load(&self.network.agent_config(&agency(id))).unwrap()
-    }
-
-    /// Changes a setting in an agency's file.
-    pub fn set(&self, id: &str, from: &str, to: &str) {
-        let file = self.network.agent_config(&agency(id));
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains(from));
-        std::fs::write(&file, text.replace(from, to)).unwrap();
-    }
-
-    /// An agent that knows the directory and the bundle, and has not met a broker.
-    pub fn agent(&self, id: &str, disk: Disk) -> Arc<Agent> {
-        let agent = Agent::open(self.config(id), Arc::new(SystemClock), disk, true).unwrap();
-        Arc::new(agent)
     }
 }
