@@ -214,7 +214,7 @@ fn a_broken_disk_is_not_the_senders_fault() {
 }
 
 #[test]
-fn nothing_random_is_used_twice() {
+fn c16_nothing_random_is_used_twice() {
     let world = world();
     let mut seen = BTreeSet::new();
     for seed in 0..20 {

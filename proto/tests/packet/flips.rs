@@ -81,7 +81,7 @@ fn the_unchanged_packets_are_accepted() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn one_flipped_bit_is_refused(way in 0..3_usize, region in 0..8_usize, bit in any::<usize>()) {
+    fn c04_one_flipped_bit_is_refused(way in 0..3_usize, region in 0..8_usize, bit in any::<usize>()) {
         let all = GOOD.with(Clone::clone);
         let (good, (sender, reader)) = (&all[way], WAYS[way]);
         let (sealed, ciphertext) = changed(good, reader, region, bit);
@@ -91,7 +91,7 @@ proptest! {
 
 /// Signatures are short: every single bit of them.
 #[test]
-fn every_bit_of_every_kind_of_classical_signature_counts() {
+fn c04_every_bit_of_every_kind_of_classical_signature_counts() {
     for (sender, reader) in [
         ("pz-rupel", "parket-antwerpen"),
         ("jh-antwerpen-dader", "pz-rupel"),

@@ -88,7 +88,7 @@ fn keys_survive_being_written_and_read() {
 }
 
 #[test]
-fn ciphertext_length_says_only_the_size_class() {
+fn c18_ciphertext_length_says_only_the_size_class() {
     let world = World::new(&ALL);
     let length = |content: &[u8], reader: &str| {
         let (sealed, _) = world.seal("pz-rupel", &[(content, &[reader])], 7);

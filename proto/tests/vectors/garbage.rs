@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn random_bytes_in_every_place_of_a_packet(place in 0..7_usize, bytes in vec(any::<u8>(), 0..600)) {
+    fn c01_random_bytes_in_every_place_of_a_packet(place in 0..7_usize, bytes in vec(any::<u8>(), 0..600)) {
         let world = world();
         let mut vector = Forge::plain(&world).signed();
         let target = match place {
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn spliced_manifests_signed_all_the_same(at: usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
+    fn c01_spliced_manifests_signed_all_the_same(at: usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
         let world = world();
         let forge = Forge::plain(&world);
         let mut bytes = prost::Message::encode_to_vec(&forge.manifest);
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn spliced_descriptors_committed_all_the_same(at: usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
+    fn c01_spliced_descriptors_committed_all_the_same(at: usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
         let world = world();
         let mut forge = Forge::plain(&world);
         let mut bytes = prost::Message::encode_to_vec(&forge.parts[0].message);
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn spliced_ciphertext_committed_all_the_same(v4: bool, at: usize, count in 0..40_usize, by in vec(any::<u8>(), 0..40)) {
+    fn c01_spliced_ciphertext_committed_all_the_same(v4: bool, at: usize, count in 0..40_usize, by in vec(any::<u8>(), 0..40)) {
         let world = world();
         let mut forge = forge(&world, v4);
         let mut data = forge.sealings[0].data.0.clone();
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn spliced_key_packets_committed_all_the_same(v4: bool, at: usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
+    fn c01_spliced_key_packets_committed_all_the_same(v4: bool, at: usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
         let world = world();
         let mut forge = forge(&world, v4);
         let mut packet = forge.key_packets[0].packet.to_vec();
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn random_packets_inside_the_encryption(v4: bool, tag in 0..64_u8, body in vec(any::<u8>(), 4200..4300)) {
+    fn c01_random_packets_inside_the_encryption(v4: bool, tag in 0..64_u8, body in vec(any::<u8>(), 4200..4300)) {
         let world = world();
         let mut forge = forge(&world, v4);
         let how: How = if v4 { inner::V4 } else { inner::V6 };
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn spliced_packets_inside_the_encryption(v4: bool, at in 0..400_usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
+    fn c01_spliced_packets_inside_the_encryption(v4: bool, at in 0..400_usize, count in 0..9_usize, by in vec(any::<u8>(), 0..9)) {
         let world = world();
         let mut forge = forge(&world, v4);
         let plain = forge.good_plaintext();
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn random_keys(bytes in vec(any::<u8>(), 0..400), at: usize, by in vec(any::<u8>(), 0..20)) {
+    fn c01_random_keys(bytes in vec(any::<u8>(), 0..400), at: usize, by in vec(any::<u8>(), 0..20)) {
         let world = world();
         prop_assert!(SecretKeys::parse(&bytes).is_err());
         let id = world.members().next().unwrap().clone();

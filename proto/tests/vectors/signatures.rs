@@ -136,7 +136,7 @@ const MEANINGS: &[Recipe] = &[
         |w| typed(w, SignatureType::Text),
     ),
     hostile(
-        "signature-standalone",
+        "signature-of-a-time",
         SignatureTypeWrong,
         "a timestamp signature (type 0x40)",
         |w| typed(w, SignatureType::Timestamp),
