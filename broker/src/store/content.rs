@@ -69,6 +69,7 @@ impl Contents {
             std::fs::remove_file(entry.map_err(&on)?.path()).map_err(&on)?;
         }
         sync_folder(folder)?;
+        folder.parent().map_or(Ok(()), sync_folder)?;
         Ok(Self::on(Shelf::Folder(folder.to_owned())))
     }
 

@@ -131,7 +131,8 @@ pub trait Store: Send + Sync {
     async fn hand_over(&self, hand_over: HandOver) -> Result<HandedOver, StoreError>;
 
     /// Commits an acknowledgement; ciphertext that nobody waits for any more goes. Idempotent by
-    /// consignment, outcome and parts. Valid also after the lease has ended.
+    /// consignment, outcome and parts. Valid also after the lease has ended. Held parts of the packet whose facts
+    /// changed while it was under way then stand in the queue again: lease again.
     async fn acknowledge(&self, acknowledging: Acknowledging) -> Result<Acknowledged, StoreError>;
 
     /// Takes back every part that was never handed over, and says what was too late. Idempotent by packet.

@@ -218,6 +218,26 @@ pub(super) async fn held_parts_come_back_with_a_statement_and_without_a_second_e
     assert!(bench.store().reconsider(None).await.unwrap().is_empty());
 }
 
+pub(super) async fn a_statement_during_a_delivery_is_not_missed_by_what_is_held(mut bench: Bench) {
+    let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE]), (SMALL, &[WELFARE])]).await;
+    let (id, held) = (new.packet, new.parts[1].part);
+    bench.store().accept(new).await.unwrap();
+    let lease = bench.lease(WELFARE, 1).await.remove(0);
+    let verdict = |s: &PartState| if s.part == held { Verdict::Hold } else { Verdict::Deliver };
+    let handing = bench.decide(&lease, verdict).await;
+    let consignment = leaf(&bench.store().hand_over(handing.clone()).await.unwrap());
+    let statement = bench.statement().await;
+    bench.store().add_statement(statement).await.unwrap();
+    let ack = bench.ack(&handing, consignment, AckOutcome::Received).await;
+    bench.store().acknowledge(ack).await.unwrap();
+    bench.reopen().await;
+    let again = bench.lease(WELFARE, 1).await.remove(0);
+    assert_eq!(bench.stages(id, WELFARE).await, [Stage::Received, Stage::Held]);
+    let still = bench.decide(&again, |_| Verdict::Hold).await;
+    assert!(matches!(bench.store().hand_over(still).await.unwrap(), HandedOver::Committed { .. }));
+    assert!(bench.lease(WELFARE, 1).await.is_empty(), "decided on the newest facts, it waits");
+}
+
 pub(super) async fn a_decision_without_its_entry_or_that_tells_too_much_is_a_defect(mut bench: Bench) {
     let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE])]).await;
     bench.store().accept(new).await.unwrap();

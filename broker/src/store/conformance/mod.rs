@@ -50,6 +50,7 @@ macro_rules! stamp {
             leg2::an_acknowledgement_must_fit_its_consignment,
             leg2::unacknowledged_parts_are_decided_anew,
             leg2::held_parts_come_back_with_a_statement_and_without_a_second_entry,
+            leg2::a_statement_during_a_delivery_is_not_missed_by_what_is_held,
             leg2::a_decision_without_its_entry_or_that_tells_too_much_is_a_defect,
             endings::a_recall_takes_back_what_was_not_handed_over,
             endings::a_recall_and_a_hand_over_race_to_one_outcome,

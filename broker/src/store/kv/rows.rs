@@ -83,6 +83,13 @@ pub(crate) struct HandedRow {
     pub leaf: Vec<u8>,
     #[prost(bool, tag = "3")]
     pub delivers: bool,
+    /// The ground it was decided on.
+    #[prost(uint64, tag = "4")]
+    pub facts_count: u64,
+    #[prost(uint64, tag = "5")]
+    pub bundle_version: u64,
+    #[prost(uint64, tag = "6")]
+    pub directory_version: u64,
 }
 
 /// A consignment.

@@ -104,6 +104,13 @@ pub(crate) fn ceiling(read: &impl Read, of: CeilingOf) -> Result<Option<Ceiling>
     Ok(Some(Ceiling { version: row.version, digest: id(&row.digest)? }))
 }
 
+/// Whether these are the versions in force.
+pub(crate) fn in_force(read: &impl Read, bundle: u64, directory: u64) -> Result<bool, StoreError> {
+    let same = |ceiling: Option<Ceiling>, version| ceiling.is_none_or(|c| c.version == version);
+    Ok(same(ceiling(read, CeilingOf::Bundle)?, bundle)
+        && same(ceiling(read, CeilingOf::Directory)?, directory))
+}
+
 /// Both ceilings.
 pub(crate) fn ceilings(read: &impl Read) -> Result<Ceilings, StoreError> {
     Ok(Ceilings {

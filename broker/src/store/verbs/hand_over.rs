@@ -5,7 +5,6 @@ use schakel_proto::ids::{Digest, PartId};
 
 use super::super::delivery::{DecidedPart, HandOver, HandedOver, Verdict};
 use super::super::error::StoreError;
-use super::super::facts::CeilingOf;
 use super::super::kv::engine::Step;
 use super::super::kv::keys;
 use super::super::kv::rows::{ConsignmentRow, HandedRow, PacketRow};
@@ -64,7 +63,15 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
         step.txn.put_row(&keys::consignment(&leaf), &consignment)?;
     }
     let leaf = leaf_hash.map(Digest::to_vec).unwrap_or_default();
-    step.txn.put_row(&handed_key, &HandedRow { token: hand_over.token.to_vec(), leaf, delivers })?;
+    let handed = HandedRow {
+        token: hand_over.token.to_vec(),
+        leaf,
+        delivers,
+        facts_count: hand_over.facts_count,
+        bundle_version: hand_over.bundle_version,
+        directory_version: hand_over.directory_version,
+    };
+    step.txn.put_row(&handed_key, &handed)?;
     place_work(step, &packet, &row, recipient)?;
     close_packet(step, &packet, &mut row)?;
     Ok(HandedOver::Committed { leaf_hash, delivers })
@@ -73,12 +80,9 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
 /// Whether facts, bundle and directory are those decided on.
 fn same_ground(step: &Step<'_>, hand_over: &HandOver, row: &PacketRow) -> Result<bool, StoreError> {
     let (head, count) = facts::head(&step.txn, &super::id(&row.case)?)?;
-    let bundle = facts::ceiling(&step.txn, CeilingOf::Bundle)?;
-    let directory = facts::ceiling(&step.txn, CeilingOf::Directory)?;
     Ok(head == hand_over.facts_head
         && count == hand_over.facts_count
-        && bundle.is_none_or(|c| c.version == hand_over.bundle_version)
-        && directory.is_none_or(|c| c.version == hand_over.directory_version))
+        && facts::in_force(&step.txn, hand_over.bundle_version, hand_over.directory_version)?)
 }
 
 /// Whether exactly the parts that are open were decided on.

@@ -55,7 +55,10 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
         let entry: EntryRow = step.txn.must(&keys::entry(&leaf.leaf_hash))?;
         for concern in &entry.concerns {
             let key = keys::concern(&agency(&concern.agency)?, index);
-            step.txn.put(&key, &[u8::from(concern.sees_hidden)])?;
+            // Named twice (sender and recipient in one): it sees what either may.
+            let same = entry.concerns.iter().filter(|c| c.agency == concern.agency);
+            let sees_hidden = same.fold(false, |sees, c| sees | c.sees_hidden);
+            step.txn.put(&key, &[u8::from(sees_hidden)])?;
         }
     }
     let (size, root) = (new.checkpoint.size(), new.checkpoint.root());

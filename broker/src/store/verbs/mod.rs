@@ -7,7 +7,7 @@ use schakel_proto::time::Timestamp;
 use super::entry::NewEntry;
 use super::error::StoreError;
 use super::kv::engine::Step;
-use super::kv::rows::{ConcernRow, EntryRow, PacketRow, PartRow, StateRow};
+use super::kv::rows::{ConcernRow, EntryRow, HandedRow, PacketRow, PartRow, StateRow};
 use super::kv::txn::Read;
 use super::kv::{keys, record};
 use super::packet::{PartState, Stage};
@@ -124,7 +124,8 @@ fn all_states(read: &impl Read, packet: &PacketId, row: &PacketRow) -> Result<Ve
     Ok(states)
 }
 
-/// Puts a recipient's work where its part states say: into the queue, among the held, or nowhere.
+/// Puts a recipient's work where its part states say: into the queue, among the held, or nowhere. Held parts
+/// whose ground has changed since they were decided belong into the queue.
 fn place_work(
     step: &mut Step<'_>,
     packet: &PacketId,
@@ -133,18 +134,40 @@ fn place_work(
 ) -> Result<(), StoreError> {
     let states = states_of(&step.txn, packet, row, recipient)?;
     let queue = queue_key(packet, row, recipient);
-    let held = keys::held(&id(&row.case)?, packet, recipient);
+    let case = id(&row.case)?;
+    let held = keys::held(&case, packet, recipient);
     if states.iter().any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver)) {
         step.txn.delete(&held)?;
         return step.txn.put(&queue, &[]);
     }
-    step.txn.delete(&queue)?;
     step.effects.ended.push((*packet, recipient.clone()));
-    if states.iter().any(|s| s.stage == Stage::Held) {
-        step.txn.put(&held, &[])
-    } else {
-        step.txn.delete(&held)
+    let waits = states.iter().any(|s| s.stage == Stage::Held);
+    let (queued, held_back) = match (waits, decided_as_is(step, packet, &case, recipient)?) {
+        (true, true) => (false, true),
+        (true, false) => (true, false),
+        (false, _) => (false, false),
+    };
+    for (key, there) in [(queue, queued), (held, held_back)] {
+        if there {
+            step.txn.put(&key, &[])?;
+        } else {
+            step.txn.delete(&key)?;
+        }
     }
+    Ok(())
+}
+
+/// Whether the last decision was made on facts, bundle and directory as they are.
+fn decided_as_is(
+    step: &Step<'_>,
+    packet: &PacketId,
+    case: &CaseRef,
+    recipient: &AgencyId,
+) -> Result<bool, StoreError> {
+    let Some(last) = step.txn.row::<HandedRow>(&keys::handed(packet, recipient))? else { return Ok(false) };
+    let (_, count) = facts::head(&step.txn, case)?;
+    let in_force = facts::in_force(&step.txn, last.bundle_version, last.directory_version)?;
+    Ok(count == last.facts_count && in_force)
 }
 
 /// After a repeated verb: if the first, unconfirmed one ended the work, its lease ends now.
