@@ -24,6 +24,8 @@ use super::stage::Stage;
 
 /// Longest wait for the next entry while some are still awaited.
 const ENTRY_MAX: Duration = Duration::from_secs(30);
+/// Once all awaited entries are there: how long the log is listened to for others, which must not come.
+const QUIET: Duration = Duration::from_millis(700);
 
 /// The log as one agency sees it.
 pub struct Reader {
@@ -60,7 +62,7 @@ impl Reader {
         })
     }
 
-    /// Fetches entries from the start of the log, checking each, until `enough` says so or nothing more
+    /// Fetches entries from the start of the log, checking each, until `enough` says so and nothing more
     /// comes. An entry that does not hold is an error.
     pub async fn follow(
         &mut self,
@@ -74,8 +76,9 @@ impl Reader {
             .map_err(Problem::during("asking the broker for evidence"))?
             .into_inner();
         let mut entries = Vec::new();
-        while !enough(&entries) {
-            let Ok(frame) = tokio::time::timeout(ENTRY_MAX, stream.message()).await else {
+        loop {
+            let wait = if enough(&entries) { QUIET } else { ENTRY_MAX };
+            let Ok(frame) = tokio::time::timeout(wait, stream.message()).await else {
                 break;
             };
             let Some(frame) = frame.map_err(Problem::during("evidence"))? else {

@@ -180,45 +180,44 @@ fn described(part: &Part, file: &Path, subjects: &[(&str, SubjectRef)]) -> Strin
 
 /// The table: per packet, part and recipient what happened and why.
 fn show(rows: &[Row], reasons: &Reasons, voice: Voice) {
-    voice.line("\nWhat happened, and why\n");
-    let mut cells = vec![
-        ["", "Document", "Category", "Recipient", "Outcome", "Why"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    let mut last = "";
-    for row in rows {
-        if row.packet.name != last {
-            last = row.packet.name;
-            let title = format!("{last} ({}, {})", row.packet.sender, row.packet.basis);
-            for line in table::lines(&std::mem::take(&mut cells)) {
-                voice.line(&line);
-            }
-            voice.line(&format!("\n{title}"));
-        }
+    let cells = |row: &Row| {
         let part = row.packet.parts.get(row.expected.part);
-        let mark = if row.fits() { "✓" } else { "✗" };
-        let why = format!("{} {}", row.reason, reasons.sentence(&row.reason));
-        cells.push(vec![
-            mark.to_owned(),
+        let mut why = format!("{} [{}]", reasons.sentence(&row.reason), row.reason);
+        if !row.fits() {
+            why += &format!(
+                " EXPECTED: {}, {}",
+                row.expected.end.as_str(),
+                row.expected.reason
+            );
+        }
+        vec![
+            if row.fits() { "  ✓" } else { "  ✗" }.to_owned(),
             part.map_or("", |p| p.file).to_owned(),
             part.map_or("", |p| p.category).to_owned(),
             row.expected.recipient.to_owned(),
             row.state.clone(),
             why,
-        ]);
-        if !row.fits() {
-            let (end, reason) = (row.expected.end.as_str(), row.expected.reason);
-            cells.push(
-                vec![String::new(); 5]
-                    .into_iter()
-                    .chain([format!("EXPECTED: {end}, {reason}")])
-                    .collect(),
-            );
+        ]
+    };
+    let mut table = vec![
+        ["", "Document", "Category", "Recipient", "Outcome", "Why"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    table.extend(rows.iter().map(cells));
+    let mut lines = table::rows(&table).into_iter();
+    voice.line("\nWhat happened, and why\n");
+    voice.lines(&lines.next().unwrap_or_default());
+    let mut last = "";
+    for (row, lines) in rows.iter().zip(lines) {
+        if row.packet.name != last {
+            last = row.packet.name;
+            voice.line(&format!(
+                "{last} (from {}, {})",
+                row.packet.sender, row.packet.basis
+            ));
         }
-    }
-    for line in table::lines(&cells) {
-        voice.line(&line);
+        voice.lines(&lines);
     }
 }
 
@@ -249,8 +248,8 @@ fn tell(checks: &[Check], voice: Voice) {
         };
         vec![mark.to_owned(), what]
     };
-    for line in table::lines(&checks.iter().map(row).collect::<Vec<_>>()) {
-        voice.line(&line);
+    for lines in table::rows(&checks.iter().map(row).collect::<Vec<_>>()) {
+        voice.lines(&lines);
     }
 }
 

@@ -11,12 +11,19 @@ use schakel_proto::ids::{CaseRef, PacketId, PartId};
 use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::wire;
 
+use serde_json::Value;
+
 use super::cli::Cli;
 use super::evidence::Reader;
 use super::problem::{Problem, Result};
 use super::script::{self, End, Expected, MARKS, PERSONS, Packet, Part};
 use super::search::Search;
 use super::stage::{Stage, agency, now};
+
+/// A part's plaintext is padded to at least 4 KiB; everything else in the outbox is shorter.
+const SEALED_MIN_BYTES: usize = 4096;
+const SEALED_PIECE_BYTES: usize = 48;
+const CIPHERTEXT: &str = "the ciphertext of";
 
 /// One check.
 #[derive(Clone, Debug)]
@@ -83,21 +90,27 @@ pub fn files(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
                 out.display().to_string(),
             ];
             let answer = Cli::of(stage, expected.recipient)?.call(&["inbox", "open"], &arguments)?;
+            let name = |field: &str| {
+                answer
+                    .value
+                    .pointer(&format!("/names/{field}"))
+                    .and_then(Value::as_str)
+            };
+            let names = (name("file_name"), name("title"), name("media_type"));
             let differs = match std::fs::read(&out) {
-                Ok(bytes) if bytes == part.content => None,
-                Ok(bytes) => Some(format!(
+                Ok(bytes) if bytes != part.content => Some(format!(
                     "{} bytes came, {} were sent",
                     bytes.len(),
                     part.content.len()
                 )),
-                Err(_) => Some(format!(
-                    "it cannot be opened: {} {}",
-                    answer.error.trim(),
-                    answer.value
-                )),
+                Ok(_) if names != (Some(part.file), Some(part.title), Some(part.media)) => {
+                    Some(format!("its names came as {names:?}"))
+                }
+                Ok(_) => None,
+                Err(_) => Some(format!("it cannot be opened: {}", answer.error.trim())),
             };
             let what = format!(
-                "{} opened {}: the same {} bytes",
+                "{} opened {}: the same {} bytes, file name and title",
                 expected.recipient,
                 part.file,
                 part.content.len()
@@ -132,6 +145,10 @@ fn disk(stage: &Stage, sent: &[Sent], id: &str) -> Result<Check> {
                 search.add(&name, &bytes);
             }
         }
+        for (name, bytes) in sealed(stage, packet)?.into_iter().filter(|_| nothing) {
+            search.add(&name, &bytes);
+            forbidden.insert(name);
+        }
         if nothing {
             let name = format!("the id of packet {}", packet.packet.name);
             search.add(&name, packet.id.as_bytes());
@@ -154,6 +171,31 @@ fn disk(stage: &Stage, sent: &[Sent], id: &str) -> Result<Check> {
         format!("disk of {id}: 0 of {none} traces of what it may not have, {some} of {some} of what it may"),
         differs,
     ))
+}
+
+/// A piece from the middle of each sealed file that the sender still keeps of a packet: that of a packet
+/// which waits at the broker.
+fn sealed(stage: &Stage, sent: &Sent) -> Result<Vec<(String, Vec<u8>)>> {
+    let folder = stage
+        .network()
+        .agent_data(&agency(sent.packet.sender)?)
+        .join("outbox")
+        .join(sent.id.to_string());
+    let mut pieces = Vec::new();
+    for entry in walkdir::WalkDir::new(&folder).into_iter().flatten() {
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let bytes = std::fs::read(entry.path()).map_err(Problem::during(entry.path().display()))?;
+        let middle = bytes.len() / 2;
+        if let (true, Some(piece)) = (
+            bytes.len() > SEALED_MIN_BYTES,
+            bytes.get(middle..middle + SEALED_PIECE_BYTES),
+        ) {
+            pieces.push((format!("{CIPHERTEXT} {}", sent.packet.name), piece.to_vec()));
+        }
+    }
+    Ok(pieces)
 }
 
 /// What a part would leave behind.

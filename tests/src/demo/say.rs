@@ -35,6 +35,13 @@ impl Voice {
         }
     }
 
+    /// Several lines of the result, for people only.
+    pub fn lines(self, lines: &[String]) {
+        for line in lines {
+            self.line(line);
+        }
+    }
+
     /// A step that takes a while: a spinner with the time it has taken, then a line that it is done.
     pub fn step(self, what: &str) -> Step {
         let bar = ProgressBar::new_spinner();

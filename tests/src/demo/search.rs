@@ -141,13 +141,16 @@ fn gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// The address range of a line of `/proc/PID/maps`, if it can be read and is not the kernel's.
+/// The address range of a line of `/proc/PID/maps`, if it can be read, is not the kernel's, and is not the
+/// unchanged content of a file (the program itself and its libraries).
 fn readable(line: &str) -> Option<(u64, u64)> {
     let mut fields = line.split(' ');
     let (from, to) = fields.next()?.split_once('-')?;
     let rights = fields.next()?;
     let number = |text| u64::from_str_radix(text, 16).ok();
-    (rights.starts_with('r') && !line.contains("[v")).then_some((number(from)?, number(to)?))
+    let of_file = line.contains(" /") && !rights.contains('w');
+    let wanted = rights.starts_with('r') && !of_file && !line.contains("[v");
+    wanted.then_some((number(from)?, number(to)?))
 }
 
 /// The ways in which bytes may stand somewhere.

@@ -12,6 +12,7 @@ use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 
+use super::cli::Cli;
 use super::problem::{Problem, Result};
 use super::processes::{Processes, binary};
 use super::say::Voice;
@@ -128,6 +129,21 @@ impl Stage {
             self.processes.wait(&format!("the local API of {id}"), &mut || {
                 UnixStream::connect(&socket).is_ok()
             })?;
+        }
+        for id in script::AGENTS {
+            step.now(&format!("{id} takes up directory and policies"));
+            let cli = Cli::of(self, id)?;
+            self.processes
+                .wait(&format!("directory and policies at {id}"), &mut || {
+                    let status = cli
+                        .call(&["status"], &[])
+                        .map(|answer| answer.value)
+                        .unwrap_or_default();
+                    let bundle = status
+                        .pointer("/agent/bundle_version")
+                        .is_some_and(serde_json::Value::is_u64);
+                    bundle && status.pointer("/agent/connected") == Some(&true.into())
+                })?;
         }
         step.done(&script::AGENTS.join(", "));
         Ok(())

@@ -3,8 +3,9 @@
 const WIDTH_MAX_COLUMNS: usize = 118;
 const GAP: &str = "  ";
 
-/// Rows of cells as lines of text. The last column takes what is left of the line and is wrapped.
-pub fn lines(rows: &[Vec<String>]) -> Vec<String> {
+/// Each row of cells as one or more lines of text. The last column takes what is left of the line and is
+/// wrapped.
+pub fn rows(rows: &[Vec<String>]) -> Vec<Vec<String>> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let last = columns.saturating_sub(1);
     let width = |column: usize| {
@@ -17,24 +18,20 @@ pub fn lines(rows: &[Vec<String>]) -> Vec<String> {
     let widths: Vec<usize> = (0..last).map(width).collect();
     let before: usize = widths.iter().map(|width| width + GAP.len()).sum();
     let room = WIDTH_MAX_COLUMNS.saturating_sub(before).max(24);
-    let mut lines = Vec::new();
-    for row in rows {
+    let row_lines = |row: &Vec<String>| {
         let head: String = row
             .iter()
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}{GAP}"))
             .collect();
         let wrapped = wrap(row.get(last).map_or("", String::as_str), room);
-        for (number, piece) in wrapped.iter().enumerate() {
-            let begin = if number == 0 {
-                head.clone()
-            } else {
-                " ".repeat(before)
-            };
-            lines.push(format!("{begin}{piece}").trim_end().to_owned());
-        }
-    }
-    lines
+        let begins = std::iter::once(head).chain(std::iter::repeat(" ".repeat(before)));
+        begins
+            .zip(wrapped)
+            .map(|(begin, piece)| format!("{begin}{piece}").trim_end().to_owned())
+            .collect()
+    };
+    rows.iter().map(row_lines).collect()
 }
 
 /// A text in pieces of at most `room` characters, broken at spaces; at least one piece.
@@ -61,9 +58,9 @@ mod tests {
     #[test]
     fn columns_line_up_and_the_last_is_wrapped() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        let lines = lines(&[row(["één", &"woord ".repeat(30)]), row(["langer", "kort"])]);
-        assert!(lines.len() > 2 && lines[0].starts_with("één     woord"));
-        assert!(lines[1].starts_with("        woord"));
-        assert_eq!(lines.last().unwrap(), "langer  kort");
+        let rows = rows(&[row(["één", &"woord ".repeat(30)]), row(["langer", "kort"])]);
+        assert!(rows[0].len() > 1 && rows[0][0].starts_with("één     woord"));
+        assert!(rows[0][1].starts_with("        woord"));
+        assert_eq!(rows[1], ["langer  kort"]);
     }
 }
