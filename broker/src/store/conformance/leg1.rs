@@ -38,7 +38,11 @@ pub(super) async fn an_id_used_for_another_manifest_is_refused(mut bench: Bench)
     let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE])]).await;
     let id = new.packet;
     let mut other = bench.again(&new).await;
-    other.manifest_digest = Digest::of(b"another manifest");
+    let good = bench.again(&new).await;
+    let liar = Acceptance { manifest_digest: Digest::of(b"another manifest"), ..good };
+    assert!(matches!(bench.store().accept(liar).await, Err(StoreError::Misused(_))));
+    other.manifest = bench.signed(900);
+    other.manifest_digest = Digest::of(&other.manifest.bytes);
     bench.store().accept(new).await.unwrap();
     assert_eq!(bench.store().known(id, other.manifest_digest).await.unwrap(), Known::Other);
     assert_eq!(bench.store().accept(other).await.unwrap(), Accepted::ConflictingDigest);

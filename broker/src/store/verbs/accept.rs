@@ -72,6 +72,9 @@ fn check(acceptance: &Acceptance) -> Result<(), StoreError> {
     if acceptance.entry.body().packet != Some(acceptance.packet) {
         return misused("an acceptance whose entry is about another packet");
     }
+    if Digest::of(&acceptance.manifest.bytes) != acceptance.manifest_digest {
+        return misused("an acceptance with another digest than its manifest's");
+    }
     let agencies: std::collections::BTreeSet<_> =
         acceptance.recipients.iter().map(|r| r.agency.as_str()).collect();
     let parts: std::collections::BTreeSet<_> = acceptance.parts.iter().map(|p| p.part).collect();
