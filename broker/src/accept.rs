@@ -1,13 +1,15 @@
 //! Accept: packet, queue rows and log leaf become durable in one batch; only then is the sender answered.
 
 use schakel_proto::evidence::Event;
+use schakel_proto::packet::parse::{KeyPacket, ParsedSubmission, Part, Recipient};
 use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
-use crate::intake::sealings::CompletePacket;
+use crate::intake::sealings::{CompletePacket, Content};
 use crate::redact::safe;
 use crate::state::{self, State};
-use crate::store::{self, Acceptance, Accepted, NewPart, NewRecipient, NewSealing};
+use crate::store::{self, Acceptance, Accepted, NewEntry, NewPart, NewRecipient, NewSealing};
 
 /// A packet that is durable. Only the store's answer makes one.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,56 +35,7 @@ pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedP
         parsed.manifest_digest(),
     );
     let entry = state.entry(about.concerning(caller.agency(), false)).await?;
-    let sealings = |part: &schakel_proto::packet::parse::Part| {
-        let mine = contents.iter().filter(|content| content.part == part.id());
-        mine.map(|content| NewSealing {
-            profile: stored_profile(content.profile),
-            content: content.stored.clone(),
-        })
-        .collect()
-    };
-    let recipients = |part: &schakel_proto::packet::parse::Part| {
-        let keys = parsed.key_packets().iter().filter(|key| key.part_id == part.id());
-        keys.map(|key| key.recipient.clone()).collect()
-    };
-    let acceptance = Acceptance {
-        packet: manifest.packet_id,
-        manifest_digest: parsed.manifest_digest(),
-        case: manifest.case_ref,
-        sender: manifest.sender.clone(),
-        manifest: parsed.signed().clone(),
-        accepted_at: now,
-        expires: manifest.expires,
-        priority: priority(manifest.urgency.as_str()),
-        recipients: parsed
-            .recipients()
-            .iter()
-            .map(|one| NewRecipient {
-                agency: one.agency().clone(),
-                opening: one.opening().clone(),
-            })
-            .collect(),
-        parts: parsed
-            .parts()
-            .iter()
-            .map(|part| NewPart {
-                part: part.id(),
-                opening: part.opening().clone(),
-                recipients: recipients(part),
-                sealings: sealings(part),
-            })
-            .collect(),
-        key_packets: parsed
-            .key_packets()
-            .iter()
-            .map(|key| wire::KeyPacket {
-                part_id: key.part_id.to_vec().into(),
-                recipient: key.recipient.to_string(),
-                packet: key.packet.clone(),
-            })
-            .collect(),
-        entry,
-    };
+    let acceptance = acceptance(parsed, &contents, now, entry);
     match state.store.accept(acceptance).await? {
         Accepted::New(stored) => {
             tracing::info!(
@@ -108,6 +61,59 @@ pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedP
             "Make a new packet with a new id.",
         )
         .at("manifest.packet_id")),
+    }
+}
+
+/// Everything of the packet, as the store takes it.
+fn acceptance(
+    parsed: &ParsedSubmission,
+    contents: &[Content],
+    accepted_at: Timestamp,
+    entry: NewEntry,
+) -> Acceptance {
+    let manifest = parsed.manifest();
+    let recipient = |one: &Recipient| NewRecipient {
+        agency: one.agency().clone(),
+        opening: one.opening().clone(),
+    };
+    let key_packet = |key: &KeyPacket| wire::KeyPacket {
+        part_id: key.part_id.to_vec().into(),
+        recipient: key.recipient.to_string(),
+        packet: key.packet.clone(),
+    };
+    Acceptance {
+        packet: manifest.packet_id,
+        manifest_digest: parsed.manifest_digest(),
+        case: manifest.case_ref,
+        sender: manifest.sender.clone(),
+        manifest: parsed.signed().clone(),
+        accepted_at,
+        expires: manifest.expires,
+        priority: priority(manifest.urgency.as_str()),
+        recipients: parsed.recipients().iter().map(recipient).collect(),
+        parts: parsed
+            .parts()
+            .iter()
+            .map(|one| part(parsed, contents, one))
+            .collect(),
+        key_packets: parsed.key_packets().iter().map(key_packet).collect(),
+        entry,
+    }
+}
+
+/// A part, with whom it is sealed to and its ciphertext.
+fn part(parsed: &ParsedSubmission, contents: &[Content], part: &Part) -> NewPart {
+    let keys = parsed.key_packets().iter().filter(|key| key.part_id == part.id());
+    let mine = contents.iter().filter(|content| content.part == part.id());
+    let sealing = |content: &Content| NewSealing {
+        profile: stored_profile(content.profile),
+        content: content.stored.clone(),
+    };
+    NewPart {
+        part: part.id(),
+        opening: part.opening().clone(),
+        recipients: keys.map(|key| key.recipient.clone()).collect(),
+        sealings: mine.map(sealing).collect(),
     }
 }
 

@@ -5,6 +5,7 @@ use schakel_proto::evidence::Event;
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
 use crate::log::entry::EntryDraft;
@@ -12,7 +13,7 @@ use crate::redact::safe;
 use crate::roles::Caller;
 use crate::signed::{Authentic, malformed, reason};
 use crate::state::State;
-use crate::store::{AckOutcome, Acknowledged, Acknowledging};
+use crate::store::{AckOutcome, Acknowledged, Acknowledging, StoredPacket};
 
 /// An acknowledgement signed by the recipient that the connection belongs to.
 pub struct VerifiedAcknowledgement {
@@ -78,55 +79,21 @@ pub async fn settle(
     caller: &Caller,
     acknowledgement: VerifiedAcknowledgement,
 ) -> Result<wire::Settled, Refusal> {
-    let VerifiedAcknowledgement {
-        signed,
-        packet,
-        manifest_digest,
-        consignment,
-        outcome,
-        reason,
-        parts,
-    } = acknowledgement;
-    let stored = state
-        .store
-        .packet(packet)
-        .await?
-        .filter(|stored| stored.manifest_digest == manifest_digest);
+    let packet = acknowledgement.packet;
+    let digest = acknowledgement.manifest_digest;
+    let stored = state.store.packet(packet).await?;
+    let stored = stored.filter(|stored| stored.manifest_digest == digest);
     let stored = stored.ok_or_else(unknown)?;
     let at = state.clock.now();
-    let event = match outcome {
-        AckOutcome::Received | AckOutcome::Taken => Event::ContentHandover,
-        AckOutcome::Refused => Event::ContentHandoverFailure,
-    };
-    let draft = EntryDraft {
-        case: Some(stored.case),
-        packet: Some(packet),
-        manifest_digest: Some(manifest_digest),
-        sender: Some(stored.sender.clone()),
-        recipient: Some(caller.agency().clone()),
-        reason: if reason.is_empty() {
-            outcome.as_str().to_owned()
-        } else {
-            reason.clone()
-        },
-        attachment: Some(signed.signed().clone()),
-        ..EntryDraft::new(event, at)
-    };
-    let entry = state
-        .entry(
-            draft
-                .concerning(&stored.sender, false)
-                .concerning(caller.agency(), false),
-        )
-        .await?;
-    let recipient = caller.agency().clone();
+    let entry = state.entry(draft(&acknowledgement, caller, &stored, at)).await?;
+    let outcome = acknowledgement.outcome;
     let acknowledging = Acknowledging {
         packet,
-        recipient,
-        consignment,
+        recipient: caller.agency().clone(),
+        consignment: acknowledgement.consignment,
         outcome,
-        reason,
-        parts,
+        reason: acknowledgement.reason,
+        parts: acknowledgement.parts,
         entry,
         at,
     };
@@ -147,6 +114,37 @@ pub async fn settle(
         packet_id: packet.to_vec().into(),
         leaf_hash: leaf_hash.to_vec().into(),
     })
+}
+
+/// Its leaf, shown to sender and recipient.
+fn draft(
+    said: &VerifiedAcknowledgement,
+    caller: &Caller,
+    stored: &StoredPacket,
+    at: Timestamp,
+) -> EntryDraft {
+    let event = match said.outcome {
+        AckOutcome::Received | AckOutcome::Taken => Event::ContentHandover,
+        AckOutcome::Refused => Event::ContentHandoverFailure,
+    };
+    let reason = if said.reason.is_empty() {
+        said.outcome.as_str()
+    } else {
+        &said.reason
+    };
+    let draft = EntryDraft {
+        case: Some(stored.case),
+        packet: Some(said.packet),
+        manifest_digest: Some(said.manifest_digest),
+        sender: Some(stored.sender.clone()),
+        recipient: Some(caller.agency().clone()),
+        reason: reason.to_owned(),
+        attachment: Some(said.signed.signed().clone()),
+        ..EntryDraft::new(event, at)
+    };
+    draft
+        .concerning(&stored.sender, false)
+        .concerning(caller.agency(), false)
 }
 
 /// The code of an acknowledgement that answers nothing the broker knows.

@@ -4,178 +4,11 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use schakel_proto::evidence::{self, Event};
-use schakel_proto::ids::PartId;
-use schakel_proto::packet::open::{Ciphertext, open_part};
-use schakel_proto::packet::verify::{HandedContext, verify_handed};
-use schakel_proto::wire::{self, receive_frame::Frame, receive_request::Request};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use schakel_proto::wire;
 
+use crate::inbox::{Inbox, contains};
 use crate::packet::{Client, Sealed, new_case, state, submit};
-use crate::peer::{Ground, agency, now};
-
-/// An open stream of deliveries.
-struct Inbox {
-    requests: mpsc::Sender<wire::ReceiveRequest>,
-    frames: tonic::Streaming<wire::ReceiveFrame>,
-    /// Everything that came, encoded.
-    seen: Vec<u8>,
-}
-
-/// What was handed over: frames put together.
-struct Handed {
-    manifest: wire::Signed,
-    streams: BTreeMap<u32, Vec<u8>>,
-    hand_over: wire::HandOver,
-}
-
-impl Inbox {
-    async fn open(client: &mut Client, credit: u32) -> Self {
-        let (requests, outgoing) = mpsc::channel(16);
-        let first = Request::Credit(wire::Credit { packets: credit });
-        requests
-            .send(wire::ReceiveRequest { request: Some(first) })
-            .await
-            .unwrap();
-        let frames = client
-            .receive(ReceiverStream::new(outgoing))
-            .await
-            .unwrap()
-            .into_inner();
-        Self {
-            requests,
-            frames,
-            seen: Vec::new(),
-        }
-    }
-
-    async fn next(&mut self) -> Option<Frame> {
-        let frame = self.frames.message().await.unwrap()?;
-        self.seen.extend(frame.encode_to_vec());
-        frame.frame
-    }
-
-    async fn handed(&mut self) -> Handed {
-        let mut manifest = None;
-        let mut streams: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-        loop {
-            match self.next().await.unwrap() {
-                Frame::Offer(offer) => manifest = offer.manifest,
-                Frame::Chunk(chunk) => {
-                    let stream = streams.entry(chunk.stream).or_default();
-                    assert_eq!(u64::try_from(stream.len()).unwrap(), chunk.offset);
-                    stream.extend(&chunk.data);
-                }
-                Frame::HandOver(hand_over) => {
-                    return Handed {
-                        manifest: manifest.unwrap(),
-                        streams,
-                        hand_over,
-                    };
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    async fn acknowledge(&mut self, signed: wire::Signed) -> wire::Settled {
-        let request = Request::Acknowledgement(signed);
-        self.requests
-            .send(wire::ReceiveRequest {
-                request: Some(request),
-            })
-            .await
-            .unwrap();
-        match self.next().await.unwrap() {
-            Frame::Settled(settled) => settled,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-impl Handed {
-    /// Verifies everything and opens every part.
-    fn open(&self, ground: &Ground, who: &str) -> BTreeMap<PartId, Vec<u8>> {
-        let directory = ground.network.directory(now()).unwrap();
-        let network = &ground.network.spec().network;
-        let context = HandedContext {
-            network,
-            recipient: &agency(who),
-            directory: &directory,
-            now: now(),
-        };
-        let openings: Vec<_> = self
-            .hand_over
-            .parts
-            .iter()
-            .map(|part| part.part.clone().unwrap())
-            .collect();
-        let recipient = self.hand_over.recipient.as_ref().unwrap();
-        let handed = verify_handed(&self.manifest, recipient, &openings, context).unwrap();
-        let keys = ground.keys(who);
-        let mut opened = BTreeMap::new();
-        for (part, described) in self.hand_over.parts.iter().zip(handed.parts()) {
-            let ciphertext = self.streams[&part.stream].clone();
-            let mut read = || Ok(Box::new(std::io::Cursor::new(ciphertext.clone())) as Ciphertext<'static>);
-            let mut out = Vec::new();
-            open_part(
-                &handed,
-                &described.id(),
-                &part.key_packet,
-                &mut read,
-                &keys,
-                &mut out,
-            )
-            .unwrap();
-            opened.insert(described.id(), out);
-        }
-        let key = directory.log().key();
-        let submission = self.hand_over.submission.as_ref().unwrap();
-        let submission = evidence::check(submission, network, key).unwrap();
-        assert_eq!(submission.body().event, Event::SubmissionAcceptance);
-        let consignment = self.hand_over.consignment.as_ref().unwrap();
-        let consignment = evidence::check(consignment, network, key).unwrap();
-        assert_eq!(consignment.body().event, Event::ContentConsignment);
-        assert!(consignment.hidden().is_none());
-        assert_eq!(
-            consignment.shown().unwrap().parts().len(),
-            self.hand_over.parts.len()
-        );
-        opened
-    }
-
-    fn acknowledgement(&self, ground: &Ground, who: &str, sealed: &Sealed) -> wire::Signed {
-        let keys = ground.keys(who);
-        let directory = ground.network.directory(now()).unwrap();
-        let network = &ground.network.spec().network;
-        let consignment = self.hand_over.consignment.as_ref().unwrap();
-        let consignment = evidence::check(consignment, network, directory.log().key()).unwrap();
-        let parts = consignment.shown().unwrap().parts();
-        let message = wire::Acknowledgement {
-            r#type: "schakel.v1.Acknowledgement".into(),
-            network: network.to_string(),
-            packet_id: sealed.packet.packet_id.to_vec().into(),
-            recipient: who.into(),
-            recipient_key: keys.fingerprint().as_bytes().to_vec().into(),
-            manifest_digest: consignment.body().manifest_digest.unwrap().to_vec().into(),
-            consignment_leaf: consignment.leaf_hash().to_vec().into(),
-            outcome: "received".into(),
-            part_ids: parts.iter().map(|part| part.part.to_vec().into()).collect(),
-            made_ms: now().millis(),
-            ..Default::default()
-        };
-        let bytes = message.encode_to_vec();
-        let signature = keys.sign(&bytes, now()).unwrap();
-        wire::Signed {
-            bytes: bytes.into(),
-            signature: signature.into(),
-        }
-    }
-}
-
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    hay.windows(needle.len()).any(|window| window == needle)
-}
+use crate::peer::{Ground, now};
 
 async fn outcomes(client: &mut Client, sealed: &Sealed) -> BTreeMap<(String, usize), (String, String)> {
     let request = wire::GetOutcomeRequest {
@@ -459,5 +292,54 @@ async fn what_was_accepted_before_a_restart_is_delivered_after_it_and_again_unti
     let request = wire::GetConsistencyRequest { from_size: 1 };
     let answer = police.get_consistency(request).await.unwrap().into_inner();
     assert!(!answer.proof.is_empty());
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn l06_a_forged_or_borrowed_acknowledgement_settles_nothing() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let both = ["parket-antwerpen", "caw-rupel"];
+    let roster = ["pz-rupel", "parket-antwerpen", "caw-rupel"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let sealed = ground.seal(
+        "pz-rupel",
+        case,
+        &both,
+        &[("measures", &b"verbod"[..], &both[..])],
+    );
+    submit(&mut police, sealed.frames()).await.unwrap();
+    let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    let handed = inbox.handed().await;
+    let good = handed.acknowledgement(&ground, "parket-antwerpen", &sealed);
+
+    // Another agency hands it in, or signs its own about it.
+    let mut caw = ground.client(broker.address(), "caw-rupel").await;
+    let borrowed = Inbox::open(&mut caw, 0).await.refused(good.clone()).await;
+    assert_eq!(borrowed.code, "SENDER_NOT_CALLER");
+    // A changed signature; a byte more behind the message; another network's word for it.
+    let mut signature = good.signature.to_vec();
+    *signature.last_mut().unwrap() ^= 1;
+    let forged = wire::Signed {
+        bytes: good.bytes.clone(),
+        signature: signature.into(),
+    };
+    assert_eq!(inbox.refused(forged).await.code, "SIGNATURE_BAD");
+    let mut bytes = good.bytes.to_vec();
+    bytes.extend([0xf8, 0x01, 0x01]);
+    let unknown_field = wire::Signed {
+        bytes: bytes.into(),
+        signature: good.signature.clone(),
+    };
+    let mut again = Inbox::open(&mut parket, 0).await;
+    assert_eq!(again.refused(unknown_field).await.code, "MESSAGE_MALFORMED");
+
+    let outcomes = outcomes(&mut police, &sealed).await;
+    assert_eq!(outcomes[&("parket-antwerpen".to_owned(), 0)].0, "handed_over");
     broker.stop().await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod door;
+mod inbox;
 mod packet;
 mod peer;
 mod question;

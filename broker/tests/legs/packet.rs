@@ -72,14 +72,26 @@ impl Ground {
         )
     }
 
-    /// Seals a packet of `sender`, for the police's public task and the protection of the victim.
+    /// As `seal_as`, with a new id.
     pub fn seal(&self, sender: &str, case: CaseRef, recipients: &[&str], parts: &[Wanted<'_>]) -> Sealed {
+        let id = PacketId::new(now(), &mut StdRng::from_os_rng());
+        self.seal_as(id, sender, case, (recipients, parts))
+    }
+
+    /// Seals a packet of `sender`, for the police's public task and the protection of the victim.
+    pub fn seal_as(
+        &self,
+        id: PacketId,
+        sender: &str,
+        case: CaseRef,
+        (recipients, parts): (&[&str], &[Wanted<'_>]),
+    ) -> Sealed {
         let mut rng = StdRng::from_os_rng();
         let (keys, at) = (self.keys(sender), now());
         let directory = self.network.directory(at).unwrap();
         let manifest = ManifestFields {
             network: self.network.spec().network.clone(),
-            packet_id: PacketId::new(at, &mut rng),
+            packet_id: id,
             case_ref: case,
             roster_version_seen: Some(1),
             sender: agency(sender),

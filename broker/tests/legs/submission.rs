@@ -8,7 +8,7 @@ use crate::packet::{new_case, refusal, state, submit};
 use crate::peer::{Ground, now};
 
 #[tokio::test]
-async fn an_accepted_packet_is_answered_the_same_again_and_another_with_its_id_is_refused() {
+async fn c13_c14_the_same_packet_is_answered_as_before_and_another_with_its_id_is_refused() {
     let ground = Ground::new();
     let broker = ground.broker().await;
     let case = new_case();
@@ -31,6 +31,11 @@ async fn an_accepted_packet_is_answered_the_same_again_and_another_with_its_id_i
         (&again.leaf_hash, again.accepted_ms),
         (&first.leaf_hash, first.accepted_ms)
     );
+    let id = sealed.packet.packet_id;
+    let other = ground.seal_as(id, "pz-rupel", case, (&["parket-antwerpen"], &parts));
+    let status = submit(&mut police, other.frames()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::AlreadyExists);
+    assert_eq!(refusal(&status).code, "PACKET_ID_REUSED");
 
     // The log proves the acceptance, to its sender.
     let mut follow = police
