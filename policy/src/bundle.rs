@@ -297,6 +297,25 @@ impl Bundle {
         Some((rule.annotations.get(language)?, rule.annotations.get("legal")?))
     }
 
+    /// The ground of a cell, by the id of its link (`matrix:CATEGORY:ROLE`): key and sentence.
+    pub fn cell_ground(&self, id: &str) -> Option<String> {
+        let (category, role) = id.strip_prefix("matrix:")?.split_once(':')?;
+        let cell = self.matrix().cells.get(category)?.get(role)?;
+        let ground = self.matrix().reasons.get(&cell.reason)?;
+        Some(format!("{} {}: {}", cell.reason, ground.status, ground.text))
+    }
+
+    /// Every rule (cells aside) by id: its text as Cedar normalises it, annotations included.
+    pub(crate) fn rule_texts(&self) -> BTreeMap<String, String> {
+        let rules = self
+            .0
+            .compiled
+            .rules
+            .values()
+            .filter(|rule| !rule.id.starts_with("matrix:"));
+        rules.map(|rule| (rule.id.clone(), rule.text.clone())).collect()
+    }
+
     /// The bundle's own cases by file, with their line.
     pub fn cases(&self) -> &BTreeMap<String, Vec<(usize, Case)>> {
         &self.0.cases

@@ -157,7 +157,7 @@ fn wrong_giver(question: &ReceiveQuestion, subject: &Subject, consent: &Consent)
     if guardian && young_person && !consent.minor_cosign {
         return Some(Finding::MinorCosign);
     }
-    if !guardian && !(young_person && own) {
+    if !(guardian || young_person && own) {
         return Some(Finding::WrongPerson);
     }
     if question.sender.role == "vk" && question.recipient.role == "youth_court" {

@@ -205,8 +205,11 @@ pub fn explain(
     let mut rules = Vec::new();
     for id in ruling.policies() {
         if let Some((sentence, key)) = bundle.policy_text(id, language) {
-            let cite = texts.cite(key, question.now).unwrap_or(key);
-            rules.push((id.clone(), sentence.to_owned(), cite.to_owned()));
+            let cite = texts.cite(key, question.now).unwrap_or(key).to_owned();
+            let cite = bundle
+                .cell_ground(id)
+                .map_or(cite.clone(), |cell| format!("{cite}; {cell}"));
+            rules.push((id.clone(), sentence.to_owned(), cite));
         }
     }
     let mut hints = Vec::new();

@@ -26,3 +26,5 @@ pub mod bundle;
 pub mod engine;
 
 pub mod explain;
+
+pub mod compare;

@@ -44,7 +44,8 @@ pub fn run(path: Option<&Path>, json: bool) -> Answer {
         for finding in &found {
             println!("{finding}");
         }
-        println!("{} findings", found.len());
+        let count = found.len();
+        println!("{count} finding{}", if count == 1 { "" } else { "s" });
     }
     Ok(false)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schakel_policy::bundle::Bundle;
 use schakel_policy::matrix::{self, Verdict};
 
-use super::{Answer, Failure, bundle};
+use super::{Answer, Failure, bundle, html};
 
 /// Arguments of `matrix`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,9 @@ pub struct Arguments {
     /// Comma-separated values.
     #[arg(long)]
     csv: bool,
+    /// One HTML page.
+    #[arg(long, conflicts_with = "csv")]
+    html: bool,
     /// Sets one cell: category, role, and a verdict (word or letter D K C E N). Needs a bundle directory.
     #[arg(long, num_args = 3, value_names = ["CATEGORY", "ROLE", "VERDICT"])]
     set: Option<Vec<String>>,
@@ -37,6 +40,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Answer {
             );
         }
         println!("{}", serde_json::Value::Object(rows));
+    } else if arguments.html {
+        print!("{}", html::page(&bundle));
     } else if arguments.csv {
         print!("{}", bundle.matrix_csv());
     } else {

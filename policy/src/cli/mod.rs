@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand};
 use schakel_policy::bundle::{Bundle, BundleError};
 
 mod check;
+mod compare;
 mod explain;
 mod grid;
+mod html;
 mod sign;
 mod test;
 
@@ -45,6 +47,10 @@ enum Command {
     Matrix(grid::Arguments),
     /// Says what was decided, by which rule, on what ground, and what would change it.
     Explain(explain::Arguments),
+    /// Shows changed cells, rules and cases between two bundles.
+    Diff(compare::Arguments),
+    /// Puts the same recorded questions to two bundles and shows what would come out differently.
+    Simulate(compare::Arguments),
     /// Adds an officer's signature.
     Sign(sign::SignArguments),
     /// Checks that two officers of two agencies signed.
@@ -85,6 +91,8 @@ pub fn run() -> ExitCode {
         Command::Test { paths } => test::run(paths, json),
         Command::Matrix(arguments) => grid::run(arguments, json),
         Command::Explain(arguments) => explain::run(arguments, json),
+        Command::Diff(arguments) => compare::diff(arguments, json),
+        Command::Simulate(arguments) => compare::simulate(arguments, json),
         Command::Sign(arguments) => sign::sign(arguments, json),
         Command::Verify(arguments) => sign::verify(arguments, json),
     };

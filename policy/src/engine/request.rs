@@ -72,7 +72,7 @@ fn push(pairs: &mut Pairs, key: &str, value: RestrictedExpression) {
 impl Vocabulary {
     /// A listed name as an entity, or unknown.
     pub(crate) fn listed(&self, kind: &'static str, name: &str) -> Result<&EntityUid, Unfit> {
-        self.uid(kind, name).ok_or_else(|| Unfit::Unknown(kind))
+        self.uid(kind, name).ok_or(Unfit::Unknown(kind))
     }
 
     fn listed_value(&self, kind: &'static str, name: &str) -> Result<RestrictedExpression, Unfit> {
@@ -97,7 +97,7 @@ impl Vocabulary {
     pub(crate) fn agency(&self, party: &Party) -> Result<Entity, Unfit> {
         let parents = self
             .role_parents(&party.role)
-            .ok_or_else(|| Unfit::Unknown("Role"))?
+            .ok_or(Unfit::Unknown("Role"))?
             .iter()
             .cloned()
             .collect();
@@ -135,7 +135,7 @@ impl Vocabulary {
     fn part_parents(&self, question: &ReceiveQuestion) -> Result<Vec<EntityUid>, Unfit> {
         let category = &question.part.category;
         let listed = self.category_parents(category);
-        let mut parents = listed.ok_or_else(|| Unfit::Unknown("Category"))?.to_vec();
+        let mut parents = listed.ok_or(Unfit::Unknown("Category"))?.to_vec();
         let basis = self
             .uid("Basis", &question.legal_basis)
             .or_else(|| self.uid("Basis", UNKNOWN_BASIS));

@@ -63,6 +63,8 @@ pub(crate) struct Rule {
     pub(crate) reasons: BTreeMap<String, String>,
     pub(crate) obligations: Vec<String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Its text.
+    pub(crate) text: String,
 }
 
 impl Rule {
@@ -87,6 +89,7 @@ impl Rule {
             reasons,
             obligations: text("obligation").split_whitespace().map(str::to_owned).collect(),
             annotations,
+            text: String::new(),
         }
     }
 
@@ -100,6 +103,7 @@ impl Rule {
         rule.actions = actions(policy.action_constraint());
         rule.principal = principal_scope(policy);
         rule.resource = resource_scope(policy);
+        rule.text = policy.to_string();
         rule
     }
 
@@ -112,6 +116,7 @@ impl Rule {
         let mut rule = Self::new(annotations, template.effect(), file, line);
         rule.actions = actions(template.action_constraint());
         rule.template = true;
+        rule.text = template.to_string();
         rule
     }
 
