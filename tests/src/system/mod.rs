@@ -17,3 +17,13 @@ pub mod process;
 pub mod disk;
 
 pub mod scan;
+
+pub mod storm;
+
+pub mod network;
+
+pub mod office;
+
+pub mod peer;
+
+pub mod player;

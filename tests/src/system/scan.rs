@@ -100,6 +100,43 @@ fn base64_inside(bytes: &[u8]) -> Vec<u8> {
     bytes.chunks_exact(3).flat_map(group).collect()
 }
 
+/// Which of the identifiers (16 bytes as they are stored and sent) occur in any file under `folder`.
+pub fn ids_in_folder(folder: &Path, ids: &[[u8; 16]]) -> BTreeSet<[u8; 16]> {
+    let mut found = BTreeSet::new();
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            found.extend(ids_in(&std::fs::read(entry.path()).unwrap(), ids));
+        }
+    }
+    found
+}
+
+/// Which of the identifiers occur in the memory of a running process.
+///
+/// # Panics
+/// When its memory cannot be read: check [`memory_is_readable`] first.
+pub fn ids_in_memory(process: u32, ids: &[[u8; 16]]) -> BTreeSet<[u8; 16]> {
+    ids_in(
+        &std::fs::read(memory_image(process).unwrap().path()).unwrap(),
+        ids,
+    )
+}
+
+fn ids_in(bytes: &[u8], ids: &[[u8; 16]]) -> BTreeSet<[u8; 16]> {
+    let mut ends = [false; 1 << 16];
+    let end = |id: &[u8]| usize::from(id[14]) << 8 | usize::from(id[15]);
+    // The end of an identifier is random, its beginning may be a time: look at the end first.
+    ids.iter().for_each(|id| ends[end(id)] = true);
+    let may_be = |w: &&[u8]| ends[end(w)];
+    bytes
+        .windows(16)
+        .filter(may_be)
+        .filter_map(|w| ids.iter().find(|id| *id == w))
+        .copied()
+        .collect()
+}
+
 /// Why the memory of a process cannot be read, if it cannot.
 pub fn memory_is_readable(process: u32) -> Result<(), String> {
     memory_image(process).map(drop)
@@ -177,5 +214,17 @@ mod tests {
             Err(why) => crate::system::told::skip(&why),
         }
         drop(held);
+    }
+
+    #[test]
+    fn an_identifier_is_found_wherever_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, elsewhere) = ([7; 16], [9; 16]);
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a/b"), [&[1, 2, 3][..], &there, &[4]].concat()).unwrap();
+        assert_eq!(
+            ids_in_folder(folder.path(), &[there, elsewhere]),
+            BTreeSet::from([there])
+        );
     }
 }

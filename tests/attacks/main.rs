@@ -1,0 +1,14 @@
+//! One file per kind of hostile act, over the wire against a real broker: refused, logged, and nothing left behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod door;
+
+mod forgery;
+
+mod replay;

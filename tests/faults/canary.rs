@@ -1,0 +1,95 @@
+//! The broker cannot read: marked content, file name, title and person's name are nowhere in its folders, its log or
+//! its memory, while the recipients have them. The same search finds the case reference.
+
+use rand::RngCore;
+use schakel_proto::ids::CaseRef;
+use schakel_tests::system::network::Town;
+use schakel_tests::system::office::{Document, Office, text};
+use schakel_tests::system::scan::{Needles, ids_in_folder, ids_in_memory, memory_is_readable};
+use schakel_tests::system::told::{count, seeded, skip};
+
+use crate::turn;
+
+#[test]
+fn c19_the_broker_holds_nothing_that_can_be_read() {
+    let _turn = turn::take();
+    let mut town = Town::rupel();
+    let mut command = town.broker_command();
+    command.args(["--log-level", "debug"]);
+    town.start_broker_as(command);
+    for agent in ["pz-rupel", "parket-antwerpen", "casusregisseur-rupel"] {
+        town.start_agent(agent);
+    }
+    let process = town.broker().id();
+    if let Err(why) = memory_is_readable(process) {
+        return skip(&why);
+    }
+    let mut rng = seeded();
+    let mark = format!("{:016x}", rng.next_u64());
+    let texts =
+        ["inhoud", "bestandsnaam", "titel", "Vermeersch-Kanarie"].map(|what| format!("{what}-{mark}"));
+    let [content, name, title, person] = &texts;
+    let file = town.scratch("files").join(format!("{name}.txt"));
+    let document = format!("{content}\nGezien en gehoord: {person}, wonende te Boom.\n").repeat(200);
+    std::fs::write(&file, &document).unwrap();
+    let [police, prosecutor, director] =
+        ["pz-rupel", "parket-antwerpen", "casusregisseur-rupel"].map(|id| Office::of(&town, id));
+    let case = CaseRef::random(&mut rng);
+    police.open_case(case, &["pz-rupel", "parket-antwerpen", "casusregisseur-rupel"]);
+    let part = Document {
+        title,
+        ..Document::new("facts_summary", &file)
+    };
+    let delivered = police.send(&Office::order(
+        case,
+        &["parket-antwerpen"],
+        ("prosecution", "legal_duty"),
+        &[part.clone()],
+    ));
+    police.packet(&delivered, "settled");
+    // One that stays with the broker: its recipient is not there.
+    let waiting = police.send(&Office::order(
+        case,
+        &["pz-rupel-opvolgcel"],
+        ("triage", "legal_duty"),
+        &[part],
+    ));
+    police.packet(&waiting, "accepted");
+    drop(director);
+
+    let needles = Needles::new(&texts.each_ref().map(String::as_str));
+    let found = [
+        ("data folder", needles.in_folder(&town.network().broker_data())),
+        (
+            "erasure keys",
+            needles.in_folder(&town.network().broker_folder().join("erasure")),
+        ),
+        ("log", needles.in_folder(&town.broker_log())),
+        ("memory", needles.in_memory(process)),
+    ];
+    for (place, texts) in found {
+        assert!(texts.is_empty(), "in the broker's {place}: {texts:?}");
+    }
+    let reference = *case.as_bytes();
+    assert!(
+        ids_in_folder(&town.network().broker_data(), &[reference]).contains(&reference),
+        "control: data folder"
+    );
+    assert!(
+        ids_in_memory(process, &[reference]).contains(&reference),
+        "control: memory"
+    );
+    // The recipients have all four.
+    let delivery = prosecutor.received(&delivered);
+    let part = text(&delivery["parts"][0], "part");
+    let out = town.scratch("out");
+    let request = serde_json::json!({ "packet": delivered, "part": part, "out": out.join("opened") });
+    let opened = prosecutor.ask("POST", "/v1/inbox/open", Some(&request));
+    assert_eq!(std::fs::read_to_string(out.join("opened")).unwrap(), document);
+    assert_eq!(opened["names"]["file_name"], format!("{name}.txt"));
+    assert_eq!(opened["names"]["title"], **title);
+    count(
+        texts.len() as u64,
+        "marks in four places of the broker, none found",
+    );
+}

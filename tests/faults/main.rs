@@ -1,0 +1,21 @@
+//! Faults broken for real: processes killed, power cut, disks full, memory searched. One at a time: they load the
+//! machine, and each leaves nothing behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod turn;
+
+mod store;
+
+mod kill;
+
+mod power;
+
+mod full;
+
+mod canary;

@@ -1,0 +1,16 @@
+//! One file per story of the people who use it: real broker, real agents, real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod sending;
+
+mod withheld;
+
+mod changes;
+
+mod stopping;
