@@ -10,9 +10,6 @@ use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Units of a bucket per token, so that refilling by the millisecond loses nothing.
-const UNIT: i64 = 1_000;
-
 /// A bucket of tokens per agency.
 pub struct Rates {
     /// Tokens a full bucket holds, which it regains in `period_millis`.
@@ -22,7 +19,7 @@ pub struct Rates {
 }
 
 struct Bucket {
-    /// Tokens, in thousandths.
+    /// Tokens times the period in milliseconds: so a millisecond refills a whole number of units.
     units: i64,
     at: Timestamp,
 }
@@ -39,7 +36,8 @@ impl Rates {
 
     /// Takes one token of `agency`; else says after how many milliseconds one is there.
     pub fn take(&self, agency: &AgencyId, now: Timestamp) -> Result<(), u64> {
-        let full = i64::from(self.burst_count) * UNIT;
+        let burst = i64::from(self.burst_count);
+        let (token, full) = (self.period_millis, burst.saturating_mul(self.period_millis));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= limits::AGENCIES_MAX_COUNT && !buckets.contains_key(agency) {
             // Agencies that left the directory; a full bucket forgets nothing.
@@ -51,13 +49,14 @@ impl Rates {
             .or_insert(Bucket { units: full, at: now });
         let passed = now.millis_since(bucket.at).clamp(0, self.period_millis);
         // A clock that jumps back refills nothing and does not lock anyone out.
-        bucket.units = (bucket.units + passed.saturating_mul(full) / self.period_millis).min(full);
+        bucket.units = (bucket.units + passed.saturating_mul(burst)).min(full);
         bucket.at = now;
-        if bucket.units >= UNIT {
-            bucket.units -= UNIT;
+        if bucket.units >= token {
+            bucket.units -= token;
             return Ok(());
         }
-        let wait = (UNIT - bucket.units).saturating_mul(self.period_millis) / full.max(1) + 1;
+        let missing = token - bucket.units;
+        let wait = missing / burst.max(1) + i64::from(missing % burst.max(1) != 0);
         Err(wait.unsigned_abs())
     }
 }
@@ -168,10 +167,10 @@ mod tests {
         assert_eq!(rates.take(&pz, at(0)), Ok(()));
         assert_eq!(rates.take(&pz, at(0)), Ok(()));
         let wait = rates.take(&pz, at(0)).unwrap_err();
-        assert_eq!(wait, 30_001);
+        assert_eq!(wait, 30_000);
         assert_eq!(rates.take(&caw, at(0)), Ok(()));
         assert!(rates.take(&pz, at(29_000)).is_err());
-        assert_eq!(rates.take(&pz, at(30_001)), Ok(()));
+        assert_eq!(rates.take(&pz, at(30_000)), Ok(()));
     }
 
     #[test]
