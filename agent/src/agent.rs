@@ -159,9 +159,9 @@ impl Agent {
     }
 
     /// Last checkpoint seen, as it goes into what we sign.
-    pub(crate) async fn checkpoint_seen(&self) -> Result<Option<wire::CheckpointSeen>, Problem> {
+    pub(crate) fn checkpoint_seen(&self) -> Result<Option<wire::CheckpointSeen>, Problem> {
         let view = self.network.view()?;
-        self.audit.last_seen(view.log_key()).await
+        self.audit.last_seen(view.log_key())
     }
 
     /// Roster version of a case: asked anew if the broker answers soon, else the last seen.
@@ -190,7 +190,7 @@ impl Agent {
 
     async fn seal(self: &Arc<Self>, request: SendRequest, before: Option<Record>) -> Result<Record, Problem> {
         let roster_version = self.roster_version(request.case).await;
-        let checkpoint = match self.checkpoint_seen().await? {
+        let checkpoint = match self.checkpoint_seen()? {
             None => None,
             Some(seen) => CheckpointSeen::parse(&seen).map(Some).map_err(Refusal::from)?,
         };

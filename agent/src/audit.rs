@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use schakel_proto::ids::Digest;
@@ -26,6 +27,8 @@ pub struct Audit {
     dir: PathBuf,
     distrusted: AtomicBool,
     state: Mutex<State>,
+    /// The last checkpoint seen, as it goes into what we sign.
+    seen: std::sync::Mutex<Option<wire::CheckpointSeen>>,
 }
 
 #[derive(Default)]
@@ -53,6 +56,7 @@ impl Audit {
             dir,
             distrusted: AtomicBool::new(contradicted),
             state: Mutex::default(),
+            seen: std::sync::Mutex::default(),
         })
     }
 
@@ -71,15 +75,13 @@ impl Audit {
         Err(problem.at(self.dir.display()))
     }
 
-    /// Size and root of the last checkpoint seen, for what we sign.
-    pub async fn last_seen(&self, key: &LogKey) -> Result<Option<wire::CheckpointSeen>, Problem> {
-        let mut state = self.state.lock().await;
-        self.load(&mut state, key)?;
-        Ok(state.last.as_ref().map(|c| wire::CheckpointSeen {
-            origin: c.origin().to_owned(),
-            size: c.size(),
-            root: c.root().to_vec().into(),
-        }))
+    /// Size and root of the last checkpoint seen, for what we sign. Waits for nobody.
+    pub fn last_seen(&self, key: &LogKey) -> Result<Option<wire::CheckpointSeen>, Problem> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_none() {
+            *seen = self.read(key)?.as_ref().map(to_wire);
+        }
+        Ok(seen.clone())
     }
 
     /// Fetches the newest checkpoint and proves that it extends the last one seen.
@@ -129,13 +131,17 @@ impl Audit {
         ))
     }
 
-    fn load(&self, state: &mut State, key: &LogKey) -> Result<(), Problem> {
+    fn read(&self, key: &LogKey) -> Result<Option<SignedCheckpoint>, Problem> {
         let path = self.dir.join("last.note");
-        if state.last.is_some() {
-            return Ok(());
-        }
-        if let Some(note) = disk::read(&path, NOTE_MAX_BYTES as u64)? {
-            let last = SignedCheckpoint::open(&note, key).map_err(|e| Problem::damaged(&path, e))?;
+        let note = disk::read(&path, NOTE_MAX_BYTES as u64)?;
+        let open = |note: Vec<u8>| SignedCheckpoint::open(&note, key).map_err(|e| Problem::damaged(&path, e));
+        note.map(open).transpose()
+    }
+
+    fn load(&self, state: &mut State, key: &LogKey) -> Result<(), Problem> {
+        if state.last.is_none()
+            && let Some(last) = self.read(key)?
+        {
             remember(state, &last);
             state.last = Some(last);
         }
@@ -186,6 +192,7 @@ impl Audit {
     fn adopt(&self, state: &mut State, checkpoint: SignedCheckpoint) -> Result<(), Problem> {
         self.disk.write(&self.dir.join("last.note"), checkpoint.note())?;
         remember(state, &checkpoint);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(to_wire(&checkpoint));
         state.last = Some(checkpoint);
         Ok(())
     }
@@ -249,6 +256,14 @@ impl Audit {
         let path = dir.join("found.json");
         let found = serde_json::json!({ "what": what, "proof": proof });
         self.disk.write(&path, &disk::to_json(&found, &path)?)
+    }
+}
+
+fn to_wire(checkpoint: &SignedCheckpoint) -> wire::CheckpointSeen {
+    wire::CheckpointSeen {
+        origin: checkpoint.origin().to_owned(),
+        size: checkpoint.size(),
+        root: checkpoint.root().to_vec().into(),
     }
 }
 

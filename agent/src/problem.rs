@@ -55,10 +55,14 @@ pub struct Problem {
     pub remedy: String,
     /// When to try again, in milliseconds; 0: not as it is.
     #[serde(default)]
-    pub retry_after_ms: u64,
+    pub retry_after_ms: u32,
     /// The refusals per recipient, if the problem is a packet refused for all of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<RecipientProblem>,
+    #[serde(default, skip_serializing_if = "nobody")]
+    pub recipients: Box<[RecipientProblem]>,
+}
+
+fn nobody(recipients: &[RecipientProblem]) -> bool {
+    recipients.is_empty()
 }
 
 impl fmt::Display for Problem {
@@ -88,7 +92,7 @@ impl Problem {
             place: String::new(),
             remedy: remedy.to_owned(),
             retry_after_ms: 0,
-            recipients: Vec::new(),
+            recipients: Box::default(),
         }
     }
 
@@ -205,7 +209,7 @@ fn from_wire(kind: Kind, refusal: wire::Refusal) -> Problem {
         sentence: printable(&refusal.sentence, 300),
         place: printable(&refusal.place, 300),
         remedy: printable(&refusal.remedy, 300),
-        retry_after_ms: refusal.retry_after_ms,
+        retry_after_ms: u32::try_from(refusal.retry_after_ms).unwrap_or(u32::MAX),
         recipients: refusal.recipients.into_iter().take(64).map(recipient).collect(),
     }
 }

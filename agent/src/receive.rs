@@ -454,7 +454,7 @@ impl Worker {
         work: impl FnOnce(&Answering<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let view = self.agent.network.view()?;
-        let checkpoint = self.handle.block_on(self.agent.checkpoint_seen())?;
+        let checkpoint = self.agent.checkpoint_seen()?;
         work(&Answering {
             network: self.agent.network.name().as_str(),
             agency: self.agent.network.agency().as_str(),

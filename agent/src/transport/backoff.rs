@@ -29,11 +29,11 @@ impl Backoff {
 
     /// The next wait: anything from 0 to the ceiling, which doubles with each failure up to 15 s;
     /// never shorter than `at_least_millis`, the wait that the other side asked for (also bounded).
-    pub fn next(&mut self, at_least_millis: u64) -> Duration {
+    pub fn next(&mut self, at_least_millis: u32) -> Duration {
         let doubled = BASE_MILLIS.saturating_mul(1 << self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
         let wait = self.rng.random_range(0..=doubled.min(CEILING_MILLIS));
-        Duration::from_millis(wait.saturating_add(at_least_millis.min(4 * CEILING_MILLIS)))
+        Duration::from_millis(wait.saturating_add(u64::from(at_least_millis).min(4 * CEILING_MILLIS)))
     }
 }
 
@@ -58,6 +58,6 @@ mod tests {
         backoff.reset();
         assert!(backoff.next(0) <= Duration::from_millis(BASE_MILLIS));
         assert!(backoff.next(500) >= Duration::from_millis(500));
-        assert!(backoff.next(u64::MAX) <= Duration::from_millis(5 * CEILING_MILLIS));
+        assert!(backoff.next(u32::MAX) <= Duration::from_millis(5 * CEILING_MILLIS));
     }
 }

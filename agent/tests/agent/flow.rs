@@ -97,7 +97,7 @@ fn sending(town: &Town, case: CaseRef) -> Vec<String> {
     words
 }
 
-async fn send(daemon: &Daemon, town: &Town, more: &[&str]) -> Result<Value, Problem> {
+pub async fn send(daemon: &Daemon, town: &Town, more: &[&str]) -> Result<Value, Problem> {
     let words = sending(town, CaseRef::random(&mut randomness()));
     let mut words: Vec<_> = words.iter().map(String::as_str).collect();
     words.extend(more);
@@ -125,7 +125,7 @@ fn refusal(code: &'static str, reason: &str) -> Answer {
     Answer::Refuse(status(Fault::Precondition, &refusal))
 }
 
-async fn police(answers: Vec<Answer>) -> (Town, Running, Daemon) {
+pub async fn police(answers: Vec<Answer>) -> (Town, Running, Daemon) {
     let (town, running) = broker::start(None).await;
     running.script.lock().unwrap().answers = answers;
     let daemon = Daemon::start(&town, SENDER);

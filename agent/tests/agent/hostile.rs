@@ -106,16 +106,17 @@ const HONEST: Lie = Lie {
 };
 
 fn lies() -> Vec<Lie> {
+    let mut all = lies_of_the_log();
+    all.extend(lies_of_the_decision());
+    all.extend(lies_on_the_way());
+    all
+}
+
+fn lies_of_the_log() -> Vec<Lie> {
     let bend = |name, code, bend| Lie {
         name,
         code,
         bend,
-        ..HONEST
-    };
-    let decide = |name, code, decide| Lie {
-        name,
-        code,
-        decide,
         ..HONEST
     };
     vec![
@@ -153,6 +154,17 @@ fn lies() -> Vec<Lie> {
             log: |body| body.recipient = "caw-rupel".into(),
             ..HONEST
         },
+    ]
+}
+
+fn lies_of_the_decision() -> Vec<Lie> {
+    let decide = |name, code, decide| Lie {
+        name,
+        code,
+        decide,
+        ..HONEST
+    };
+    vec![
         decide("decision about somebody else", "EVIDENCE_WRONG", |d| {
             d.recipient = "caw-rupel".into()
         }),
@@ -181,6 +193,17 @@ fn lies() -> Vec<Lie> {
         decide("other facts than shown", "DECISION_FACTS", |d| {
             d.facts_head = Digest::of(b"facts").to_vec().into();
         }),
+    ]
+}
+
+fn lies_on_the_way() -> Vec<Lie> {
+    let bend = |name, code, bend| Lie {
+        name,
+        code,
+        bend,
+        ..HONEST
+    };
+    vec![
         bend("the last chunk missing", "DELIVERY_TRUNCATED", |frames, _| {
             let last = frames.iter().rposition(|f| matches!(f, Frame::Chunk(_))).unwrap();
             frames.remove(last);

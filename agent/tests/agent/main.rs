@@ -18,3 +18,5 @@ mod hostile;
 mod inbox_stops;
 
 mod outbox_stops;
+
+mod receipts;
