@@ -185,7 +185,11 @@ impl<'a> Object<'a> {
         self.typed(key, unknown, read).unwrap_or_default()
     }
 
+    /// A moment (RFC 3339); an empty text stands for none.
     fn moment(&mut self, key: &'static str, unknown: &mut Vec<String>) -> Option<Moment> {
+        if self.get(key)?.as_str() == Some("") {
+            return None;
+        }
         self.typed(key, unknown, |value| {
             let text = value.as_str()?;
             Some(Moment {

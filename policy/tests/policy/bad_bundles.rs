@@ -176,7 +176,7 @@ fn a_missing_or_strange_file_gives_its_error() {
 }
 
 #[test]
-fn a_huge_or_truncated_file_is_refused() {
+fn p16_a_huge_or_truncated_file_is_refused() {
     let mut files = Bundle::built_in_files();
     files.insert("policies/huge.cedar".to_owned(), vec![b' '; 1 << 20]);
     assert_eq!(Bundle::from_files(files).unwrap_err().code, "BUNDLE_TOO_LARGE");
@@ -192,4 +192,40 @@ fn a_huge_or_truncated_file_is_refused() {
         Bundle::built_in().unwrap().digest()
     );
     assert!(SignedBundle::from_bytes(b"\xff\xff\xff").is_err());
+}
+
+#[test]
+fn p08_a_rule_that_can_never_hold_is_a_finding() {
+    let files = edited(GATES, |text| text + &rule("dead", " when { false }"));
+    let found = Bundle::check(files).unwrap_err();
+    assert!(found.iter().any(|f| f.sentence.contains("dead")), "{found:?}");
+}
+
+/// Cedar skips a forbid that errors at run time: an error must deny, whatever the other policies say.
+#[test]
+fn p05_a_policy_that_errors_denies_with_its_own_code_and_an_alarm() {
+    let overflow = " when { context.consent.count + 9223372036854775807 > 0 && context.purpose == \"none\" }";
+    let files = edited(GATES, |text| text + &rule("overflow", overflow));
+    let bundle = Bundle::from_files(files).unwrap();
+    let engine = schakel_policy::engine::Engine::untested(&bundle);
+    let (mut sound, mut defects) = (0, 0);
+    for (_, case) in bundle.cases().values().flatten() {
+        let ruling = engine.receive(&case.given);
+        if case.given.consents.is_empty() {
+            sound += usize::from(case.difference(&ruling).is_none());
+        } else {
+            assert_eq!(ruling.reason(), "DENY_POLICY_ERROR", "{}", case.id);
+            assert!(
+                !ruling.delivers() && ruling.alarms()[0].contains("overflow"),
+                "{}",
+                case.id
+            );
+            defects += 1;
+        }
+    }
+    assert!(sound > 50 && defects > 20, "{sound} sound, {defects} defects");
+    assert_eq!(
+        schakel_policy::engine::Engine::new(&bundle).unwrap_err().code,
+        "BUNDLE_CASES"
+    );
 }

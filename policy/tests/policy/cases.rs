@@ -107,7 +107,7 @@ fn lines_that_are_no_cases_are_named() {
 }
 
 #[test]
-fn a_packet_is_refused_whole_by_its_first_gate_and_by_a_bundle_out_of_force() {
+fn p02_a_packet_is_refused_whole_by_its_first_gate_and_by_a_bundle_out_of_force() {
     let engine = engine();
     let good = question(&given(|_| ())).unwrap();
     let closed = question(&given(|g| g["case"]["status"] = "closed".into())).unwrap();

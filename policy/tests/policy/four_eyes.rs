@@ -45,7 +45,7 @@ fn refusal(signed: &SignedBundle, officers: &[&Officer]) -> &'static str {
 }
 
 #[test]
-fn two_officers_of_two_agencies_make_a_bundle_valid_and_nothing_less_does() {
+fn p03_two_officers_of_two_agencies_make_a_bundle_valid_and_nothing_less_does() {
     let (an, bo) = (
         officer("officer-an", "parket-antwerpen"),
         officer("officer-bo", "vh-antwerpen"),
@@ -74,7 +74,7 @@ fn two_officers_of_two_agencies_make_a_bundle_valid_and_nothing_less_does() {
 }
 
 #[test]
-fn one_key_under_two_names_is_one_signer() {
+fn p03_one_key_under_two_names_is_one_signer() {
     let an = officer("officer-an", "parket-antwerpen");
     let mut other = officer("officer-bo", "vh-antwerpen");
     other.entry.certificate = an.keys.certificate();

@@ -38,7 +38,7 @@ fn each(
 }
 
 #[test]
-fn engine_and_oracle_agree_on_outcome_reason_and_obligations() {
+fn p15_engine_and_oracle_agree_on_outcome_reason_and_obligations() {
     let (engine, bundle) = (engine(), engine().bundle());
     each(0, count(), |n, question, _| {
         let ruling = engine.receive(&question);
@@ -59,13 +59,18 @@ fn engine_and_oracle_agree_on_outcome_reason_and_obligations() {
 }
 
 #[test]
-fn the_generator_reaches_every_reason() {
+fn the_generator_reaches_every_reason_and_obligation() {
     let bundle = engine().bundle();
     let mut seen = std::collections::BTreeSet::new();
     for n in 0..60_000 {
         let mut rng = StdRng::seed_from_u64(n);
-        let (_, reason, _) = oracle::decide(&generator::question(&mut rng), bundle.matrix());
+        let (_, reason, obligations) = oracle::decide(&generator::question(&mut rng), bundle.matrix());
         seen.insert(reason);
+        seen.extend(
+            obligations
+                .iter()
+                .map(|o| o.split(':').next().unwrap_or(o).to_owned()),
+        );
     }
     let texts = bundle.texts().language("en").unwrap();
     let engine_only = [
@@ -76,12 +81,8 @@ fn the_generator_reaches_every_reason() {
     let other = |r: &&String| {
         !r.starts_with("STATE_") && !r.starts_with("INSPECT_") && !engine_only.contains(&r.as_str())
     };
-    let missing: Vec<&String> = texts
-        .reason
-        .keys()
-        .filter(other)
-        .filter(|r| !seen.contains(*r))
-        .collect();
+    let wanted = texts.reason.keys().filter(other).chain(texts.obligation.keys());
+    let missing: Vec<&String> = wanted.filter(|code| !seen.contains(*code)).collect();
     assert!(missing.is_empty(), "never drawn: {missing:?}");
 }
 
