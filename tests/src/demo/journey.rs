@@ -233,7 +233,7 @@ fn check(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<Ve
     step.now("the recipients' disks");
     checks.extend(outside::disks(stage, sent)?);
     step.now("the broker's disk and memory");
-    checks.extend(outside::broker(stage, case));
+    checks.extend(outside::broker(stage, case, sent)?);
     step.done(&format!("{} checks", checks.len()));
     Ok(checks)
 }
@@ -269,7 +269,9 @@ fn stop(stage: &Stage, voice: Voice) -> Result<()> {
 /// Leaves the network running, and says how to talk to it.
 fn leave(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<()> {
     let processes = stage.processes().leave();
-    let packet = sent.first().map(|s| s.id.to_string()).unwrap_or_default();
+    let first = sent.first().ok_or_else(|| Problem::new("nothing was sent"))?;
+    let part = first.parts.first().map(ToString::to_string).unwrap_or_default();
+    let (packet, copy) = (first.id, stage.folder().join("feiten.pdf"));
     let cli = |id| Cli::of(stage, id);
     voice.line(&format!(
         "\nThe network keeps running in {}. Try:\n",
@@ -277,6 +279,7 @@ fn leave(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<()
     ));
     for command in [
         cli("parket-antwerpen")?.typed("inbox list"),
+        cli("parket-antwerpen")?.typed(&format!("inbox open {packet} {part} --out {}", copy.display())),
         cli("pz-rupel")?.typed(&format!("status {packet}")),
         cli("pz-rupel-opvolgcel")?.typed("status"),
     ] {
@@ -293,7 +296,7 @@ fn leave(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<()
         .collect();
     voice.line(&format!("Running: {}", running.join(", ")));
     voice.line(&format!(
-        "Stop it: kill {} && rm -r {}",
+        "Stop it: kill {}; sleep 3; rm -r {}",
         ids.join(" "),
         stage.folder().display()
     ));

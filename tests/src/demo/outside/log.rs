@@ -1,0 +1,219 @@
+//! What the log says to each sender and recipient, checked with the public library alone.
+
+use std::collections::BTreeSet;
+
+use prost::Message;
+use schakel_proto::directory::Directory;
+use schakel_proto::evidence::{CheckedEvidence, Event};
+use schakel_proto::ids::PacketId;
+use schakel_proto::openpgp::Fingerprint;
+use schakel_proto::wire;
+
+use super::{Check, Sent};
+use crate::demo::evidence::Reader;
+use crate::demo::problem::{Problem, Result};
+use crate::demo::script::{self, End};
+use crate::demo::stage::{Stage, agency, now};
+
+/// Checks what the log says to each sender and recipient, with the public library alone.
+pub async fn log(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
+    let directory = stage
+        .network()
+        .directory(now())
+        .map_err(Problem::during("the directory"))?;
+    let key = directory.log().key().clone();
+    let mut checks = Vec::new();
+    for id in script::AGENTS {
+        let mut reader = Reader::connect(stage, &agency(id)?, key.clone())?;
+        let wanted = wanted(id, sent);
+        let entries = reader
+            .follow(|entries| missing(&wanted, entries).is_empty())
+            .await?;
+        let missing = missing(&wanted, &entries);
+        let what = match entries.first() {
+            Some(first) => format!(
+                "log as {id} may see it: {} entries proved under signed checkpoints; the newest, of size {}, \
+                 extends the first",
+                entries.len(),
+                reader.extends(first.checkpoint()).await?
+            ),
+            None => format!("log as {id} may see it: nothing, since nothing of this case came to it"),
+        };
+        let differs = (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
+        checks.push(Check::of(what, differs));
+        if sent.iter().any(|packet| packet.packet.sender == *id) {
+            let what = format!("{id} finds each decision on its packets in the log, with its reason");
+            checks.push(Check::of(what, decided_otherwise(id, sent, &entries)));
+        }
+        let signed = acknowledgements(&directory, &entries);
+        if let Some((count, differs)) = signed {
+            checks.push(Check::of(
+                format!("acknowledgements that {id} finds in the log: {count}, each signed by its recipient"),
+                differs,
+            ));
+        }
+        checks.push(Check::of(
+            format!("{id} is shown no more than it may know"),
+            shown_too_much(id, sent, &entries),
+        ));
+    }
+    Ok(checks)
+}
+
+type Wanted = (Event, PacketId, String);
+
+/// The entries that must come: event, packet, recipient (empty: none).
+fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
+    let mut wanted = BTreeSet::new();
+    for Sent {
+        packet,
+        id: packet_id,
+        ..
+    } in sent
+    {
+        let is_sender = packet.sender == id;
+        if is_sender {
+            let refused = packet.expected.iter().all(|e| e.end == End::Denied);
+            let event = if refused {
+                Event::SubmissionRejection
+            } else {
+                Event::SubmissionAcceptance
+            };
+            wanted.insert((event, *packet_id, String::new()));
+        }
+        for expected in packet.expected.iter().filter(|e| is_sender || e.recipient == id) {
+            let nothing_goes = packet
+                .expected
+                .iter()
+                .filter(|e| e.recipient == expected.recipient);
+            let events: &[Event] = match expected.end {
+                End::Received => &[Event::ContentConsignment, Event::ContentHandover],
+                End::Held | End::Withheld
+                    if is_sender && nothing_goes.clone().all(|e| e.end != End::Received) =>
+                {
+                    &[Event::ContentWithheld]
+                }
+                End::Held | End::Withheld | End::Denied => &[],
+            };
+            wanted.extend(
+                events
+                    .iter()
+                    .map(|event| (*event, *packet_id, expected.recipient.to_owned())),
+            );
+        }
+    }
+    wanted.into_iter().collect()
+}
+
+/// The first decision in the log, as its sender may open it, that is not the one expected.
+fn decided_otherwise(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Option<String> {
+    for packet in sent.iter().filter(|packet| packet.packet.sender == id) {
+        for expected in packet.packet.expected.iter().filter(|e| e.end != End::Denied) {
+            let decisions = entries
+                .iter()
+                .flat_map(|entry| entry.shown().into_iter().chain(entry.hidden()));
+            let of_part = decisions
+                .filter(|d| d.packet() == packet.id && d.recipient().as_str() == expected.recipient)
+                .flat_map(|d| d.parts())
+                .find(|p| packet.parts.get(expected.part) == Some(&p.part));
+            let said = of_part.map_or((String::new(), String::new()), |p| {
+                (p.outcome.clone(), p.reason.clone())
+            });
+            let outcome = match expected.end {
+                End::Received => "deliver",
+                End::Held => "hold-for-consent",
+                End::Withheld | End::Denied => "withhold",
+            };
+            if said != (outcome.to_owned(), expected.reason.to_owned()) {
+                let (name, recipient) = (packet.packet.name, expected.recipient);
+                return Some(format!(
+                    "{name}, {recipient}: the log says {said:?}, expected {outcome}"
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn missing(wanted: &[Wanted], entries: &[CheckedEvidence]) -> Vec<String> {
+    let is_there = |(event, packet, recipient): &&Wanted| {
+        entries.iter().map(CheckedEvidence::body).any(|body| {
+            let named = body.recipient.as_ref().map_or("", |r| r.as_str());
+            body.event == *event
+                && body.packet == Some(*packet)
+                && (recipient.is_empty() || named == recipient)
+        })
+    };
+    let name = |(event, packet, recipient): &Wanted| format!("{} {packet} {recipient}", event.as_str());
+    wanted
+        .iter()
+        .filter(|wanted| !is_there(wanted))
+        .map(name)
+        .collect()
+}
+
+/// How many acknowledgements the entries hold, and the first whose signature or content does not fit.
+fn acknowledgements(directory: &Directory, entries: &[CheckedEvidence]) -> Option<(usize, Option<String>)> {
+    let handovers: Vec<_> = entries
+        .iter()
+        .filter(|e| e.body().event == Event::ContentHandover)
+        .collect();
+    let bad = handovers
+        .iter()
+        .find_map(|entry| acknowledgement(directory, entry).err());
+    (!handovers.is_empty()).then_some((handovers.len(), bad))
+}
+
+fn acknowledgement(directory: &Directory, entry: &CheckedEvidence) -> std::result::Result<(), String> {
+    let signed = entry.attachment().ok_or("an acknowledgement is not attached")?;
+    let message = wire::Acknowledgement::decode(signed.bytes.as_ref()).map_err(|e| e.to_string())?;
+    let recipient = entry
+        .body()
+        .recipient
+        .as_ref()
+        .ok_or("the entry names no recipient")?;
+    let key = Fingerprint::try_from(message.recipient_key.as_ref()).map_err(|e| e.to_string())?;
+    let keys = directory
+        .agency(recipient)
+        .and_then(|agency| agency.signing_keys(&key));
+    let keys = keys.ok_or_else(|| format!("{recipient} has no such key"))?;
+    keys.verify(&signed.bytes, &signed.signature, now())
+        .map_err(|e| e.to_string())?;
+    let same = message.recipient == recipient.as_str()
+        && entry
+            .body()
+            .packet
+            .is_some_and(|id| message.packet_id.as_ref() == id.as_bytes())
+        && message.outcome == "received";
+    if same {
+        Ok(())
+    } else {
+        Err(format!("the acknowledgement of {recipient} says something else"))
+    }
+}
+
+/// What an agency was shown in the log and may not know: parts withheld or held from it.
+fn shown_too_much(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Option<String> {
+    for packet in sent.iter().filter(|packet| packet.packet.sender != id) {
+        let allowed: BTreeSet<_> = packet
+            .received()
+            .filter(|(e, ..)| e.recipient == id)
+            .map(|(.., p)| p)
+            .collect();
+        let of_packet = entries.iter().filter(|e| e.body().packet == Some(packet.id));
+        for entry in of_packet {
+            if allowed.is_empty() || entry.hidden().is_some() {
+                return Some(format!(
+                    "{} of packet {}",
+                    entry.body().event.as_str(),
+                    packet.packet.name
+                ));
+            }
+            let shown = entry.shown().map(|d| d.parts()).unwrap_or_default();
+            if shown.iter().any(|part| !allowed.contains(&part.part)) {
+                return Some(format!("a part of packet {}", packet.packet.name));
+            }
+        }
+    }
+    None
+}
