@@ -13,7 +13,7 @@ use schakel_proto::ids::CaseRef;
 use zeroize::Zeroizing;
 
 use crate::store::StoreError;
-use crate::store::content::{sync_folder, write_durably};
+use crate::store::durable::{sync_folder, write_durably};
 
 /// Most keys kept in memory; the rest is read again when needed.
 const CACHE_MAX_COUNT: usize = 4_096;
@@ -39,7 +39,11 @@ impl ErasureKeys {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
         let on = StoreError::on("the folder of erasure keys");
         if !folder.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(&on)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(&on)?;
             if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
                 sync_folder(parent)?;
             }
@@ -50,7 +54,10 @@ impl ErasureKeys {
                     .into(),
             ));
         }
-        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), cache: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            folder: folder.to_owned(),
+            cache: Mutex::default(),
+        })))
     }
 
     /// The key of a case, or that of no case; made, and durable, if there is none yet.
@@ -64,7 +71,9 @@ impl ErasureKeys {
         }
         let fresh = ErasureKey::random(rng);
         let inner = Arc::clone(&self.0);
-        blocking(move || inner.load(case, Some(fresh))).await?.ok_or(StoreError::Missing("erasure key"))
+        blocking(move || inner.load(case, Some(fresh)))
+            .await?
+            .ok_or(StoreError::Missing("erasure key"))
     }
 
     /// The key of a case, or that of no case; `None`: never made, or erased.
@@ -77,14 +86,21 @@ impl ErasureKeys {
     }
 
     fn cached(&self, case: Option<CaseRef>) -> Option<ErasureKey> {
-        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&case).cloned()
+        self.0
+            .cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&case)
+            .cloned()
     }
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Misused("erasure key"))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StoreError::Misused("erasure key"))?
 }
 
 impl Inner {
@@ -129,10 +145,14 @@ fn read_key(path: &Path) -> Result<Option<ErasureKey>, StoreError> {
         Err(e) => return Err(on(e)),
     };
     if file.metadata().map_err(&on)?.mode() & 0o077 != 0 {
-        return Err(StoreError::Unusable("others may read an erasure key: give the files mode 0600".into()));
+        return Err(StoreError::Unusable(
+            "others may read an erasure key: give the files mode 0600".into(),
+        ));
     }
     let mut bytes = Zeroizing::new([0; 32]);
-    let whole = file.read_exact(bytes.as_mut_slice()).and_then(|()| file.read(&mut [0]));
+    let whole = file
+        .read_exact(bytes.as_mut_slice())
+        .and_then(|()| file.read(&mut [0]));
     if matches!(whole, Ok(0)) {
         return Ok(Some(ErasureKey::from_bytes(bytes)));
     }
@@ -161,8 +181,16 @@ mod tests {
         let key = keys.obtain(Some(case), &mut rng).await.unwrap();
         let none = keys.obtain(None, &mut rng).await.unwrap();
         assert_ne!(key.as_bytes(), none.as_bytes());
-        assert_eq!(keys.obtain(Some(case), &mut rng).await.unwrap().as_bytes(), key.as_bytes());
-        let again = ErasureKeys::open(&folder).unwrap().existing(Some(case)).await.unwrap().unwrap();
+        assert_eq!(
+            keys.obtain(Some(case), &mut rng).await.unwrap().as_bytes(),
+            key.as_bytes()
+        );
+        let again = ErasureKeys::open(&folder)
+            .unwrap()
+            .existing(Some(case))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(again.as_bytes(), key.as_bytes());
         let mut count = 0;
         for file in std::fs::read_dir(&folder).unwrap() {
@@ -177,7 +205,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut rng = StdRng::seed_from_u64(1);
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        ErasureKeys::open(dir.path()).unwrap().obtain(None, &mut rng).await.unwrap();
+        ErasureKeys::open(dir.path())
+            .unwrap()
+            .obtain(None, &mut rng)
+            .await
+            .unwrap();
         let file = dir.path().join("no-case.key");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
         let keys = ErasureKeys::open(dir.path()).unwrap();
@@ -185,6 +217,9 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         assert!(keys.existing(None).await.unwrap().is_none());
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(ErasureKeys::open(dir.path()), Err(StoreError::Unusable(_))));
+        assert!(matches!(
+            ErasureKeys::open(dir.path()),
+            Err(StoreError::Unusable(_))
+        ));
     }
 }

@@ -160,7 +160,11 @@ pub fn seal(network: &NetworkName, mut body: wire::EvidenceBody, key: &ErasureKe
         commitment: Bytes::copy_from_slice(commitment.as_bytes()),
     };
     let leaf = Bytes::from(leaf.encode_to_vec());
-    SealedEntry { leaf_hash: leaf_hash(&leaf), leaf, body }
+    SealedEntry {
+        leaf_hash: leaf_hash(&leaf),
+        leaf,
+        body,
+    }
 }
 
 /// Encodes a decision and hides it behind a digest: the opening, and `SHA-256(nonce || decision)` for
@@ -176,7 +180,13 @@ pub fn conceal(
     rng.fill_bytes(&mut nonce);
     let descriptor = Bytes::from(decision.encode_to_vec());
     let digest = Digest::of_all(&[&nonce, &descriptor]);
-    (wire::Opening { nonce: Bytes::copy_from_slice(&nonce), descriptor }, digest)
+    (
+        wire::Opening {
+            nonce: Bytes::copy_from_slice(&nonce),
+            descriptor,
+        },
+        digest,
+    )
 }
 
 /// Digest of a signed thing as an attachment: `SHA-256(SHA-256(bytes) || SHA-256(signature))`.
@@ -229,7 +239,9 @@ fn agency(name: &str, what: &'static str) -> Result<Option<AgencyId>, EvidenceEr
     if name.is_empty() {
         return Ok(None);
     }
-    AgencyId::new(name).map(Some).map_err(|_| EvidenceError::Malformed(what))
+    AgencyId::new(name)
+        .map(Some)
+        .map_err(|_| EvidenceError::Malformed(what))
 }
 
 fn check_header(
@@ -241,7 +253,11 @@ fn check_header(
     if got != wanted {
         return Err(EvidenceError::Malformed(what));
     }
-    if got_network == network.as_str() { Ok(()) } else { Err(EvidenceError::Network) }
+    if got_network == network.as_str() {
+        Ok(())
+    } else {
+        Err(EvidenceError::Network)
+    }
 }
 
 impl Body {
@@ -337,7 +353,11 @@ fn open(
     let decision = Decision::parse(&opening.descriptor, network)?;
     let same =
         body.packet == Some(decision.packet()) && body.recipient.as_ref() == Some(decision.recipient());
-    if same { Ok(Some(decision)) } else { Err(EvidenceError::Malformed(what)) }
+    if same {
+        Ok(Some(decision))
+    } else {
+        Err(EvidenceError::Malformed(what))
+    }
 }
 
 /// Checks everything that can be checked offline: checkpoint signature, inclusion, commitment, openings
@@ -354,7 +374,11 @@ pub fn check(
     if checkpoint.size() != evidence.tree_size {
         return Err(EvidenceError::Malformed("tree size"));
     }
-    let path: Result<Vec<_>, _> = evidence.inclusion.iter().map(|h| Digest::try_from(&**h)).collect();
+    let path: Result<Vec<_>, _> = evidence
+        .inclusion
+        .iter()
+        .map(|h| Digest::try_from(&**h))
+        .collect();
     let path = path.map_err(|_| EvidenceError::Malformed("inclusion proof"))?;
     let hash = leaf_hash(&evidence.leaf);
     let included =
@@ -369,8 +393,20 @@ pub fn check(
     if body.at.millis() != leaf.at_ms {
         return Err(EvidenceError::Malformed("time"));
     }
-    let shown = open(evidence.shown.as_ref(), body.shown_digest, &body, network, "shown decision")?;
-    let hidden = open(evidence.hidden.as_ref(), body.hidden_digest, &body, network, "hidden decision")?;
+    let shown = open(
+        evidence.shown.as_ref(),
+        body.shown_digest,
+        &body,
+        network,
+        "shown decision",
+    )?;
+    let hidden = open(
+        evidence.hidden.as_ref(),
+        body.hidden_digest,
+        &body,
+        network,
+        "hidden decision",
+    )?;
     if let Some(signed) = &evidence.attachment
         && body.attachment_digest != Some(attachment_digest(signed))
     {
@@ -378,7 +414,15 @@ pub fn check(
     }
     let attachment = evidence.attachment.clone();
     let (leaf_hash, index) = (included.leaf(), included.index());
-    Ok(CheckedEvidence { body, leaf_hash, index, checkpoint, shown, hidden, attachment })
+    Ok(CheckedEvidence {
+        body,
+        leaf_hash,
+        index,
+        checkpoint,
+        shown,
+        hidden,
+        attachment,
+    })
 }
 
 #[cfg(test)]

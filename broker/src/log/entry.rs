@@ -58,7 +58,10 @@ impl EntryDraft {
     /// The same, shown to `agency`; with the hidden decision if `sees_hidden`.
     #[must_use]
     pub fn concerning(mut self, agency: &AgencyId, sees_hidden: bool) -> Self {
-        self.concerns.push(Concern { agency: agency.clone(), sees_hidden });
+        self.concerns.push(Concern {
+            agency: agency.clone(),
+            sees_hidden,
+        });
         self
     }
 }
@@ -127,7 +130,14 @@ impl EntryMaker {
         };
         let sealed = evidence::seal(&self.network, body, &key);
         let (shown, hidden) = (shown.map(|s| s.0), hidden.map(|h| h.0));
-        NewEntry::new(&self.network, sealed, shown, hidden, draft.attachment, draft.concerns)
-            .map_err(|_| StoreError::Misused("an entry that does not fit its limits"))
+        NewEntry::new(
+            &self.network,
+            sealed,
+            shown,
+            hidden,
+            draft.attachment,
+            draft.concerns,
+        )
+        .map_err(|_| StoreError::Misused("an entry that does not fit its limits"))
     }
 }

@@ -7,14 +7,16 @@ use schakel_proto::tlog::checkpoint::LogSecret;
 use zeroize::Zeroizing;
 
 use crate::store::StoreError;
-use crate::store::content::write_durably;
+use crate::store::durable::write_durably;
 
 /// Reads a log key file. Refused if others may read it.
 pub fn load(path: &Path) -> Result<LogSecret, StoreError> {
     use std::os::unix::fs::MetadataExt;
     let on = StoreError::on("the log key");
     if std::fs::metadata(path).map_err(&on)?.mode() & 0o077 != 0 {
-        return Err(StoreError::Unusable("others may read the log key: give its file mode 0600".into()));
+        return Err(StoreError::Unusable(
+            "others may read the log key: give its file mode 0600".into(),
+        ));
     }
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(&on)?);
     LogSecret::from_text(&text).map_err(|_| {

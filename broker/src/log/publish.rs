@@ -23,9 +23,15 @@ impl Evidences {
 
     /// Wire evidence of one entry; `None`: its case's erasure key is gone, and with it the meaning.
     pub async fn publish(&self, entry: LoggedEntry) -> Result<Option<wire::Evidence>, StoreError> {
-        let Some(key) = self.keys.existing(entry.case).await? else { return Ok(None) };
+        let Some(key) = self.keys.existing(entry.case).await? else {
+            return Ok(None);
+        };
         let salt = Bytes::copy_from_slice(key.salt(&entry.body).as_bytes());
-        let inclusion = entry.inclusion.iter().map(|h| Bytes::copy_from_slice(h.as_bytes())).collect();
+        let inclusion = entry
+            .inclusion
+            .iter()
+            .map(|h| Bytes::copy_from_slice(h.as_bytes()))
+            .collect();
         Ok(Some(wire::Evidence {
             leaf: entry.leaf,
             salt,

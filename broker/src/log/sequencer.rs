@@ -82,9 +82,15 @@ pub struct Sequencer {
 impl Sequencer {
     /// Starts it on a store. Refused if the store's newest checkpoint was not signed by this key.
     pub async fn start(store: Arc<dyn Store>, secret: LogSecret) -> Result<(Self, LogHandle), StoreError> {
-        let mut writer = Writer { store: Arc::clone(&store), secret, frontier: Frontier::default() };
+        let mut writer = Writer {
+            store: Arc::clone(&store),
+            secret,
+            frontier: Frontier::default(),
+        };
         writer.reload().await?;
-        let (sender, state) = watch::channel(LogState::Running { size: writer.frontier.size() });
+        let (sender, state) = watch::channel(LogState::Running {
+            size: writer.frontier.size(),
+        });
         let stop = Arc::new(Notify::new());
         let task = tokio::spawn(writer.run(sender, Arc::clone(&stop)));
         Ok((Self { stop, task }, LogHandle { store, state }))
@@ -117,14 +123,19 @@ impl Writer {
         })?;
         let mut nodes = std::collections::HashMap::new();
         for node in Frontier::peaks_of(signed.size()) {
-            let hash =
-                self.store.node(node).await?.ok_or(StoreError::Corrupt("a node of the tree".into()))?;
+            let hash = self
+                .store
+                .node(node)
+                .await?
+                .ok_or(StoreError::Corrupt("a node of the tree".into()))?;
             nodes.insert(node, hash);
         }
         let frontier = Frontier::read(signed.size(), |n| nodes.get(&n).copied().ok_or(n));
         let frontier = frontier.map_err(|_| StoreError::Corrupt("the tree".into()))?;
         if frontier.root() != signed.root() {
-            return Err(StoreError::Corrupt("the tree: it does not lead to its newest checkpoint".into()));
+            return Err(StoreError::Corrupt(
+                "the tree: it does not lead to its newest checkpoint".into(),
+            ));
         }
         self.frontier = frontier;
         Ok(())
@@ -144,7 +155,12 @@ impl Writer {
         }
         let checkpoint = self.secret.sign(frontier.size(), frontier.root());
         let expected_size = self.frontier.size();
-        let step = Integration { expected_size, leaves, nodes, checkpoint };
+        let step = Integration {
+            expected_size,
+            leaves,
+            nodes,
+            checkpoint,
+        };
         match self.store.integrate(step).await? {
             Integrated::Done { .. } => self.frontier = frontier,
             Integrated::Conflict { size } => {

@@ -5,7 +5,6 @@
 //! no row names the file, it is removed. What a crash leaves is swept at start-up.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +13,7 @@ use schakel_proto::ids::{Digest, Sha256};
 use schakel_proto::limits::CHUNK_MAX_BYTES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::durable::sync_folder;
 use super::error::StoreError;
 
 /// Longest content kept in the batch itself; longer ones become files. With its row well below
@@ -117,7 +117,9 @@ impl Contents {
         match &self.shelf {
             Shelf::Memory(map) => {
                 let bytes = lock(map).get(&digest).cloned();
-                bytes.map(|b| ContentReader::inline(b, digest)).ok_or(StoreError::Missing("content"))
+                bytes
+                    .map(|b| ContentReader::inline(b, digest))
+                    .ok_or(StoreError::Missing("content"))
             }
             Shelf::Folder(folder) => {
                 let file = tokio::fs::File::open(folder.join(name(&digest))).await;
@@ -184,35 +186,15 @@ impl Contents {
 
     fn pin(self: &Arc<Self>, digest: Digest) -> Pin {
         *lock(&self.pins).entry(digest).or_default() += 1;
-        Pin { contents: Arc::clone(self), digest }
+        Pin {
+            contents: Arc::clone(self),
+            digest,
+        }
     }
 }
 
 fn name(digest: &Digest) -> String {
     hex::encode(digest.as_bytes())
-}
-
-/// Makes the entries of a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    let on = StoreError::on("a folder of the store");
-    std::fs::File::open(folder).map_err(&on)?.sync_all().map_err(&on)
-}
-
-/// Writes a file so that after a crash it is there whole or not at all: temporary, sync, rename, sync.
-pub(crate) fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let on = StoreError::on("a file of the store");
-    let temporary = path.with_extension("tmp");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file =
-        options.write(true).create(true).truncate(true).mode(mode).open(&temporary).map_err(&on)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let renamed = written.and_then(|()| std::fs::rename(&temporary, path));
-    if let Err(e) = renamed {
-        let _ = std::fs::remove_file(&temporary);
-        return Err(StoreError::io("a file of the store", e));
-    }
-    path.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Keeps finished content on the shelf until a row names it.
@@ -324,8 +306,14 @@ impl Spool {
         if self.file.is_none() {
             self.file = Some(self.create().await?);
         }
-        let Some(temporary) = &mut self.file else { return Err(StoreError::Misused("spool without a file")) };
-        temporary.file.write_all(bytes).await.map_err(StoreError::on("a part file"))?;
+        let Some(temporary) = &mut self.file else {
+            return Err(StoreError::Misused("spool without a file"));
+        };
+        temporary
+            .file
+            .write_all(bytes)
+            .await
+            .map_err(StoreError::on("a part file"))?;
         self.noted += more;
         self.contents.written(more);
         Ok(())
@@ -335,11 +323,17 @@ impl Spool {
         let Shelf::Folder(folder) = &self.contents.shelf else {
             return Err(StoreError::Misused("a file in memory"));
         };
-        let number = self.contents.next_temporary.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self
+            .contents
+            .next_temporary
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = folder.join(TEMPORARY).join(number.to_string());
         let mut options = tokio::fs::OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&path).await;
-        Ok(Temporary { file: file.map_err(StoreError::on("a part file"))?, path })
+        Ok(Temporary {
+            file: file.map_err(StoreError::on("a part file"))?,
+            path,
+        })
     }
 
     /// Checks the digest of all bytes, makes them durable, and gives the value that an acceptance takes.
@@ -351,7 +345,12 @@ impl Spool {
         let length = self.length;
         if length <= INLINE_MAX_BYTES && self.file.is_none() {
             let inline = Some(Bytes::from(std::mem::take(&mut self.held)));
-            return Ok(StoredContent { digest, length, inline, _pin: None });
+            return Ok(StoredContent {
+                digest,
+                length,
+                inline,
+                _pin: None,
+            });
         }
         let pin = PinGuard(Arc::new(self.contents.pin(digest)));
         match (&self.contents.shelf, self.file.take()) {
@@ -367,11 +366,18 @@ impl Spool {
                     std::fs::rename(&temporary.path, target).map_err(StoreError::on("a part file"))?;
                     sync_folder(&folder)
                 };
-                tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Misused("spool"))??;
+                tokio::task::spawn_blocking(work)
+                    .await
+                    .map_err(|_| StoreError::Misused("spool"))??;
             }
             (Shelf::Folder(_), None) => return Err(StoreError::Misused("spool without a file")),
         }
-        Ok(StoredContent { digest, length, inline: None, _pin: Some(pin) })
+        Ok(StoredContent {
+            digest,
+            length,
+            inline: None,
+            _pin: Some(pin),
+        })
     }
 }
 
@@ -397,7 +403,12 @@ impl std::fmt::Debug for ContentReader {
 impl ContentReader {
     pub(crate) fn inline(bytes: Bytes, digest: Digest) -> Self {
         let left = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Self { source: Source::Inline(bytes), left, hasher: Sha256::default(), digest }
+        Self {
+            source: Source::Inline(bytes),
+            left,
+            hasher: Sha256::default(),
+            digest,
+        }
     }
 
     /// Bytes still to come.
@@ -411,7 +422,9 @@ impl ContentReader {
         if self.left == 0 {
             return Ok(None);
         }
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK_MAX_BYTES);
+        let want = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_MAX_BYTES);
         let chunk = match &mut self.source {
             Source::Inline(bytes) => bytes.split_to(want.min(bytes.len())),
             Source::File(file) => {

@@ -154,7 +154,9 @@ impl AckOutcome {
 
     /// From the form of `wire::Acknowledgement`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Received, Self::Refused, Self::Taken].into_iter().find(|o| o.as_str() == text)
+        [Self::Received, Self::Refused, Self::Taken]
+            .into_iter()
+            .find(|o| o.as_str() == text)
     }
 }
 

@@ -51,7 +51,14 @@ impl NewEntry {
         if body.attachment_digest != attachment.as_ref().map(attachment_digest) {
             return Err(EvidenceError::Digest("attachment"));
         }
-        Ok(Self { sealed, body, shown, hidden, attachment, concerns })
+        Ok(Self {
+            sealed,
+            body,
+            shown,
+            hidden,
+            attachment,
+            concerns,
+        })
     }
 
     /// Names the entry from now on.

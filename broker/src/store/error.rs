@@ -44,7 +44,10 @@ impl StoreError {
     pub(crate) fn io(what: &'static str, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Io { what, source: Arc::new(source) },
+            _ => Self::Io {
+                what,
+                source: Arc::new(source),
+            },
         }
     }
 

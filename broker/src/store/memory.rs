@@ -9,7 +9,7 @@ use schakel_proto::ids::Digest;
 
 use super::content::Contents;
 use super::error::StoreError;
-use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults};
+use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows};
 
 /// A store in memory.
 pub type MemoryStore = KvStore<MemoryKv>;
@@ -49,12 +49,7 @@ impl Kv for MemoryKv {
         Ok(self.rows().get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),

@@ -28,6 +28,8 @@ use schakel_proto::wire;
 
 pub mod error;
 
+pub(crate) mod durable;
+
 pub mod entry;
 
 pub mod content;

@@ -82,7 +82,12 @@ impl Decision {
             return Err(bad());
         }
         let decision = wire::Decision::decode(bytes).map_err(|_| bad())?;
-        check_header((&decision.r#type, DECISION_TYPE), &decision.network, network, "decision")?;
+        check_header(
+            (&decision.r#type, DECISION_TYPE),
+            &decision.network,
+            network,
+            "decision",
+        )?;
         if decision.parts.len() > limits::PARTS_MAX_COUNT {
             return Err(bad());
         }

@@ -45,7 +45,10 @@ fn case() -> Case {
     let hidden = decision(&packet, 0, &mut rng);
     let (shown, shown_digest) = conceal(&network, shown, &mut rng);
     let (hidden, hidden_digest) = conceal(&network, hidden, &mut rng);
-    let attachment = wire::Signed { bytes: bytes(b"an acknowledgement"), signature: bytes(b"a signature") };
+    let attachment = wire::Signed {
+        bytes: bytes(b"an acknowledgement"),
+        signature: bytes(b"a signature"),
+    };
     let key = ErasureKey::random(&mut rng);
     let body = wire::EvidenceBody {
         entry_id: bytes(EntryId::random(&mut rng).as_bytes()),
@@ -65,7 +68,11 @@ fn case() -> Case {
     let mut nodes = std::collections::HashMap::new();
     let mut frontier = Frontier::default();
     for number in 0..8u8 {
-        let leaf = if number == 5 { sealed.leaf_hash() } else { leaf_hash(&[number]) };
+        let leaf = if number == 5 {
+            sealed.leaf_hash()
+        } else {
+            leaf_hash(&[number])
+        };
         frontier.append(leaf, &mut |n, h| {
             nodes.insert(n, h);
         });
@@ -83,12 +90,20 @@ fn case() -> Case {
         hidden: Some(hidden),
         attachment: Some(attachment),
     };
-    Case { network, secret, evidence }
+    Case {
+        network,
+        secret,
+        evidence,
+    }
 }
 
 #[test]
 fn good_evidence_says_everything_and_less_when_less_is_opened() {
-    let Case { network, secret, mut evidence } = case();
+    let Case {
+        network,
+        secret,
+        mut evidence,
+    } = case();
     let checked = check(&evidence, &network, secret.public()).unwrap();
     assert_eq!(checked.body().event, Event::ContentConsignment);
     assert_eq!(checked.body().sender.as_ref().unwrap().as_str(), "pz-rupel");
@@ -104,13 +119,24 @@ fn good_evidence_says_everything_and_less_when_less_is_opened() {
 
 #[test]
 fn l11_a_leaf_says_nothing_but_when_and_its_size_tells_nothing() {
-    let Case { network, evidence, .. } = case();
+    let Case {
+        network, evidence, ..
+    } = case();
     let leaf = wire::Leaf::decode(&*evidence.leaf).unwrap();
-    assert_eq!((leaf.network.as_str(), leaf.commitment.len()), (network.as_str(), 32));
+    assert_eq!(
+        (leaf.network.as_str(), leaf.commitment.len()),
+        (network.as_str(), 32)
+    );
     let mut rng = StdRng::seed_from_u64(9);
     let key = ErasureKey::random(&mut rng);
-    let empty = wire::EvidenceBody { at_ms: 1_795_278_600_007, ..Default::default() };
-    assert_eq!(seal(&network, empty.clone(), &key).leaf().len(), evidence.leaf.len());
+    let empty = wire::EvidenceBody {
+        at_ms: 1_795_278_600_007,
+        ..Default::default()
+    };
+    assert_eq!(
+        seal(&network, empty.clone(), &key).leaf().len(),
+        evidence.leaf.len()
+    );
     // The same words under another key make another leaf: without the salt nobody can guess the body.
     let other = seal(&network, empty.clone(), &ErasureKey::random(&mut rng));
     assert_ne!(other.leaf_hash(), seal(&network, empty, &key).leaf_hash());
@@ -119,7 +145,11 @@ fn l11_a_leaf_says_nothing_but_when_and_its_size_tells_nothing() {
 
 #[test]
 fn whatever_is_changed_is_refused() {
-    let Case { network, secret, evidence } = case();
+    let Case {
+        network,
+        secret,
+        evidence,
+    } = case();
     let refused = |change: &dyn Fn(&mut wire::Evidence)| {
         let mut changed = evidence.clone();
         change(&mut changed);
@@ -134,26 +164,47 @@ fn whatever_is_changed_is_refused() {
         refused(&|e| e.leaf = flip(&e.leaf, at));
     }
     for at in 0..evidence.body.len() {
-        assert_eq!(refused(&|e| e.body = flip(&e.body, at)), EvidenceError::Commitment);
+        assert_eq!(
+            refused(&|e| e.body = flip(&e.body, at)),
+            EvidenceError::Commitment
+        );
     }
     for at in 0..32 {
-        assert_eq!(refused(&|e| e.salt = flip(&e.salt, at)), EvidenceError::Commitment);
+        assert_eq!(
+            refused(&|e| e.salt = flip(&e.salt, at)),
+            EvidenceError::Commitment
+        );
     }
     for at in 0..evidence.checkpoint.len() {
         refused(&|e| e.checkpoint = flip(&e.checkpoint, at));
     }
-    assert_eq!(refused(&|e| e.salt = e.salt.slice(1..)), EvidenceError::Commitment);
+    assert_eq!(
+        refused(&|e| e.salt = e.salt.slice(1..)),
+        EvidenceError::Commitment
+    );
     assert_eq!(refused(&|e| e.index = 4), EvidenceError::Proof(ProofError::Root));
-    assert_eq!(refused(&|e| e.index = 8), EvidenceError::Proof(ProofError::Position));
-    assert_eq!(refused(&|e| e.tree_size = 9), EvidenceError::Malformed("tree size"));
+    assert_eq!(
+        refused(&|e| e.index = 8),
+        EvidenceError::Proof(ProofError::Position)
+    );
+    assert_eq!(
+        refused(&|e| e.tree_size = 9),
+        EvidenceError::Malformed("tree size")
+    );
     assert_eq!(
         refused(&|e| {
             e.inclusion.pop();
         }),
         EvidenceError::Proof(ProofError::Length)
     );
-    assert!(matches!(refused(&|e| e.inclusion[0] = bytes(b"short")), EvidenceError::Malformed(_)));
-    assert!(matches!(refused(&|e| e.inclusion = vec![Bytes::new(); 200]), EvidenceError::Malformed(_)));
+    assert!(matches!(
+        refused(&|e| e.inclusion[0] = bytes(b"short")),
+        EvidenceError::Malformed(_)
+    ));
+    assert!(matches!(
+        refused(&|e| e.inclusion = vec![Bytes::new(); 200]),
+        EvidenceError::Malformed(_)
+    ));
     let shown = EvidenceError::Digest("shown decision");
     assert_eq!(refused(&|e| e.shown.clone_from(&e.hidden)), shown);
     assert_eq!(refused(&|e| e.shown = Some(wire::Opening::default())), shown);
@@ -165,9 +216,16 @@ fn whatever_is_changed_is_refused() {
 
 #[test]
 fn evidence_of_another_network_or_log_is_refused() {
-    let Case { network, secret, evidence } = case();
+    let Case {
+        network,
+        secret,
+        evidence,
+    } = case();
     let other = NetworkName::new("demer").unwrap();
-    assert_eq!(check(&evidence, &other, secret.public()), Err(EvidenceError::Network));
+    assert_eq!(
+        check(&evidence, &other, secret.public()),
+        Err(EvidenceError::Network)
+    );
     let log = LogSecret::generate("demer.example/log", &mut StdRng::seed_from_u64(5)).unwrap();
     let wrong = EvidenceError::Checkpoint(CheckpointError::Origin);
     assert_eq!(check(&evidence, &network, log.public()), Err(wrong));

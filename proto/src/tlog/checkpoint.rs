@@ -74,7 +74,11 @@ pub struct LogSecret {
 fn check_origin(origin: &str) -> Result<(), CheckpointError> {
     let plain = origin.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
     let bounded = (1..=ORIGIN_MAX_BYTES).contains(&origin.len());
-    if plain && bounded { Ok(()) } else { Err(CheckpointError::Key) }
+    if plain && bounded {
+        Ok(())
+    } else {
+        Err(CheckpointError::Key)
+    }
 }
 
 fn array32(bytes: &[u8]) -> Result<[u8; 32], CheckpointError> {
@@ -85,7 +89,10 @@ impl LogKey {
     /// From the origin and the 32 bytes of the Ed25519 public key (directory: `LogDescription`).
     pub fn new(origin: &str, public: &[u8]) -> Result<Self, CheckpointError> {
         check_origin(origin)?;
-        Ok(Self { origin: origin.to_owned(), public: array32(public)? })
+        Ok(Self {
+            origin: origin.to_owned(),
+            public: array32(public)?,
+        })
     }
 
     /// Name of the log.
@@ -109,7 +116,12 @@ impl LogKey {
     pub fn to_text(&self) -> String {
         let mut bytes = vec![ALGORITHM_ED25519];
         bytes.extend_from_slice(&self.public);
-        format!("{}+{}+{}", self.origin, hex::encode(self.id()), STANDARD.encode(bytes))
+        format!(
+            "{}+{}+{}",
+            self.origin,
+            hex::encode(self.id()),
+            STANDARD.encode(bytes)
+        )
     }
 }
 
@@ -129,19 +141,28 @@ impl LogSecret {
 
     /// Reads the signer form: `PRIVATE+KEY+name+id+base64(0x01 || seed)`, white space around it ignored.
     pub fn from_text(text: &str) -> Result<Self, CheckpointError> {
-        let rest = text.trim().strip_prefix("PRIVATE+KEY+").ok_or(CheckpointError::Key)?;
+        let rest = text
+            .trim()
+            .strip_prefix("PRIVATE+KEY+")
+            .ok_or(CheckpointError::Key)?;
         let mut fields = rest.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (fields.next(), fields.next(), fields.next()) else {
             return Err(CheckpointError::Key);
         };
         let bytes = Zeroizing::new(STANDARD.decode(key).map_err(|_| CheckpointError::Key)?);
-        let (ALGORITHM_ED25519, seed) =
-            bytes.split_first().map(|(a, s)| (*a, s)).ok_or(CheckpointError::Key)?
+        let (ALGORITHM_ED25519, seed) = bytes
+            .split_first()
+            .map(|(a, s)| (*a, s))
+            .ok_or(CheckpointError::Key)?
         else {
             return Err(CheckpointError::Key);
         };
         let secret = Self::from_seed(name, Zeroizing::new(array32(seed)?))?;
-        if hex::encode(secret.key.id()) == id { Ok(secret) } else { Err(CheckpointError::Key) }
+        if hex::encode(secret.key.id()) == id {
+            Ok(secret)
+        } else {
+            Err(CheckpointError::Key)
+        }
     }
 
     /// The signer form, to be kept in a file of mode 0600.
@@ -160,12 +181,23 @@ impl LogSecret {
 
     /// Signs size and root of this log.
     pub fn sign(&self, size: u64, root: Digest) -> SignedCheckpoint {
-        let checkpoint = Checkpoint { origin: self.key.origin.clone(), size, root };
+        let checkpoint = Checkpoint {
+            origin: self.key.origin.clone(),
+            size,
+            root,
+        };
         let body = checkpoint.to_body();
         let mut signature = self.key.id().to_vec();
         signature.extend_from_slice(self.pair.sign(body.as_bytes()).as_ref());
-        let note = format!("{body}\n\u{2014} {} {}\n", self.key.origin, STANDARD.encode(signature));
-        SignedCheckpoint { checkpoint, note: note.into_bytes() }
+        let note = format!(
+            "{body}\n\u{2014} {} {}\n",
+            self.key.origin,
+            STANDARD.encode(signature)
+        );
+        SignedCheckpoint {
+            checkpoint,
+            note: note.into_bytes(),
+        }
     }
 }
 
@@ -185,7 +217,12 @@ impl fmt::Debug for SignedCheckpoint {
 impl Checkpoint {
     /// The text that is signed: origin, size in decimal, root in base64, one per line.
     fn to_body(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.as_bytes()))
+        format!(
+            "{}\n{}\n{}\n",
+            self.origin,
+            self.size,
+            STANDARD.encode(self.root.as_bytes())
+        )
     }
 
     fn parse(body: &str) -> Result<Self, CheckpointError> {
@@ -196,9 +233,17 @@ impl Checkpoint {
         let number = size.parse::<u64>().map_err(|_| CheckpointError::Malformed)?;
         let root = STANDARD.decode(root).map_err(|_| CheckpointError::Malformed)?;
         let root = Digest::try_from(root.as_slice()).map_err(|_| CheckpointError::Malformed)?;
-        let checkpoint = Self { origin: origin.to_owned(), size: number, root };
+        let checkpoint = Self {
+            origin: origin.to_owned(),
+            size: number,
+            root,
+        };
         // One text form only: no leading zeros, no extension lines.
-        if checkpoint.to_body() == body { Ok(checkpoint) } else { Err(CheckpointError::Malformed) }
+        if checkpoint.to_body() == body {
+            Ok(checkpoint)
+        } else {
+            Err(CheckpointError::Malformed)
+        }
     }
 }
 
@@ -231,10 +276,19 @@ impl SignedCheckpoint {
                 continue;
             }
             let public = UnparsedPublicKey::new(&ED25519, key.public.as_slice());
-            public.verify(body.as_bytes(), signature).map_err(|_| CheckpointError::Signature)?;
+            public
+                .verify(body.as_bytes(), signature)
+                .map_err(|_| CheckpointError::Signature)?;
             found = true;
         }
-        if found { Ok(Self { checkpoint, note: note.to_vec() }) } else { Err(CheckpointError::Unsigned) }
+        if found {
+            Ok(Self {
+                checkpoint,
+                note: note.to_vec(),
+            })
+        } else {
+            Err(CheckpointError::Unsigned)
+        }
     }
 
     /// Leaves in the tree.

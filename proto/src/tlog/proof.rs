@@ -79,7 +79,10 @@ pub enum MakeError<E> {
 fn range<E>(start: u64, count: u64, read: &mut dyn FnMut(Node) -> Result<Digest, E>) -> Result<Digest, E> {
     let mut hash = None;
     for peak in Frontier::peaks_of(count).into_iter().rev() {
-        let node = Node { level: peak.level, index: (start >> peak.level) + peak.index };
+        let node = Node {
+            level: peak.level,
+            index: (start >> peak.level) + peak.index,
+        };
         let left = read(node)?;
         hash = Some(hash.map_or(left, |right| node_hash(&left, &right)));
     }
@@ -104,9 +107,17 @@ pub fn inclusion<E>(
     let mut path = Vec::new();
     while count > 1 {
         let left = split(count);
-        let other = if index < start + left { (start + left, count - left) } else { (start, left) };
+        let other = if index < start + left {
+            (start + left, count - left)
+        } else {
+            (start, left)
+        };
         path.push(range(other.0, other.1, read).map_err(MakeError::Read)?);
-        (start, count) = if index < start + left { (start, left) } else { (start + left, count - left) };
+        (start, count) = if index < start + left {
+            (start, left)
+        } else {
+            (start + left, count - left)
+        };
     }
     path.reverse();
     Ok(path)
@@ -130,7 +141,11 @@ pub fn consistency<E>(
     let mut whole = true;
     while old != count {
         let left = split(count);
-        let other = if old <= left { (start + left, count - left) } else { (start, left) };
+        let other = if old <= left {
+            (start + left, count - left)
+        } else {
+            (start, left)
+        };
         path.push(range(other.0, other.1, read).map_err(MakeError::Read)?);
         if old <= left {
             count = left;
@@ -177,7 +192,11 @@ pub fn check_inclusion(
     if last != 0 {
         return Err(ProofError::Length);
     }
-    if hash == *root { Ok(Included { leaf, index, size }) } else { Err(ProofError::Root) }
+    if hash == *root {
+        Ok(Included { leaf, index, size })
+    } else {
+        Err(ProofError::Root)
+    }
 }
 
 /// Checks a consistency proof (RFC 9162 section 2.1.4.2). The empty tree is consistent with every
@@ -194,7 +213,11 @@ pub fn check_consistency(
         return Err(ProofError::Position);
     }
     if from == to || from == 0 {
-        let same = if from == 0 { *from_root == empty_root() } else { from_root == to_root };
+        let same = if from == 0 {
+            *from_root == empty_root()
+        } else {
+            from_root == to_root
+        };
         // Two empty trees must both have the empty root.
         let same = same && (to != 0 || *to_root == empty_root());
         return match (path.is_empty(), same) {
@@ -204,7 +227,11 @@ pub fn check_consistency(
         };
     }
     let mut rest = path.iter();
-    let first = if from.is_power_of_two() { from_root } else { rest.next().ok_or(ProofError::Length)? };
+    let first = if from.is_power_of_two() {
+        from_root
+    } else {
+        rest.next().ok_or(ProofError::Length)?
+    };
     let (mut number, mut last) = (from - 1, to - 1);
     while number & 1 == 1 {
         number >>= 1;
@@ -231,5 +258,9 @@ pub fn check_consistency(
     if last != 0 {
         return Err(ProofError::Length);
     }
-    if old == *from_root && new == *to_root { Ok(done) } else { Err(ProofError::Root) }
+    if old == *from_root && new == *to_root {
+        Ok(done)
+    } else {
+        Err(ProofError::Root)
+    }
 }

@@ -28,7 +28,10 @@ impl Frontier {
         let mut start = 0;
         for level in (0..64u8).rev() {
             if size & (1 << level) != 0 {
-                peaks.push(Node { level, index: start >> level });
+                peaks.push(Node {
+                    level,
+                    index: start >> level,
+                });
                 start += 1 << level;
             }
         }
@@ -37,7 +40,10 @@ impl Frontier {
 
     /// The right edge of a stored tree; `read` gives the hash of each node asked for.
     pub fn read<E>(size: u64, mut read: impl FnMut(Node) -> Result<Digest, E>) -> Result<Self, E> {
-        let peaks = Self::peaks_of(size).into_iter().map(&mut read).collect::<Result<_, E>>()?;
+        let peaks = Self::peaks_of(size)
+            .into_iter()
+            .map(&mut read)
+            .collect::<Result<_, E>>()?;
         Ok(Self { size, peaks })
     }
 
@@ -48,13 +54,19 @@ impl Frontier {
 
     /// Appends one leaf hash; every node that becomes complete by it (the leaf first) goes to `made`.
     pub fn append(&mut self, leaf: Digest, made: &mut impl FnMut(Node, Digest)) {
-        let mut node = Node { level: 0, index: self.size };
+        let mut node = Node {
+            level: 0,
+            index: self.size,
+        };
         let mut hash = leaf;
         made(node, hash);
         while node.index & 1 == 1 {
             let Some(left) = self.peaks.pop() else { break };
             hash = node_hash(&left, &hash);
-            node = Node { level: node.level + 1, index: node.index >> 1 };
+            node = Node {
+                level: node.level + 1,
+                index: node.index >> 1,
+            };
             made(node, hash);
         }
         self.peaks.push(hash);
@@ -64,7 +76,9 @@ impl Frontier {
     /// Root of the tree.
     pub fn root(&self) -> Digest {
         let mut peaks = self.peaks.iter().rev();
-        let Some(last) = peaks.next() else { return empty_root() };
+        let Some(last) = peaks.next() else {
+            return empty_root();
+        };
         peaks.fold(*last, |right, left| node_hash(left, &right))
     }
 }

@@ -1,7 +1,6 @@
 //! The bench that the suite runs on: a backend that can be reopened and broken, packets, entries, a log key.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -12,10 +11,10 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::LogSecret;
 use schakel_proto::wire;
 
-use super::super::kv::Faults;
 use super::super::memory::MemoryStore;
 use super::super::sled::{SledOptions, SledStore};
 use super::super::*;
+use super::breaker::Breaker;
 use crate::erasure::ErasureKeys;
 use crate::log::entry::{DecisionDraft, EntryDraft, EntryMaker};
 
@@ -24,64 +23,6 @@ use crate::log::entry::{DecisionDraft, EntryDraft, EntryMaker};
 pub(crate) enum Backend {
     Memory,
     Sled,
-}
-
-/// How the next commit is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Break {
-    /// It fails.
-    Failed,
-    /// It fails, but was saved after all.
-    FailedButSaved,
-}
-
-/// Breaks the next commit, or holds commits back until they are let go.
-#[derive(Default)]
-pub(crate) struct Breaker {
-    next: AtomicU8,
-    held: Mutex<bool>,
-    go: Condvar,
-    waiting: AtomicU64,
-}
-
-impl Breaker {
-    pub(crate) fn arm(&self, how: Break) {
-        self.next.store(if how == Break::Failed { 1 } else { 2 }, Ordering::SeqCst);
-    }
-    pub(crate) fn armed(&self) -> bool {
-        self.next.load(Ordering::SeqCst) != 0
-    }
-    pub(crate) fn hold(&self) {
-        *self.held.lock().unwrap() = true;
-    }
-    pub(crate) fn let_go(&self) {
-        *self.held.lock().unwrap() = false;
-        self.go.notify_all();
-    }
-    /// Whether a commit is being held back just now.
-    pub(crate) fn holding(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
-    }
-    fn fire(&self, which: u8) -> Result<(), String> {
-        let hit = self.next.compare_exchange(which, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if hit { Err("broken on purpose".to_owned()) } else { Ok(()) }
-    }
-}
-
-impl Faults for Breaker {
-    fn before_commit(&self) -> Result<(), String> {
-        let mut held = self.held.lock().unwrap();
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        while *held {
-            held = self.go.wait(held).unwrap();
-        }
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        drop(held);
-        self.fire(1)
-    }
-    fn after_commit(&self) -> Result<(), String> {
-        self.fire(2)
-    }
 }
 
 enum Open {
@@ -107,6 +48,17 @@ pub(crate) fn agency(name: &str) -> AgencyId {
     AgencyId::new(name).unwrap()
 }
 
+/// The leaf of a committed hand-over.
+pub(crate) fn leaf(handed: &HandedOver) -> Digest {
+    match handed {
+        HandedOver::Committed {
+            leaf_hash: Some(leaf),
+            ..
+        } => *leaf,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) const SENDER: &str = "pz-rupel";
 pub(crate) const WELFARE: &str = "caw-rupel";
 pub(crate) const JUSTICE: &str = "jh-antwerpen-dader";
@@ -118,7 +70,10 @@ async fn open_sled(
     breaker: &Arc<Breaker>,
     reserve: u64,
 ) -> Result<SledStore, StoreError> {
-    let options = SledOptions { reserve_bytes: Some(reserve), cache_bytes: 8 * 1024 * 1024 };
+    let options = SledOptions {
+        reserve_bytes: Some(reserve),
+        cache_bytes: 8 * 1024 * 1024,
+    };
     SledStore::open_with(&dir.join("store"), options, breaker.clone()).await
 }
 
@@ -136,7 +91,18 @@ impl Bench {
         let case = CaseRef::random(&mut rng);
         let maker = EntryMaker::new(network.clone(), keys.clone());
         let now = Timestamp::from_millis(1_795_278_600_000);
-        Self { backend, dir, breaker, open, network, keys, maker, rng, now, case }
+        Self {
+            backend,
+            dir,
+            breaker,
+            open,
+            network,
+            keys,
+            maker,
+            rng,
+            now,
+            case,
+        }
     }
 
     pub(crate) fn store(&self) -> Arc<dyn Store> {
@@ -157,7 +123,9 @@ impl Bench {
     pub(crate) async fn reopen(&mut self) {
         if let Open::Sled(store) = &self.open {
             store.close().await;
-            self.open = Open::Sled(Arc::new(open_sled(self.dir.path(), &self.breaker, 0).await.unwrap()));
+            self.open = Open::Sled(Arc::new(
+                open_sled(self.dir.path(), &self.breaker, 0).await.unwrap(),
+            ));
         }
     }
 
@@ -190,12 +158,18 @@ impl Bench {
 
     fn opening(&mut self) -> wire::Opening {
         let (nonce, descriptor) = (self.bytes(32), self.bytes(200));
-        wire::Opening { nonce: nonce.into(), descriptor: descriptor.into() }
+        wire::Opening {
+            nonce: nonce.into(),
+            descriptor: descriptor.into(),
+        }
     }
 
     pub(crate) fn signed(&mut self, length: usize) -> wire::Signed {
         let (bytes, signature) = (self.bytes(length), self.bytes(154));
-        wire::Signed { bytes: bytes.into(), signature: signature.into() }
+        wire::Signed {
+            bytes: bytes.into(),
+            signature: signature.into(),
+        }
     }
 
     pub(crate) async fn entry(&mut self, draft: EntryDraft) -> NewEntry {
@@ -203,7 +177,11 @@ impl Bench {
     }
 
     pub(crate) async fn spooled(&self, bytes: &[u8]) -> StoredContent {
-        let mut spool = self.store().spool(u64::try_from(bytes.len()).unwrap()).await.unwrap();
+        let mut spool = self
+            .store()
+            .spool(u64::try_from(bytes.len()).unwrap())
+            .await
+            .unwrap();
         for chunk in bytes.chunks(10_000) {
             spool.write(chunk).await.unwrap();
         }
@@ -220,20 +198,37 @@ impl Bench {
             let part = PartId::random(&mut self.rng);
             let content = self.bytes(*length);
             let content = self.spooled(&content).await;
-            let sealings = vec![NewSealing { profile: wire::Profile::V6, content }];
+            let sealings = vec![NewSealing {
+                profile: wire::Profile::V6,
+                content,
+            }];
             for recipient in *to {
                 let packet = self.bytes(120).into();
                 let part_id = bytes::Bytes::copy_from_slice(part.as_bytes());
-                key_packets.push(wire::KeyPacket { part_id, recipient: (*recipient).to_owned(), packet });
+                key_packets.push(wire::KeyPacket {
+                    part_id,
+                    recipient: (*recipient).to_owned(),
+                    packet,
+                });
             }
             let recipients = to.iter().map(|r| agency(r)).collect();
-            new_parts.push(NewPart { part, opening: self.opening(), recipients, sealings });
+            new_parts.push(NewPart {
+                part,
+                opening: self.opening(),
+                recipients,
+                sealings,
+            });
         }
         let mut new_recipients = Vec::new();
         for recipient in recipients {
-            new_recipients.push(NewRecipient { agency: agency(recipient), opening: self.opening() });
+            new_recipients.push(NewRecipient {
+                agency: agency(recipient),
+                opening: self.opening(),
+            });
         }
-        let entry = self.about(Event::SubmissionAcceptance, packet, None, None, None).await;
+        let entry = self
+            .about(Event::SubmissionAcceptance, packet, None, None, None)
+            .await;
         Acceptance {
             packet,
             manifest_digest: Digest::of(&manifest.bytes),
@@ -252,14 +247,25 @@ impl Bench {
 
     /// A second acceptance of the same packet, as a retry makes it: another entry, contents spooled again.
     pub(crate) async fn again(&mut self, of: &Acceptance) -> Acceptance {
-        let entry = self.about(Event::SubmissionAcceptance, of.packet, None, None, None).await;
+        let entry = self
+            .about(Event::SubmissionAcceptance, of.packet, None, None, None)
+            .await;
         let mut parts = Vec::new();
         for part in &of.parts {
             let sealings = part.sealings.iter();
-            let sealings =
-                sealings.map(|s| NewSealing { profile: s.profile, content: s.content.clone() }).collect();
+            let sealings = sealings
+                .map(|s| NewSealing {
+                    profile: s.profile,
+                    content: s.content.clone(),
+                })
+                .collect();
             let (opening, recipients) = (part.opening.clone(), part.recipients.clone());
-            parts.push(NewPart { part: part.part, opening, recipients, sealings });
+            parts.push(NewPart {
+                part: part.part,
+                opening,
+                recipients,
+                sealings,
+            });
         }
         Acceptance {
             packet: of.packet,
@@ -302,8 +308,12 @@ impl Bench {
 
     pub(crate) async fn lease(&mut self, recipient: &str, count: usize) -> Vec<Lease> {
         let tokens = (0..count).map(|_| self.token()).collect();
-        let request =
-            LeaseRequest { recipient: agency(recipient), now: self.now, lease_millis: 60_000, tokens };
+        let request = LeaseRequest {
+            recipient: agency(recipient),
+            now: self.now,
+            lease_millis: 60_000,
+            tokens,
+        };
         self.store().lease(request).await.unwrap()
     }
 
@@ -315,45 +325,29 @@ impl Bench {
     ) -> HandOver {
         let facts = self.store().facts(self.case).await.unwrap();
         let open: Vec<_> = lease.parts.iter().filter(|p| !p.stage.is_final()).collect();
-        let mut parts = Vec::new();
-        let mut decisions = Vec::new();
-        for state in &open {
-            let verdict = verdict(state);
-            let outcome = match verdict {
-                Verdict::Deliver => "deliver",
-                Verdict::Withhold => "withhold",
-                Verdict::Hold => "hold-for-consent",
-            };
-            decisions.push(wire::PartDecision {
-                part_id: bytes::Bytes::copy_from_slice(state.part.as_bytes()),
-                outcome: outcome.to_owned(),
-                reason: "ALLOW_TEST".to_owned(),
-                ..Default::default()
-            });
-            let (reason, obligations) = ("ALLOW_TEST".to_owned(), vec!["review".to_owned()]);
-            parts.push(DecidedPart { part: state.part, verdict, reason, obligations });
-        }
-        let whole = wire::Decision {
-            packet_id: bytes::Bytes::copy_from_slice(lease.packet.packet.as_bytes()),
-            recipient: lease.recipient.to_string(),
-            at_ms: self.now.millis(),
-            bundle_digest: bytes::Bytes::copy_from_slice(Digest::of(b"bundle").as_bytes()),
-            bundle_version: 1,
-            directory_version: 1,
-            facts_head: facts.head.map(|h| bytes::Bytes::copy_from_slice(h.as_bytes())).unwrap_or_default(),
-            facts_count: facts.count(),
-            parts: decisions,
-            ..Default::default()
+        let decided = |state: &&PartState| DecidedPart {
+            part: state.part,
+            verdict: verdict(state),
+            reason: "ALLOW_TEST".to_owned(),
+            obligations: vec!["review".to_owned()],
         };
+        let parts: Vec<DecidedPart> = open.iter().map(decided).collect();
         let delivers = parts.iter().any(|p| p.verdict == Verdict::Deliver);
-        let event = if delivers { Event::ContentConsignment } else { Event::ContentWithheld };
-        let still_held =
-            open.iter().zip(&parts).all(|(s, p)| s.stage == Stage::Held && p.verdict == Verdict::Hold);
-        let draft = DecisionDraft::split(whole);
+        let event = if delivers {
+            Event::ContentConsignment
+        } else {
+            Event::ContentWithheld
+        };
+        let both = open.iter().zip(&parts);
+        let still_held = { both }.all(|(s, p)| s.stage == Stage::Held && p.verdict == Verdict::Hold);
+        let draft = DecisionDraft::split(self.decision(lease, &facts, &parts));
         let packet = lease.packet.packet;
         let entry = match still_held {
             true => None,
-            false => Some(self.about(event, packet, Some(&lease.recipient), Some(draft), None).await),
+            false => Some(
+                self.about(event, packet, Some(&lease.recipient), Some(draft), None)
+                    .await,
+            ),
         };
         HandOver {
             token: lease.token,
@@ -369,6 +363,33 @@ impl Bench {
         }
     }
 
+    fn decision(&self, lease: &Lease, facts: &Facts, parts: &[DecidedPart]) -> wire::Decision {
+        let outcome = |verdict| match verdict {
+            Verdict::Deliver => "deliver",
+            Verdict::Withhold => "withhold",
+            Verdict::Hold => "hold-for-consent",
+        };
+        let part = |p: &DecidedPart| wire::PartDecision {
+            part_id: bytes::Bytes::copy_from_slice(p.part.as_bytes()),
+            outcome: outcome(p.verdict).to_owned(),
+            reason: p.reason.clone(),
+            ..Default::default()
+        };
+        let head = facts.head.map(|h| bytes::Bytes::copy_from_slice(h.as_bytes()));
+        wire::Decision {
+            packet_id: bytes::Bytes::copy_from_slice(lease.packet.packet.as_bytes()),
+            recipient: lease.recipient.to_string(),
+            at_ms: self.now.millis(),
+            bundle_digest: bytes::Bytes::copy_from_slice(Digest::of(b"bundle").as_bytes()),
+            bundle_version: 1,
+            directory_version: 1,
+            facts_head: head.unwrap_or_default(),
+            facts_count: facts.count(),
+            parts: parts.iter().map(part).collect(),
+            ..Default::default()
+        }
+    }
+
     /// The acknowledgement of a committed hand-over's delivered parts.
     pub(crate) async fn ack(
         &mut self,
@@ -381,14 +402,26 @@ impl Bench {
             _ => Event::ContentHandover,
         };
         let attachment = self.signed(300);
-        let entry = self.about(event, handed.packet, Some(&handed.recipient), None, Some(attachment)).await;
+        let entry = self
+            .about(
+                event,
+                handed.packet,
+                Some(&handed.recipient),
+                None,
+                Some(attachment),
+            )
+            .await;
         let delivered = handed.parts.iter().filter(|p| p.verdict == Verdict::Deliver);
         Acknowledging {
             packet: handed.packet,
             recipient: handed.recipient.clone(),
             consignment,
             outcome,
-            reason: if outcome == AckOutcome::Refused { "quarantined".to_owned() } else { String::new() },
+            reason: if outcome == AckOutcome::Refused {
+                "quarantined".to_owned()
+            } else {
+                String::new()
+            },
             parts: delivered.map(|p| p.part).collect(),
             entry,
             at: self.now,
@@ -397,13 +430,25 @@ impl Bench {
 
     pub(crate) async fn recalling(&mut self, packet: PacketId) -> Recalling {
         let attachment = self.signed(200);
-        let entry = self.about(Event::Recalled, packet, None, None, Some(attachment)).await;
-        Recalling { packet, sender: agency(SENDER), reason: "sent_in_error".to_owned(), entry, at: self.now }
+        let entry = self
+            .about(Event::Recalled, packet, None, None, Some(attachment))
+            .await;
+        Recalling {
+            packet,
+            sender: agency(SENDER),
+            reason: "sent_in_error".to_owned(),
+            entry,
+            at: self.now,
+        }
     }
 
     pub(crate) async fn expiring(&mut self, packet: PacketId) -> Expiring {
         let entry = self.about(Event::Expired, packet, None, None, None).await;
-        Expiring { packet, entry, at: self.now }
+        Expiring {
+            packet,
+            entry,
+            at: self.now,
+        }
     }
 
     /// The next statement of the case, judged on the facts as they are.

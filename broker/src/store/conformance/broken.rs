@@ -8,7 +8,8 @@ use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::tlog::tree::Frontier;
 
 use super::super::*;
-use super::bench::{Bench, Break, JUSTICE, LARGE, SMALL, WELFARE};
+use super::bench::{Bench, JUSTICE, LARGE, SMALL, WELFARE};
+use super::breaker::Break;
 use crate::log::entry::EntryDraft;
 
 /// Which step to break, and how; counts the steps.
@@ -30,7 +31,11 @@ impl Plan {
             bench.breaker.arm(how);
             let broken = verb().await;
             assert!(!bench.breaker.armed(), "step {} commits nothing", self.step);
-            assert!(matches!(broken, Err(StoreError::Unconfirmed(_))), "step {}", self.step);
+            assert!(
+                matches!(broken, Err(StoreError::Unconfirmed(_))),
+                "step {}",
+                self.step
+            );
         }
         verb().await.unwrap()
     }
@@ -49,13 +54,26 @@ struct End {
 
 async fn hand_over(bench: &mut Bench, plan: &mut Plan, recipient: &str, verdict: Verdict) -> HandOver {
     let lease = bench.lease(recipient, 1).await.remove(0);
-    let handing =
-        bench.decide(&lease, |s| if s.stage == Stage::Held { Verdict::Deliver } else { verdict }).await;
+    let handing = bench
+        .decide(&lease, |s| {
+            if s.stage == Stage::Held {
+                Verdict::Deliver
+            } else {
+                verdict
+            }
+        })
+        .await;
     let store = bench.store();
     let handed = plan.run(bench, || store.hand_over(handing.clone())).await;
     assert!(matches!(handed, HandedOver::Committed { .. }), "{handed:?}");
     if verdict == Verdict::Deliver {
-        let HandedOver::Committed { leaf_hash: Some(leaf), .. } = handed else { panic!("{handed:?}") };
+        let HandedOver::Committed {
+            leaf_hash: Some(leaf),
+            ..
+        } = handed
+        else {
+            panic!("{handed:?}")
+        };
         let ack = bench.ack(&handing, leaf, AckOutcome::Received).await;
         let done = plan.run(bench, || store.acknowledge(ack.clone())).await;
         assert!(!matches!(done, Acknowledged::Unknown));
@@ -76,7 +94,12 @@ async fn integrate(bench: &Bench, plan: &mut Plan) {
         frontier.append(leaf.leaf_hash, &mut |n, h| nodes.push((n, h)));
     }
     let checkpoint = bench.secret().sign(frontier.size(), frontier.root());
-    let step = Integration { expected_size: size, leaves, nodes, checkpoint };
+    let step = Integration {
+        expected_size: size,
+        leaves,
+        nodes,
+        checkpoint,
+    };
     // Saved after all: the writer finds its own checkpoint as the newest.
     match plan.run(bench, || store.integrate(step.clone())).await {
         Integrated::Done { size } | Integrated::Conflict { size } => assert_eq!(size, frontier.size()),
@@ -103,15 +126,32 @@ async fn live(bench: &mut Bench, plan: &mut Plan) -> End {
     integrate(bench, plan).await;
     let statement = bench.statement().await;
     let added = plan.run(bench, || store.add_statement(statement.clone())).await;
-    assert!(matches!(added, StatementAdded::New { .. } | StatementAdded::Repeated(_)));
+    assert!(matches!(
+        added,
+        StatementAdded::New { .. } | StatementAdded::Repeated(_)
+    ));
     hand_over(bench, plan, WELFARE, Verdict::Deliver).await;
-    let entry = bench.entry(EntryDraft::new(Event::BundleActivated, bench.now)).await;
-    let ceiling = Ceiling { version: 1, digest: Digest::of(b"bundle") };
-    plan.run(bench, || store.raise(CeilingOf::Bundle, ceiling, entry.clone())).await;
-    let entry = bench.entry(EntryDraft::new(Event::SubmissionRejection, bench.now)).await;
+    let entry = bench
+        .entry(EntryDraft::new(Event::BundleActivated, bench.now))
+        .await;
+    let ceiling = Ceiling {
+        version: 1,
+        digest: Digest::of(b"bundle"),
+    };
+    plan.run(bench, || store.raise(CeilingOf::Bundle, ceiling, entry.clone()))
+        .await;
+    let entry = bench
+        .entry(EntryDraft::new(Event::SubmissionRejection, bench.now))
+        .await;
     plan.run(bench, || store.record(entry.clone())).await;
     bench.now = bench.now.plus_millis(3_600_000);
-    let due: Vec<_> = store.due(bench.now, 9).await.unwrap().iter().map(|d| d.packet).collect();
+    let due: Vec<_> = store
+        .due(bench.now, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|d| d.packet)
+        .collect();
     assert_eq!(due, [packets[2]]);
     let expiring = bench.expiring(packets[2]).await;
     plan.run(bench, || store.expire(expiring.clone())).await;
@@ -146,20 +186,41 @@ async fn end(bench: &mut Bench, packets: &[PacketId]) -> End {
     let tree = store.latest_checkpoint().await.unwrap().unwrap().size;
     let mut events = Vec::new();
     for leaf in store.leaves(0, 100).await.unwrap() {
-        let entry = store.entry(schakel_proto::tlog::hash::leaf_hash(&leaf)).await.unwrap().unwrap();
+        let entry = store
+            .entry(schakel_proto::tlog::hash::leaf_hash(&leaf))
+            .await
+            .unwrap()
+            .unwrap();
         let body = schakel_proto::evidence::Body::parse(&entry.body, &bench.network).unwrap();
         events.push(body.event);
     }
     let facts = store.facts(bench.case).await.unwrap().count();
     let mut waiting = Vec::new();
     for agency in [WELFARE, JUSTICE] {
-        waiting.push(store.waiting(&super::bench::agency(agency)).await.unwrap().packets);
+        waiting.push(
+            store
+                .waiting(&super::bench::agency(agency))
+                .await
+                .unwrap()
+                .packets,
+        );
     }
-    End { stages, events, tree, facts, waiting, files: bench.part_files() }
+    End {
+        stages,
+        events,
+        tree,
+        facts,
+        waiting,
+        files: bench.part_files(),
+    }
 }
 
 pub(super) async fn every_step_may_fail_and_be_repeated(mut first: Bench) {
-    let mut plan = Plan { at: 0, how: None, step: 0 };
+    let mut plan = Plan {
+        at: 0,
+        how: None,
+        step: 0,
+    };
     let backend = first.backend;
     let whole = live(&mut first, &mut plan).await;
     assert_eq!(whole.tree, whole.events.len() as u64);
@@ -169,7 +230,15 @@ pub(super) async fn every_step_may_fail_and_be_repeated(mut first: Bench) {
     for at in 1..=steps {
         for how in [Break::Failed, Break::FailedButSaved] {
             let mut bench = Bench::new(backend).await;
-            let end = live(&mut bench, &mut Plan { at, how: Some(how), step: 0 }).await;
+            let end = live(
+                &mut bench,
+                &mut Plan {
+                    at,
+                    how: Some(how),
+                    step: 0,
+                },
+            )
+            .await;
             assert_eq!(end, whole, "step {at} {how:?}");
         }
     }

@@ -33,9 +33,15 @@ pub(super) async fn concurrent_verbs_share_one_sync(mut bench: Bench) {
         assert!(matches!(task.await.unwrap().unwrap(), Accepted::New(_)));
     }
     let commits = bench.commits() - before;
-    assert!((1..=8).contains(&commits), "{PACKETS} packets took {commits} syncs");
+    assert!(
+        (1..=8).contains(&commits),
+        "{PACKETS} packets took {commits} syncs"
+    );
     bench.reopen().await;
-    assert_eq!(bench.store().waiting(&agency(WELFARE)).await.unwrap().packets, PACKETS as u64);
+    assert_eq!(
+        bench.store().waiting(&agency(WELFARE)).await.unwrap().packets,
+        PACKETS as u64
+    );
     assert_eq!(bench.store().pending(1_000).await.unwrap().len(), PACKETS);
 }
 

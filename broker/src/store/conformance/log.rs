@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schakel_proto::evidence::{self, Event};
-use schakel_proto::ids::Digest;
+use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::check_consistency;
 use schakel_proto::tlog::tree::Frontier;
@@ -14,55 +14,90 @@ use crate::log::entry::EntryDraft;
 use crate::log::publish::Evidences;
 use crate::log::sequencer::{LogState, Sequencer};
 
-pub(super) async fn entries_are_shown_as_far_as_they_concern(mut bench: Bench) {
-    let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE]), (SMALL, &[WELFARE])]).await;
-    let (id, hidden_part) = (new.packet, new.parts[1].part);
-    let accepted = new.entry.leaf_hash();
+/// A packet of which one part is delivered and one is not, under a checkpoint: its id, the hidden part, and
+/// the leaves of acceptance and consignment.
+async fn consigned(bench: &mut Bench) -> (PacketId, PartId, Digest, Digest) {
+    let to: &[&str] = &[WELFARE];
+    let new = bench.packet(to, &[(SMALL, to), (SMALL, to)]).await;
+    let (id, hidden, accepted) = (new.packet, new.parts[1].part, new.entry.leaf_hash());
     bench.store().accept(new).await.unwrap();
     let lease = bench.lease(WELFARE, 1).await.remove(0);
-    let verdict = |s: &PartState| if s.part == hidden_part { Verdict::Withhold } else { Verdict::Deliver };
+    let verdict = |s: &PartState| match s.part == hidden {
+        true => Verdict::Withhold,
+        false => Verdict::Deliver,
+    };
     let handing = bench.decide(&lease, verdict).await;
     let consigned = handing.entry.as_ref().unwrap().leaf_hash();
     bench.store().hand_over(handing).await.unwrap();
-    assert!(bench.store().entry(consigned).await.unwrap().is_none(), "not under a checkpoint yet");
-
-    let key = bench.secret().public().clone();
+    let early = bench.store().entry(consigned).await.unwrap();
+    assert!(early.is_none(), "not under a checkpoint yet");
     let (sequencer, log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
     assert_eq!(log.wait_for(accepted).await.unwrap(), 0);
     assert_eq!(log.wait_for(consigned).await.unwrap(), 1);
     sequencer.stop().await;
     assert!(matches!(log.state(), LogState::Stopped(_)));
     bench.reopen().await;
+    (id, hidden, accepted, consigned)
+}
 
-    let evidences = Evidences::new(bench.keys.clone());
-    let store = bench.store();
-    let checked = |e: &schakel_proto::wire::Evidence| evidence::check(e, &bench.network, &key).unwrap();
-    let mine = evidences.of(store.as_ref(), &agency(SENDER), consigned).await.unwrap().unwrap();
-    let mine = checked(&mine);
-    assert_eq!((mine.body().event, mine.body().packet), (Event::ContentConsignment, Some(id)));
-    assert_eq!((mine.leaf_hash(), mine.index(), mine.tree_size()), (consigned, 1, 2));
-    let parts =
-        |d: Option<&evidence::Decision>| d.map(|d| d.parts().iter().map(|p| p.part).collect::<Vec<_>>());
-    assert_eq!(parts(mine.hidden()), Some(vec![hidden_part]));
-    let theirs = evidences.of(store.as_ref(), &agency(WELFARE), consigned).await.unwrap().unwrap();
-    let theirs = checked(&theirs);
+pub(super) async fn entries_are_shown_as_far_as_they_concern(mut bench: Bench) {
+    let (id, hidden, accepted, consigned) = consigned(&mut bench).await;
+    let key = bench.secret().public().clone();
+    let (evidences, store) = (Evidences::new(bench.keys.clone()), bench.store());
+    let of = async |who: &str, leaf| {
+        let found = evidences.of(store.as_ref(), &agency(who), leaf).await.unwrap();
+        found.map(|e| evidence::check(&e, &bench.network, &key).unwrap())
+    };
+    let mine = of(SENDER, consigned).await.unwrap();
+    assert_eq!(
+        (mine.body().event, mine.body().packet),
+        (Event::ContentConsignment, Some(id))
+    );
+    assert_eq!(
+        (mine.leaf_hash(), mine.index(), mine.tree_size()),
+        (consigned, 1, 2)
+    );
+    let part = |p: &evidence::PartDecision| p.part;
+    let parts = |d: Option<&evidence::Decision>| d.map(|d| d.parts().iter().map(part).collect::<Vec<_>>());
+    assert_eq!(parts(mine.hidden()), Some(vec![hidden]));
+    let theirs = of(WELFARE, consigned).await.unwrap();
     assert_eq!(parts(theirs.shown()), parts(mine.shown()));
     assert!(theirs.hidden().is_none(), "what is hidden stays hidden");
-    assert!(evidences.of(store.as_ref(), &agency(JUSTICE), consigned).await.unwrap().is_none());
-    assert!(evidences.of(store.as_ref(), &agency(WELFARE), accepted).await.unwrap().is_none());
-    let shown = evidences.submission(store.as_ref(), accepted).await.unwrap().unwrap();
-    assert_eq!(checked(&shown).body().event, Event::SubmissionAcceptance);
+    assert!(of(JUSTICE, consigned).await.is_none());
+    assert!(of(WELFARE, accepted).await.is_none());
+    let shown = evidences.submission(store.as_ref(), accepted).await.unwrap();
+    let shown = evidence::check(&shown.unwrap(), &bench.network, &key).unwrap();
+    assert_eq!(shown.body().event, Event::SubmissionAcceptance);
+}
 
-    let (all, next) = evidences.since(store.as_ref(), &agency(SENDER), 0, 10).await.unwrap();
-    assert_eq!((all.len(), next), (2, 2));
-    let (rest, next) = evidences.since(store.as_ref(), &agency(SENDER), 1, 10).await.unwrap();
-    assert_eq!((rest.len(), next), (1, 2));
-    let (none, next) = evidences.since(store.as_ref(), &agency(SENDER), 2, 10).await.unwrap();
-    assert_eq!((none.len(), next), (0, 2));
-    let (all, _) = evidences.since(store.as_ref(), &agency(WELFARE), 0, 10).await.unwrap();
-    assert_eq!(all.len(), 1);
+pub(super) async fn evidence_is_given_in_order_from_any_position(mut bench: Bench) {
+    let (_, _, accepted, consigned) = consigned(&mut bench).await;
+    let (evidences, store) = (Evidences::new(bench.keys.clone()), bench.store());
+    for (who, from, limit, expected) in [
+        (SENDER, 0, 10, (2, 2)),
+        (SENDER, 0, 1, (1, 1)),
+        (SENDER, 1, 10, (1, 2)),
+        (SENDER, 2, 10, (0, 2)),
+        (WELFARE, 0, 10, (1, 2)),
+        (JUSTICE, 0, 10, (0, 0)),
+    ] {
+        let given = evidences.since(store.as_ref(), &agency(who), from, limit).await;
+        let (all, next) = given.unwrap();
+        assert_eq!((all.len(), next), expected, "{who} from {from}");
+    }
     let leaves = store.leaves(0, 10).await.unwrap();
-    assert_eq!(leaves.iter().map(|l| leaf_hash(l)).collect::<Vec<_>>(), [accepted, consigned]);
+    let hashes: Vec<_> = leaves.iter().map(|l| leaf_hash(l)).collect();
+    assert_eq!(hashes, [accepted, consigned]);
+    assert_eq!(store.leaves(1, 10).await.unwrap().len(), 1);
+    // The case's erasure key gone, its entries mean nothing any more; the tree stands.
+    let name = format!("erasure/{}.key", hex::encode(bench.case.as_bytes()));
+    std::fs::remove_file(bench.dir.path().join(name)).unwrap();
+    let forgetful = crate::erasure::ErasureKeys::open(&bench.dir.path().join("erasure")).unwrap();
+    let erased = Evidences::new(forgetful)
+        .of(store.as_ref(), &agency(SENDER), consigned)
+        .await;
+    assert!(erased.unwrap().is_none());
+    assert_eq!(store.leaves(0, 10).await.unwrap().len(), 2);
 }
 
 /// Makes and integrates the next step by hand.
@@ -74,7 +109,12 @@ async fn step(bench: &Bench, frontier: &mut Frontier) -> Integration {
         frontier.append(leaf.leaf_hash, &mut |n, h| nodes.push((n, h)));
     }
     let checkpoint = bench.secret().sign(frontier.size(), frontier.root());
-    Integration { expected_size, leaves, nodes, checkpoint }
+    Integration {
+        expected_size,
+        leaves,
+        nodes,
+        checkpoint,
+    }
 }
 
 async fn record(bench: &mut Bench, count: usize) {
@@ -82,7 +122,11 @@ async fn record(bench: &mut Bench, count: usize) {
         let draft = EntryDraft::new(Event::SubmissionRejection, bench.now).concerning(&agency(SENDER), true);
         let entry = bench.entry(draft).await;
         let leaf = bench.store().record(entry.clone()).await.unwrap();
-        assert_eq!(bench.store().record(entry).await.unwrap(), leaf, "the same entry again");
+        assert_eq!(
+            bench.store().record(entry).await.unwrap(),
+            leaf,
+            "the same entry again"
+        );
     }
 }
 
@@ -95,23 +139,44 @@ pub(super) async fn only_one_writer_extends_the_tree(mut bench: Bench) {
     let mut skipping = good.clone();
     skipping.leaves.remove(0);
     skipping.checkpoint = bench.secret().sign(2, frontier.root());
-    assert!(matches!(store.integrate(skipping).await, Err(StoreError::Misused(_))));
+    assert!(matches!(
+        store.integrate(skipping).await,
+        Err(StoreError::Misused(_))
+    ));
     let mut empty = good.clone();
     empty.leaves.clear();
-    assert!(matches!(store.integrate(empty).await, Err(StoreError::Misused(_))));
-    assert_eq!(store.integrate(good.clone()).await.unwrap(), Integrated::Done { size: 3 });
-    assert_eq!(store.integrate(good).await.unwrap(), Integrated::Conflict { size: 3 });
+    assert!(matches!(
+        store.integrate(empty).await,
+        Err(StoreError::Misused(_))
+    ));
+    assert_eq!(
+        store.integrate(good.clone()).await.unwrap(),
+        Integrated::Done { size: 3 }
+    );
+    assert_eq!(
+        store.integrate(good).await.unwrap(),
+        Integrated::Conflict { size: 3 }
+    );
     bench.reopen().await;
     let checkpoint = bench.store().latest_checkpoint().await.unwrap().unwrap();
     assert_eq!((checkpoint.size, checkpoint.root), (3, frontier.root()));
     assert!(bench.store().pending(10).await.unwrap().is_empty());
-    assert_eq!(bench.store().index_of(Digest::of(b"unknown")).await.unwrap(), None);
+    assert_eq!(
+        bench.store().index_of(Digest::of(b"unknown")).await.unwrap(),
+        None
+    );
 }
 
 pub(super) async fn a_sequencer_that_finds_another_writer_stops(mut bench: Bench) {
     let (sequencer, log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
     record(&mut bench, 1).await;
-    let first = bench.store().pending(1).await.unwrap().first().map(|p| p.leaf_hash);
+    let first = bench
+        .store()
+        .pending(1)
+        .await
+        .unwrap()
+        .first()
+        .map(|p| p.leaf_hash);
     if let Some(leaf) = first {
         log.wait_for(leaf).await.unwrap();
     }
@@ -163,7 +228,10 @@ pub(super) async fn proofs_of_extension_hold_between_all_sizes(mut bench: Bench)
     for size in 1..=9 {
         record(&mut bench, 1).await;
         let next = step(&bench, &mut frontier).await;
-        assert_eq!(bench.store().integrate(next).await.unwrap(), Integrated::Done { size });
+        assert_eq!(
+            bench.store().integrate(next).await.unwrap(),
+            Integrated::Done { size }
+        );
         roots.push(frontier.root());
     }
     bench.reopen().await;
@@ -174,6 +242,12 @@ pub(super) async fn proofs_of_extension_hold_between_all_sizes(mut bench: Bench)
             check_consistency(from, to, &proof, old, new).unwrap();
         }
     }
-    assert!(matches!(bench.store().consistency(3, 10).await, Err(StoreError::Missing(_))));
-    assert!(matches!(bench.store().consistency(4, 3).await, Err(StoreError::Missing(_))));
+    assert!(matches!(
+        bench.store().consistency(3, 10).await,
+        Err(StoreError::Missing(_))
+    ));
+    assert!(matches!(
+        bench.store().consistency(4, 3).await,
+        Err(StoreError::Missing(_))
+    ));
 }

@@ -1,6 +1,8 @@
 //! One suite for every backend: the contract of [`Store`](super::Store), verb by verb; each step broken twice
 //! (it failed; it failed but was saved after all); races; group commit.
 
+mod breaker;
+
 mod bench;
 
 mod leg1;
@@ -52,12 +54,14 @@ macro_rules! stamp {
             leg2::held_parts_come_back_with_a_statement_and_without_a_second_entry,
             leg2::a_statement_during_a_delivery_is_not_missed_by_what_is_held,
             leg2::a_decision_without_its_entry_or_that_tells_too_much_is_a_defect,
+            endings::a_recall_is_its_senders_alone,
             endings::a_recall_takes_back_what_was_not_handed_over,
             endings::a_recall_and_a_hand_over_race_to_one_outcome,
             endings::a_packet_expires_once_and_what_arrived_still_counts,
             endings::statements_are_chained_and_judged_on_what_is,
             endings::ceilings_are_never_lowered,
             log::entries_are_shown_as_far_as_they_concern,
+            log::evidence_is_given_in_order_from_any_position,
             log::only_one_writer_extends_the_tree,
             log::a_sequencer_that_finds_another_writer_stops,
             log::proofs_of_extension_hold_between_all_sizes,

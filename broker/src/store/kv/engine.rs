@@ -79,7 +79,10 @@ struct Shared {
 
 impl Shared {
     fn stopped(&self) -> Option<Arc<str>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn stop(&self, why: &str) {
@@ -126,10 +129,15 @@ impl Engine {
             }
         }));
         let writer = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("store".to_owned()).spawn(move || run(&writer, receiver));
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || run(&writer, receiver));
         let thread = thread.map_err(StoreError::on("a thread for the store"))?;
-        Ok(Self { shared, jobs: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            jobs: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Runs a verb on the writer; the answer comes when it is durable.
@@ -154,7 +162,9 @@ impl Engine {
         });
         sender.send(Job { growth, verb }).await.map_err(|_| closed())?;
         drop(sender);
-        answered.await.map_err(|_| StoreError::Stopped("the writer is gone".into()))?
+        answered
+            .await
+            .map_err(|_| StoreError::Stopped("the writer is gone".into()))?
     }
 
     /// Reads what is durable, off the threads that serve.
@@ -244,7 +254,11 @@ fn run(shared: &Shared, mut jobs: mpsc::Receiver<Job>) {
 /// Runs one verb; what fails leaves nothing in the group.
 fn add(shared: &Shared, group: &mut Group, job: Job) {
     let txn = Txn::new(shared.kv.as_ref(), &group.batch);
-    let mut work = Step { txn, effects: Effects::default(), leases: &shared.leases };
+    let mut work = Step {
+        txn,
+        effects: Effects::default(),
+        leases: &shared.leases,
+    };
     let (good, answer) = (job.verb)(&mut work);
     if let Some(why) = shared.stopped() {
         return answer(Err(StoreError::Stopped(why)));
@@ -267,7 +281,11 @@ fn add(shared: &Shared, group: &mut Group, job: Job) {
 
 /// Makes the group durable, then answers.
 fn finish(shared: &Shared, group: Group) {
-    let result = if group.batch.is_empty() { Ok(()) } else { commit(shared, &group.batch) };
+    let result = if group.batch.is_empty() {
+        Ok(())
+    } else {
+        commit(shared, &group.batch)
+    };
     if result.is_ok() {
         for work in &group.effects.ended {
             shared.leases.end(work);

@@ -72,15 +72,27 @@ pub(crate) fn part(id: &PacketId, part: &PartId) -> Vec<u8> {
 }
 /// A recipient's key packet for a part.
 pub(crate) fn key_packet(id: &PacketId, part: &PartId, agency: &AgencyId) -> Vec<u8> {
-    Key::new(b'K').raw(id.as_bytes()).raw(part.as_bytes()).agency(agency).0
+    Key::new(b'K')
+        .raw(id.as_bytes())
+        .raw(part.as_bytes())
+        .agency(agency)
+        .0
 }
 /// State of a part for a recipient.
 pub(crate) fn state(id: &PacketId, agency: &AgencyId, part: &PartId) -> Vec<u8> {
-    Key::new(b'T').raw(id.as_bytes()).agency(agency).raw(part.as_bytes()).0
+    Key::new(b'T')
+        .raw(id.as_bytes())
+        .agency(agency)
+        .raw(part.as_bytes())
+        .0
 }
 /// Inline content of a sealing.
 pub(crate) fn inline(id: &PacketId, part: &PartId, profile: wire::Profile) -> Vec<u8> {
-    Key::new(b'B').raw(id.as_bytes()).raw(part.as_bytes()).raw(&[profile_byte(profile)]).0
+    Key::new(b'B')
+        .raw(id.as_bytes())
+        .raw(part.as_bytes())
+        .raw(&[profile_byte(profile)])
+        .0
 }
 /// A sealing's claim on a part file.
 pub(crate) fn file(digest: &Digest, id: &PacketId, part: &PartId, profile: wire::Profile) -> Vec<u8> {
@@ -96,7 +108,12 @@ fn profile_byte(profile: wire::Profile) -> u8 {
 }
 /// A packet in a recipient's queue.
 pub(crate) fn queue(agency: &AgencyId, priority: u8, accepted: Timestamp, id: &PacketId) -> Vec<u8> {
-    Key::new(b'Q').agency(agency).raw(&[priority]).time(accepted).raw(id.as_bytes()).0
+    Key::new(b'Q')
+        .agency(agency)
+        .raw(&[priority])
+        .time(accepted)
+        .raw(id.as_bytes())
+        .0
 }
 /// A recipient's queue.
 pub(crate) fn queue_prefix(agency: &AgencyId) -> Vec<u8> {
@@ -104,7 +121,11 @@ pub(crate) fn queue_prefix(agency: &AgencyId) -> Vec<u8> {
 }
 /// A packet held for a recipient.
 pub(crate) fn held(case: &CaseRef, id: &PacketId, agency: &AgencyId) -> Vec<u8> {
-    Key::new(HELD).raw(case.as_bytes()).raw(id.as_bytes()).agency(agency).0
+    Key::new(HELD)
+        .raw(case.as_bytes())
+        .raw(id.as_bytes())
+        .agency(agency)
+        .0
 }
 /// Everything held, of one case or of all.
 pub(crate) fn held_prefix(case: Option<&CaseRef>) -> Vec<u8> {
@@ -147,7 +168,11 @@ pub(crate) fn said(leaf: &Digest, outcome: AckOutcome, part: &PartId) -> Vec<u8>
         AckOutcome::Refused => 2,
         AckOutcome::Taken => 3,
     };
-    Key::new(b'G').raw(leaf.as_bytes()).raw(&[outcome]).raw(part.as_bytes()).0
+    Key::new(b'G')
+        .raw(leaf.as_bytes())
+        .raw(&[outcome])
+        .raw(part.as_bytes())
+        .0
 }
 /// What ended a packet: its recall or expiry.
 pub(crate) fn ended(id: &PacketId, event: Event) -> Vec<u8> {
@@ -183,7 +208,9 @@ pub(crate) fn concern_prefix(agency: &AgencyId) -> Vec<u8> {
 }
 /// Number at the end of a key.
 pub(crate) fn last_number(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.get(key.len().checked_sub(8)?..)?.try_into().ok()?))
+    Some(u64::from_be_bytes(
+        key.get(key.len().checked_sub(8)?..)?.try_into().ok()?,
+    ))
 }
 /// Head of a case's facts.
 pub(crate) fn case(case: &CaseRef) -> Vec<u8> {

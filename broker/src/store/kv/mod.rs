@@ -28,6 +28,9 @@ pub(crate) const AMPLIFICATION: u64 = 4;
 /// Changes to be made together: key, and the new record or its removal. Sorted, each key once.
 pub type Batch = std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// Keys with their records or values.
+pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Why a batch was not confirmed.
 #[derive(Clone, Debug)]
 pub enum CommitError {
@@ -43,12 +46,7 @@ pub trait Kv: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Keys that begin with `prefix` and are greater than `after`, in order, with their records.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError>;
 
     /// Makes a batch durable, all or nothing. Never called by two threads at once.
     fn commit(&self, batch: &Batch) -> Result<(), CommitError>;

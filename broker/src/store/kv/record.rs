@@ -29,7 +29,11 @@ pub(crate) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
 pub(crate) fn open(key: &[u8], record: &[u8]) -> Result<Vec<u8>, StoreError> {
     let damaged = || StoreError::Corrupt(place(key).into());
     let (found, value) = record.split_at_checked(CHECK_BYTES).ok_or_else(damaged)?;
-    if found == check(key, value) { Ok(value.to_vec()) } else { Err(damaged()) }
+    if found == check(key, value) {
+        Ok(value.to_vec())
+    } else {
+        Err(damaged())
+    }
 }
 
 /// Names a row without showing what it is about.

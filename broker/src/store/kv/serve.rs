@@ -43,8 +43,18 @@ impl<K: Kv> KvStore<K> {
         let kv = Arc::new(kv);
         let leases = Arc::new(Leases::default());
         let map: Arc<dyn Kv> = kv.clone();
-        let engine = Arc::new(Engine::start(map, faults, Arc::clone(&contents), Arc::clone(&leases))?);
-        Ok(Self { kv, contents, leases, engine })
+        let engine = Arc::new(Engine::start(
+            map,
+            faults,
+            Arc::clone(&contents),
+            Arc::clone(&leases),
+        )?);
+        Ok(Self {
+            kv,
+            contents,
+            leases,
+            engine,
+        })
     }
 
     /// Groups made durable so far, one sync each: many concurrent verbs share one.
@@ -64,7 +74,9 @@ fn page(limit: usize) -> usize {
 #[async_trait]
 impl<K: Kv> Store for KvStore<K> {
     async fn known(&self, packet: PacketId, manifest_digest: Digest) -> Result<Known, StoreError> {
-        self.engine.read(move |r| accept::known(r, &packet, &manifest_digest)).await
+        self.engine
+            .read(move |r| accept::known(r, &packet, &manifest_digest))
+            .await
     }
 
     async fn spool(&self, length: u64) -> Result<Spool, StoreError> {
@@ -72,7 +84,9 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        self.engine.write(true, move |step| accept::accept(step, acceptance)).await
+        self.engine
+            .write(true, move |step| accept::accept(step, acceptance))
+            .await
     }
 
     async fn packet(&self, packet: PacketId) -> Result<Option<StoredPacket>, StoreError> {
@@ -85,7 +99,9 @@ impl<K: Kv> Store for KvStore<K> {
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, StoreError> {
         let leases = Arc::clone(&self.leases);
-        self.engine.read(move |r| lease::lease(r, &leases, &request)).await
+        self.engine
+            .read(move |r| lease::lease(r, &leases, &request))
+            .await
     }
 
     async fn renew(&self, token: DeliveryId, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
@@ -103,7 +119,10 @@ impl<K: Kv> Store for KvStore<K> {
         part: PartId,
         profile: wire::Profile,
     ) -> Result<ContentReader, StoreError> {
-        let place = || self.engine.read(move |r| packets::content(r, &packet, &part, profile));
+        let place = || {
+            self.engine
+                .read(move |r| packets::content(r, &packet, &part, profile))
+        };
         match place().await? {
             packets::Place::Inline(bytes, digest) => Ok(ContentReader::inline(bytes, digest)),
             packets::Place::File(digest, length) => match self.contents.open(digest, length).await {
@@ -115,15 +134,21 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn hand_over(&self, hand_over: HandOver) -> Result<HandedOver, StoreError> {
-        self.engine.write(false, move |step| hand_over::hand_over(step, &hand_over)).await
+        self.engine
+            .write(false, move |step| hand_over::hand_over(step, &hand_over))
+            .await
     }
 
     async fn acknowledge(&self, acknowledging: Acknowledging) -> Result<Acknowledged, StoreError> {
-        self.engine.write(false, move |step| acknowledge::acknowledge(step, &acknowledging)).await
+        self.engine
+            .write(false, move |step| acknowledge::acknowledge(step, &acknowledging))
+            .await
     }
 
     async fn recall(&self, recalling: Recalling) -> Result<Recall, StoreError> {
-        self.engine.write(false, move |step| endings::recall(step, &recalling)).await
+        self.engine
+            .write(false, move |step| endings::recall(step, &recalling))
+            .await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DuePacket>, StoreError> {
@@ -131,7 +156,9 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn expire(&self, expiring: Expiring) -> Result<Expired, StoreError> {
-        self.engine.write(false, move |step| endings::expire(step, &expiring)).await
+        self.engine
+            .write(false, move |step| endings::expire(step, &expiring))
+            .await
     }
 
     async fn waiting(&self, recipient: &AgencyId) -> Result<Waiting, StoreError> {
@@ -140,11 +167,15 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn reconsider(&self, case: Option<CaseRef>) -> Result<Vec<AgencyId>, StoreError> {
-        self.engine.write(false, move |step| endings::reconsider(step, case.as_ref())).await
+        self.engine
+            .write(false, move |step| endings::reconsider(step, case.as_ref()))
+            .await
     }
 
     async fn add_statement(&self, statement: NewStatement) -> Result<StatementAdded, StoreError> {
-        self.engine.write(true, move |step| facts::add_statement(step, &statement)).await
+        self.engine
+            .write(true, move |step| facts::add_statement(step, &statement))
+            .await
     }
 
     async fn facts(&self, case: CaseRef) -> Result<Facts, StoreError> {
@@ -156,11 +187,15 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn raise(&self, of: CeilingOf, ceiling: Ceiling, entry: NewEntry) -> Result<Raised, StoreError> {
-        self.engine.write(false, move |step| facts::raise(step, of, ceiling, &entry)).await
+        self.engine
+            .write(false, move |step| facts::raise(step, of, ceiling, &entry))
+            .await
     }
 
     async fn record(&self, entry: NewEntry) -> Result<Digest, StoreError> {
-        self.engine.write(true, move |step| log::record(step, &entry)).await
+        self.engine
+            .write(true, move |step| log::record(step, &entry))
+            .await
     }
 
     fn pending_signal(&self) -> Arc<tokio::sync::Notify> {
@@ -172,7 +207,9 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn integrate(&self, integration: Integration) -> Result<Integrated, StoreError> {
-        self.engine.write(false, move |step| log::integrate(step, &integration)).await
+        self.engine
+            .write(false, move |step| log::integrate(step, &integration))
+            .await
     }
 
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
@@ -188,7 +225,9 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn leaves(&self, from_index: u64, limit: usize) -> Result<Vec<bytes::Bytes>, StoreError> {
-        self.engine.read(move |r| log::leaves(r, from_index, page(limit))).await
+        self.engine
+            .read(move |r| log::leaves(r, from_index, page(limit)))
+            .await
     }
 
     async fn entry_for(
@@ -197,7 +236,9 @@ impl<K: Kv> Store for KvStore<K> {
         leaf_hash: Digest,
     ) -> Result<Option<LoggedEntry>, StoreError> {
         let agency = agency.clone();
-        self.engine.read(move |r| log::entry_for(r, &agency, &leaf_hash)).await
+        self.engine
+            .read(move |r| log::entry_for(r, &agency, &leaf_hash))
+            .await
     }
 
     async fn entry(&self, leaf_hash: Digest) -> Result<Option<LoggedEntry>, StoreError> {
@@ -211,7 +252,9 @@ impl<K: Kv> Store for KvStore<K> {
         limit: usize,
     ) -> Result<Vec<LoggedEntry>, StoreError> {
         let agency = agency.clone();
-        self.engine.read(move |r| log::evidence_for(r, &agency, from_index, page(limit))).await
+        self.engine
+            .read(move |r| log::evidence_for(r, &agency, from_index, page(limit)))
+            .await
     }
 
     async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, StoreError> {

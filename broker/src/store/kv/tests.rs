@@ -12,7 +12,7 @@ use super::super::error::StoreError;
 use super::super::memory::MemoryKv;
 use super::super::{Store, StoreHealth};
 use super::txn::{Committed, Read, Txn};
-use super::{Batch, CommitError, Kv, KvStore, NoFaults};
+use super::{Batch, CommitError, Kv, KvStore, NoFaults, Rows};
 
 /// A map whose disk fails at the sync, once it is told to.
 #[derive(Default)]
@@ -26,18 +26,17 @@ impl Kv for Failing {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.rows.get(key)
     }
-    fn scan(
-        &self,
-        p: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, p: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         self.rows.scan(p, after, limit)
     }
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         self.rows.commit(batch)?;
         assert!(!self.panics.load(Ordering::SeqCst), "broken on purpose");
-        if self.fails.load(Ordering::SeqCst) { Err(CommitError::Fatal("EIO".to_owned())) } else { Ok(()) }
+        if self.fails.load(Ordering::SeqCst) {
+            Err(CommitError::Fatal("EIO".to_owned()))
+        } else {
+            Ok(())
+        }
     }
     fn has_room(&self, _bytes: u64) -> bool {
         true
@@ -57,7 +56,10 @@ async fn entry() -> (tempfile::TempDir, super::super::NewEntry) {
     let at = schakel_proto::time::Timestamp::from_millis(1_795_278_600_000);
     let event = schakel_proto::evidence::Event::SubmissionRejection;
     let draft = crate::log::entry::EntryDraft::new(event, at);
-    let entry = maker.make(draft, &mut rand::rngs::StdRng::seed_from_u64(1)).await.unwrap();
+    let entry = maker
+        .make(draft, &mut rand::rngs::StdRng::seed_from_u64(1))
+        .await
+        .unwrap();
     (dir, entry)
 }
 
@@ -66,10 +68,19 @@ async fn d07_after_a_failed_sync_nothing_is_accepted_or_read_until_a_restart() {
     let store = KvStore::start(Failing::default(), Contents::in_memory(), Arc::new(NoFaults)).unwrap();
     let (_dir, entry) = entry().await;
     store.kv().fails.store(true, Ordering::SeqCst);
-    assert!(matches!(store.record(entry.clone()).await, Err(StoreError::Stopped(_))));
+    assert!(matches!(
+        store.record(entry.clone()).await,
+        Err(StoreError::Stopped(_))
+    ));
     store.kv().fails.store(false, Ordering::SeqCst);
-    assert!(matches!(store.record(entry.clone()).await, Err(StoreError::Stopped(_))), "never retried");
-    assert!(matches!(store.pending(1).await, Err(StoreError::Stopped(_))), "it may not be durable");
+    assert!(
+        matches!(store.record(entry.clone()).await, Err(StoreError::Stopped(_))),
+        "never retried"
+    );
+    assert!(
+        matches!(store.pending(1).await, Err(StoreError::Stopped(_))),
+        "it may not be durable"
+    );
     assert_eq!(store.health(), StoreHealth::Stopped);
 }
 
@@ -78,7 +89,10 @@ async fn a_writer_that_panics_stops_the_store() {
     let store = KvStore::start(Failing::default(), Contents::in_memory(), Arc::new(NoFaults)).unwrap();
     let (_dir, entry) = entry().await;
     store.kv().panics.store(true, Ordering::SeqCst);
-    assert!(matches!(store.record(entry.clone()).await, Err(StoreError::Stopped(_))));
+    assert!(matches!(
+        store.record(entry.clone()).await,
+        Err(StoreError::Stopped(_))
+    ));
     store.close().await;
     assert!(matches!(store.pending(1).await, Err(StoreError::Stopped(_))));
     assert_eq!(store.health(), StoreHealth::Stopped);

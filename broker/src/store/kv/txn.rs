@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use super::super::error::StoreError;
-use super::{Batch, Kv, keys, record};
+use super::{Batch, Kv, Rows, keys, record};
 
 /// Reading rows, whether committed or in progress.
 pub(crate) trait Read {
@@ -13,12 +13,7 @@ pub(crate) trait Read {
     fn record(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Keys that begin with `prefix` and are greater than `after`, in order, with their records.
-    fn records(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError>;
 
     /// The value of a key, its checksum checked, its pieces joined.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -46,14 +41,12 @@ pub(crate) trait Read {
     }
 
     /// Keys and values under a prefix.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         let open = |(key, found): (Vec<u8>, Vec<u8>)| self.value(&key, &found).map(|value| (key, value));
-        self.records(prefix, after, limit)?.into_iter().map(open).collect()
+        self.records(prefix, after, limit)?
+            .into_iter()
+            .map(open)
+            .collect()
     }
 
     /// A row.
@@ -71,7 +64,8 @@ pub(crate) trait Read {
     where
         Self: Sized,
     {
-        self.row(key)?.ok_or_else(|| StoreError::Corrupt(record::place(key).into()))
+        self.row(key)?
+            .ok_or_else(|| StoreError::Corrupt(record::place(key).into()))
     }
 
     /// A number.
@@ -89,12 +83,7 @@ impl Read for Committed<'_> {
     fn record(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.get(key)
     }
-    fn records(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         self.0.scan(prefix, after, limit)
     }
 }
@@ -108,7 +97,11 @@ pub(crate) struct Txn<'a> {
 
 impl<'a> Txn<'a> {
     pub(crate) fn new(kv: &'a dyn Kv, group: &'a Batch) -> Self {
-        Self { kv, group, own: Batch::new() }
+        Self {
+            kv,
+            group,
+            own: Batch::new(),
+        }
     }
 
     /// The changes made.
@@ -174,23 +167,24 @@ impl Read for Txn<'_> {
         }
     }
 
-    fn records(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         let wanted = |key: &[u8]| key.starts_with(prefix) && after.is_none_or(|a| key > a);
         let mut changes: BTreeMap<&[u8], &Option<Vec<u8>>> = BTreeMap::new();
         for batch in [self.group, &self.own] {
-            let from = batch.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix));
+            let from = batch
+                .range(prefix.to_vec()..)
+                .take_while(|(k, _)| k.starts_with(prefix));
             changes.extend(from.filter(|(k, _)| wanted(k)).map(|(k, v)| (k.as_slice(), v)));
         }
         let removed = changes.values().filter(|v| v.is_none()).count();
         let stored = self.kv.scan(prefix, after, limit.saturating_add(removed))?;
         // Beyond the last stored key of a full page nothing is known of the map.
         let full = stored.len() == limit.saturating_add(removed);
-        let horizon = if full { stored.last().map(|(k, _)| k.clone()) } else { None };
+        let horizon = if full {
+            stored.last().map(|(k, _)| k.clone())
+        } else {
+            None
+        };
         let mut all: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
         for (key, change) in changes {
             match change {

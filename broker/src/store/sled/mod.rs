@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 
 use schakel_proto::ids::Digest;
 
-use super::content::{Contents, write_durably};
+use super::content::Contents;
+use super::durable::write_durably;
 use super::error::StoreError;
-use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults};
+use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows};
 
 mod open;
 
@@ -48,7 +49,10 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { reserve_bytes: None, cache_bytes: 64 * 1024 * 1024 }
+        Self {
+            reserve_bytes: None,
+            cache_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
@@ -132,7 +136,8 @@ fn read_error(error: ::sled::Error) -> StoreError {
 impl SledKv {
     fn db(&self) -> Result<::sled::Db, StoreError> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.clone().ok_or(StoreError::Stopped("the store is closed".into()))
+        rows.clone()
+            .ok_or(StoreError::Stopped("the store is closed".into()))
     }
 
     /// Bytes free to this process; the largest number if the system does not say.
@@ -155,12 +160,19 @@ impl SledKv {
     }
 
     fn write_mark(&self, size: u64, root: &Digest) -> Result<(), StoreError> {
-        write_durably(&self.folder.join(MARK), format!("{size} {root}\n").as_bytes(), 0o600)
+        write_durably(
+            &self.folder.join(MARK),
+            format!("{size} {root}\n").as_bytes(),
+            0o600,
+        )
     }
 }
 
 fn length(batch: &Batch) -> u64 {
-    let bytes = batch.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len)).sum::<usize>();
+    let bytes = batch
+        .iter()
+        .map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len))
+        .sum::<usize>();
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -169,12 +181,7 @@ impl Kv for SledKv {
         Ok(self.db()?.get(key).map_err(read_error)?.map(|v| v.to_vec()))
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         use std::ops::Bound;
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
@@ -193,7 +200,9 @@ impl Kv for SledKv {
 
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         // A write that fails for want of room would end sled: look ahead.
-        let needed = length(batch).saturating_mul(AMPLIFICATION).saturating_add(2 * SEGMENT_BYTES);
+        let needed = length(batch)
+            .saturating_mul(AMPLIFICATION)
+            .saturating_add(2 * SEGMENT_BYTES);
         if self.free_bytes() < needed {
             return Err(CommitError::Full);
         }
@@ -217,7 +226,12 @@ impl Kv for SledKv {
     }
 
     fn close(&self) {
-        let late = self.marked.lock().unwrap_or_else(PoisonError::into_inner).late.take();
+        let late = self
+            .marked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .late
+            .take();
         if let Some((size, root)) = late
             && let Err(why) = self.write_mark(size, &root)
         {

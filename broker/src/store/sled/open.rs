@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
-use super::super::content::{sync_folder, write_durably};
+use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
 use super::super::kv::txn::{Committed, Read, Txn};
 use super::super::kv::{Batch, Kv, keys};
@@ -30,7 +30,9 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
     let marker = read_marker(folder)?;
     let has_rows = std::fs::metadata(rows.join("db")).is_ok_and(|m| m.len() > 0);
     if marker.is_some() && !has_rows {
-        return Err(unusable(damaged("the folder is marked as a store, but its rows are gone")));
+        return Err(unusable(damaged(
+            "the folder is marked as a store, but its rows are gone",
+        )));
     }
     std::fs::create_dir_all(&rows).map_err(&on)?;
     remove_half_snapshots(&rows)?;
@@ -47,7 +49,11 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
     };
     let found = Committed(&kv).number(keys::SCHEMA)?;
     match (marker, found) {
-        (Some(_), None) => return Err(unusable(damaged("the folder is marked as a store, but it is empty"))),
+        (Some(_), None) => {
+            return Err(unusable(damaged(
+                "the folder is marked as a store, but it is empty",
+            )));
+        }
         (_, Some(version)) if version != SCHEMA_VERSION => return Err(other_schema(version)),
         // Made, but not marked before a crash: nobody was answered, since marking comes before use.
         (None, Some(_)) if !only_schema(&kv)? => {
@@ -63,13 +69,18 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let path = folder.join(LOCK);
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
     let file = file.map_err(StoreError::on("its lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(unusable("another broker uses this store: stop it first; two would fork the log"))
-        }
+        Err(TryLockError::WouldBlock) => Err(unusable(
+            "another broker uses this store: stop it first; two would fork the log",
+        )),
         Err(TryLockError::Error(source)) => Err(StoreError::io("its lock", source)),
     }
 }
@@ -80,7 +91,9 @@ fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("its marker", e)),
     };
-    let version = text.strip_prefix("schakel store, schema ").and_then(|t| t.trim_end().parse().ok());
+    let version = text
+        .strip_prefix("schakel store, schema ")
+        .and_then(|t| t.trim_end().parse().ok());
     match version {
         Some(SCHEMA_VERSION) => Ok(version),
         Some(other) => Err(other_schema(other)),
@@ -100,7 +113,10 @@ fn remove_half_snapshots(rows: &Path) -> Result<(), StoreError> {
     for entry in std::fs::read_dir(rows).map_err(&on)? {
         let entry = entry.map_err(&on)?;
         let name = entry.file_name();
-        if name.to_str().is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating")) {
+        if name
+            .to_str()
+            .is_some_and(|n| n.starts_with("snap.") && n.ends_with(".generating"))
+        {
             std::fs::remove_file(entry.path()).map_err(&on)?;
         }
     }
@@ -163,7 +179,9 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     kv.write(&txn.into_changes()).map_err(unusable)?;
     let on = StoreError::on("a file of the new store");
     for name in ["conf", "db"] {
-        File::open(rows.join(name)).and_then(|f| f.sync_all()).map_err(&on)?;
+        File::open(rows.join(name))
+            .and_then(|f| f.sync_all())
+            .map_err(&on)?;
     }
     sync_folder(rows)?;
     sync_folder(folder)?;

@@ -37,7 +37,10 @@ async fn filled(count: usize) -> (Bench, PathBuf, Vec<(PacketId, PartId)>) {
 }
 
 async fn open(folder: &Path) -> Result<SledStore, StoreError> {
-    let options = SledOptions { reserve_bytes: Some(0), cache_bytes: 8 * 1024 * 1024 };
+    let options = SledOptions {
+        reserve_bytes: Some(0),
+        cache_bytes: 8 * 1024 * 1024,
+    };
     SledStore::open_with(folder, options, std::sync::Arc::new(super::NoFaults)).await
 }
 
@@ -62,7 +65,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 async fn read(store: &SledStore, packet: PacketId, part: PartId) -> Result<(), StoreError> {
-    let mut reader = store.content(packet, part, schakel_proto::wire::Profile::V6).await?;
+    let mut reader = store
+        .content(packet, part, schakel_proto::wire::Profile::V6)
+        .await?;
     while reader.next().await?.is_some() {}
     Ok(())
 }
@@ -74,7 +79,10 @@ async fn d15_a_second_broker_on_one_store_is_refused() {
     assert!(refusal(dir.path()).await.contains("another broker"));
     first.close().await;
     let second = open(dir.path()).await.unwrap();
-    assert!(matches!(first.pending(1).await, Err(StoreError::Stopped(_))), "closed is closed");
+    assert!(
+        matches!(first.pending(1).await, Err(StoreError::Stopped(_))),
+        "closed is closed"
+    );
     assert_eq!(first.health(), StoreHealth::Stopped);
     drop(second);
     open(dir.path()).await.unwrap();
@@ -87,7 +95,12 @@ async fn d12_an_emptied_store_is_never_taken_for_a_new_one() {
     copy(&folder, &spare);
     fs::remove_file(folder.join("rows/db")).unwrap();
     assert!(refusal(&folder).await.contains("Restore the newest backup"));
-    OpenOptions::new().write(true).create(true).truncate(true).open(folder.join("rows/db")).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(folder.join("rows/db"))
+        .unwrap();
     assert!(refusal(&folder).await.contains("rows are gone"));
     fs::remove_dir_all(folder.join("rows")).unwrap();
     assert!(refusal(&folder).await.contains("rows are gone"));
@@ -103,7 +116,10 @@ async fn d12_a_truncated_store_is_whole_or_refused() {
     for number in 0..24 {
         let target = bench.dir.path().join(format!("cut-{number}"));
         copy(&folder, &target);
-        let file = OpenOptions::new().write(true).open(target.join("rows/db")).unwrap();
+        let file = OpenOptions::new()
+            .write(true)
+            .open(target.join("rows/db"))
+            .unwrap();
         file.set_len(length * number / 24).unwrap();
         match open(&target).await {
             Err(StoreError::Unusable(why)) => {
@@ -169,12 +185,29 @@ async fn d10_a_damaged_part_file_is_found_and_the_others_are_served() {
     file.read_exact_at(&mut byte, LARGE as u64 / 2).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], LARGE as u64 / 2).unwrap();
     let (packet, part) = large[0];
-    let mut reader = store.content(*packet, *part, schakel_proto::wire::Profile::V6).await.unwrap();
-    assert!(matches!(reader.next().await, Err(StoreError::Corrupt(_))), "no last chunk without the digest");
-    OpenOptions::new().write(true).open(&files[1]).unwrap().set_len(LARGE as u64 - 1).unwrap();
-    assert!(matches!(read(&store, large[1].0, large[1].1).await, Err(StoreError::Corrupt(_))));
+    let mut reader = store
+        .content(*packet, *part, schakel_proto::wire::Profile::V6)
+        .await
+        .unwrap();
+    assert!(
+        matches!(reader.next().await, Err(StoreError::Corrupt(_))),
+        "no last chunk without the digest"
+    );
+    OpenOptions::new()
+        .write(true)
+        .open(&files[1])
+        .unwrap()
+        .set_len(LARGE as u64 - 1)
+        .unwrap();
+    assert!(matches!(
+        read(&store, large[1].0, large[1].1).await,
+        Err(StoreError::Corrupt(_))
+    ));
     fs::remove_file(&files[1]).unwrap();
-    assert!(matches!(read(&store, large[1].0, large[1].1).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(
+        read(&store, large[1].0, large[1].1).await,
+        Err(StoreError::Corrupt(_))
+    ));
     read(&store, large[2].0, large[2].1).await.unwrap();
     drop(store);
     let store = open(&folder).await.unwrap();
@@ -196,12 +229,22 @@ async fn d13_an_older_copy_that_is_put_back_is_refused() {
     bench.store().close().await;
     fs::remove_dir_all(folder.join("rows")).unwrap();
     copy(&older, &folder.join("rows"));
-    assert!(refusal(&folder).await.contains("the log had 3 leaves and now has 2"));
+    assert!(
+        refusal(&folder)
+            .await
+            .contains("the log had 3 leaves and now has 2")
+    );
 }
+
+type Change = Box<dyn Fn(&::sled::Db)>;
 
 /// Changes one record behind the store's back.
 async fn tamper(folder: &Path, change: impl Fn(&::sled::Db)) {
-    let rows = ::sled::Config::new().path(folder.join("rows")).flush_every_ms(None).open().unwrap();
+    let rows = ::sled::Config::new()
+        .path(folder.join("rows"))
+        .flush_every_ms(None)
+        .open()
+        .unwrap();
     change(&rows);
     rows.flush().unwrap();
     drop(rows);
@@ -217,21 +260,34 @@ async fn d11_rows_that_do_not_fit_the_tree_are_found_at_start() {
     };
     let node = schakel_proto::tlog::tree::Node { level: 1, index: 0 };
     let zero = [vec![0], vec![0; 32]].concat();
-    let mut cases: Vec<(&str, Box<dyn Fn(&::sled::Db)>)> = vec![
-        ("node 0 of level 1", Box::new(replace(keys::node(node), zero.clone()))),
-        ("order of the log's leaves", Box::new(replace(keys::leaf(1), zero.clone()))),
+    let mut cases: Vec<(&str, Change)> = vec![
+        (
+            "node 0 of level 1",
+            Box::new(replace(keys::node(node), zero.clone())),
+        ),
+        (
+            "order of the log's leaves",
+            Box::new(replace(keys::leaf(1), zero.clone())),
+        ),
         (
             "table P",
             Box::new(|rows| {
-                let (key, mut found) =
-                    rows.scan_prefix(b"P").next().unwrap().map(|(k, v)| (k, v.to_vec())).unwrap();
+                let (key, mut found) = rows
+                    .scan_prefix(b"P")
+                    .next()
+                    .unwrap()
+                    .map(|(k, v)| (k, v.to_vec()))
+                    .unwrap();
                 *found.last_mut().unwrap() ^= 1;
                 rows.insert(key, found).unwrap();
             }),
         ),
         (
             "another schema",
-            Box::new(replace(keys::SCHEMA.to_vec(), [vec![0], 2u64.to_be_bytes().to_vec()].concat())),
+            Box::new(replace(
+                keys::SCHEMA.to_vec(),
+                [vec![0], 2u64.to_be_bytes().to_vec()].concat(),
+            )),
         ),
     ];
     let manifest = keys::manifest(&all[0].0);
@@ -265,7 +321,11 @@ async fn an_interrupted_creation_is_finished_and_leftovers_are_cleared() {
     assert!(!orphan.exists());
     assert_eq!(fs::read_dir(dir.path().join("parts/tmp")).unwrap().count(), 0);
     let generating = fs::read_dir(dir.path().join("rows")).unwrap();
-    assert!(generating.flatten().all(|e| !e.file_name().to_string_lossy().ends_with(".generating")));
+    assert!(
+        generating
+            .flatten()
+            .all(|e| !e.file_name().to_string_lossy().ends_with(".generating"))
+    );
 }
 
 #[tokio::test]
@@ -277,12 +337,25 @@ async fn no_record_reaches_the_size_that_sled_puts_into_files_it_never_syncs() {
     let (id, manifest) = (new.packet, new.manifest.clone());
     bench.store().accept(new).await.unwrap();
     bench.reopen().await;
-    assert_eq!(bench.store().packet(id).await.unwrap().unwrap().manifest, manifest);
+    assert_eq!(
+        bench.store().packet(id).await.unwrap().unwrap().manifest,
+        manifest
+    );
     bench.store().close().await;
     let kv = super::open::open(&bench.dir.path().join("store"), SledOptions::default()).unwrap();
     let rows = kv.scan(&[], None, 10_000).unwrap();
     let longest = rows.iter().map(|(_, v)| v.len()).max().unwrap();
-    assert!((50 * 1024..schakel_proto::limits::STORE_VALUE_MAX_BYTES).contains(&longest), "{longest}");
+    assert!(
+        (50 * 1024..schakel_proto::limits::STORE_VALUE_MAX_BYTES).contains(&longest),
+        "{longest}"
+    );
     kv.close();
-    assert!(!bench.dir.path().join("store/rows/blobs").read_dir().is_ok_and(|mut d| d.next().is_some()));
+    assert!(
+        !bench
+            .dir
+            .path()
+            .join("store/rows/blobs")
+            .read_dir()
+            .is_ok_and(|mut d| d.next().is_some())
+    );
 }

@@ -15,12 +15,18 @@ use super::{ACCEPTED, close_packet, id, log_entry, place_work, put_state};
 
 /// Whether a packet id was seen before.
 pub(crate) fn known(read: &impl Read, packet: &PacketId, digest: &Digest) -> Result<Known, StoreError> {
-    let Some(row) = read.row::<PacketRow>(&keys::packet(packet))? else { return Ok(Known::No) };
+    let Some(row) = read.row::<PacketRow>(&keys::packet(packet))? else {
+        return Ok(Known::No);
+    };
     if row.manifest_digest != digest.as_bytes() {
         return Ok(Known::Other);
     }
     let accepted_at = Timestamp::from_millis(row.accepted_ms);
-    Ok(Known::Same(AcceptedPacket { packet: *packet, leaf_hash: id(&row.leaf)?, accepted_at }))
+    Ok(Known::Same(AcceptedPacket {
+        packet: *packet,
+        leaf_hash: id(&row.leaf)?,
+        accepted_at,
+    }))
 }
 
 /// Commits a packet.
@@ -41,20 +47,28 @@ pub(crate) fn accept(step: &mut Step<'_>, acceptance: Acceptance) -> Result<Acce
         priority: u32::from(acceptance.priority),
         leaf: acceptance.entry.leaf_hash().to_vec(),
         stage: ACCEPTED,
-        recipients: acceptance.recipients.iter().map(|r| r.agency.as_str().to_owned()).collect(),
+        recipients: acceptance
+            .recipients
+            .iter()
+            .map(|r| r.agency.as_str().to_owned())
+            .collect(),
         parts: acceptance.parts.iter().map(|p| PartId::to_vec(p.part)).collect(),
     };
     step.txn.put_row(&keys::packet(&packet), &row)?;
     step.txn.put_row(&keys::manifest(&packet), &acceptance.manifest)?;
     for recipient in &acceptance.recipients {
-        step.txn.put_row(&keys::recipient(&packet, &recipient.agency), &recipient.opening)?;
+        step.txn
+            .put_row(&keys::recipient(&packet, &recipient.agency), &recipient.opening)?;
     }
     for part in &acceptance.parts {
         put_part(step, &packet, part, acceptance.accepted_at)?;
     }
     for key in &acceptance.key_packets {
         let agency = super::agency(&key.recipient)?;
-        step.txn.put(&keys::key_packet(&packet, &id(&key.part_id)?, &agency), &key.packet)?;
+        step.txn.put(
+            &keys::key_packet(&packet, &id(&key.part_id)?, &agency),
+            &key.packet,
+        )?;
     }
     for recipient in &acceptance.recipients {
         place_work(step, &packet, &row, &recipient.agency)?;
@@ -63,7 +77,11 @@ pub(crate) fn accept(step: &mut Step<'_>, acceptance: Acceptance) -> Result<Acce
     log_entry(step, &acceptance.entry)?;
     close_packet(step, &packet, &mut row)?;
     let leaf_hash = acceptance.entry.leaf_hash();
-    Ok(Accepted::New(AcceptedPacket { packet, leaf_hash, accepted_at: acceptance.accepted_at }))
+    Ok(Accepted::New(AcceptedPacket {
+        packet,
+        leaf_hash,
+        accepted_at: acceptance.accepted_at,
+    }))
 }
 
 /// What `verify` has made sure of already: a violation is a defect of the broker.
@@ -118,7 +136,9 @@ fn put_part(step: &mut Step<'_>, packet: &PacketId, part: &NewPart, at: Timestam
     step.txn.put_row(&keys::part(packet, &part.part), &row)?;
     for sealing in &part.sealings {
         match sealing.content.inline() {
-            Some(bytes) => step.txn.put(&keys::inline(packet, &part.part, sealing.profile), bytes)?,
+            Some(bytes) => step
+                .txn
+                .put(&keys::inline(packet, &part.part, sealing.profile), bytes)?,
             None => {
                 let key = keys::file(&sealing.content.digest(), packet, &part.part, sealing.profile);
                 step.txn.put(&key, &[])?;

@@ -13,7 +13,10 @@ use super::{close_packet, end_lease_if_done, id, log_entry, packet_row, place_wo
 
 /// Commits an acknowledgement.
 pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Acknowledged, StoreError> {
-    let Some(consignment) = step.txn.row::<ConsignmentRow>(&keys::consignment(&ack.consignment))? else {
+    let Some(consignment) = step
+        .txn
+        .row::<ConsignmentRow>(&keys::consignment(&ack.consignment))?
+    else {
         return Ok(Acknowledged::Unknown);
     };
     let of_it = |part: &PartId| consignment.parts.iter().any(|p| p == part.as_bytes());
@@ -38,11 +41,18 @@ pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Ac
     }
     if news.is_empty() {
         end_lease_if_done(step, &ack.packet, &ack.recipient)?;
-        return Ok(before.map_or(Acknowledged::Unknown, |leaf_hash| Acknowledged::Repeated { leaf_hash }));
+        return Ok(
+            before.map_or(Acknowledged::Unknown, |leaf_hash| Acknowledged::Repeated {
+                leaf_hash,
+            }),
+        );
     }
     let leaf_hash = ack.entry.leaf_hash();
     for mut state in news {
-        step.txn.put(&keys::said(&ack.consignment, ack.outcome, &state.part), leaf_hash.as_bytes())?;
+        step.txn.put(
+            &keys::said(&ack.consignment, ack.outcome, &state.part),
+            leaf_hash.as_bytes(),
+        )?;
         state.stage = match ack.outcome {
             AckOutcome::Received => Stage::Received,
             AckOutcome::Refused => Stage::Refused,

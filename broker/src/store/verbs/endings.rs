@@ -106,7 +106,9 @@ pub(crate) fn expire(step: &mut Step<'_>, expiring: &Expiring) -> Result<Expired
     };
     let ended = keys::ended(&packet, Event::Expired);
     if let Some(leaf) = step.txn.get(&ended)? {
-        return Ok(Expired::Done { leaf_hash: id(&leaf)? });
+        return Ok(Expired::Done {
+            leaf_hash: id(&leaf)?,
+        });
     }
     let states = all_states(&step.txn, &packet, &row)?;
     if row.expires_ms > expiring.at.millis() || states.iter().all(|s| s.stage.is_final()) {

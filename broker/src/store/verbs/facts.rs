@@ -43,7 +43,11 @@ pub(crate) fn facts(read: &impl Read, case: &CaseRef) -> Result<Facts, StoreErro
             _ => break,
         }
     }
-    let facts = Facts { entries, head: optional_digest(&row.head)?, roster_version: row.roster_version };
+    let facts = Facts {
+        entries,
+        head: optional_digest(&row.head)?,
+        roster_version: row.roster_version,
+    };
     // A missing fact would silently change every decision.
     if facts.count() == row.count {
         Ok(facts)
@@ -83,7 +87,11 @@ pub(crate) fn add_statement(step: &mut Step<'_>, new: &NewStatement) -> Result<S
         accepted_ms: new.accepted_at.millis(),
     };
     step.txn.put_row(&keys::fact(&new.case, answer.number), &fact)?;
-    let case = CaseRow { head: new.head.to_vec(), count: answer.number, roster_version: new.roster_version };
+    let case = CaseRow {
+        head: new.head.to_vec(),
+        count: answer.number,
+        roster_version: new.roster_version,
+    };
     step.txn.put_row(&keys::case(&new.case), &case)?;
     let row = StatementRow {
         digest: digest.to_vec(),
@@ -100,8 +108,13 @@ pub(crate) fn add_statement(step: &mut Step<'_>, new: &NewStatement) -> Result<S
 
 /// One ceiling.
 pub(crate) fn ceiling(read: &impl Read, of: CeilingOf) -> Result<Option<Ceiling>, StoreError> {
-    let Some(row) = read.row::<CeilingRow>(&keys::ceiling(of))? else { return Ok(None) };
-    Ok(Some(Ceiling { version: row.version, digest: id(&row.digest)? }))
+    let Some(row) = read.row::<CeilingRow>(&keys::ceiling(of))? else {
+        return Ok(None);
+    };
+    Ok(Some(Ceiling {
+        version: row.version,
+        digest: id(&row.digest)?,
+    }))
 }
 
 /// Whether these are the versions in force.
@@ -131,8 +144,13 @@ pub(crate) fn raise(
         Some(current) if current.version >= new.version => return Ok(Raised::Refused { current }),
         _ => {}
     }
-    let row = CeilingRow { version: new.version, digest: new.digest.to_vec() };
+    let row = CeilingRow {
+        version: new.version,
+        digest: new.digest.to_vec(),
+    };
     step.txn.put_row(&keys::ceiling(of), &row)?;
     log_entry(step, entry)?;
-    Ok(Raised::New { leaf_hash: entry.leaf_hash() })
+    Ok(Raised::New {
+        leaf_hash: entry.leaf_hash(),
+    })
 }

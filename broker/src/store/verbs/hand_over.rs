@@ -28,7 +28,10 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
             delivers: before.delivers,
         });
     }
-    if !step.leases.holds(hand_over.token, packet, recipient, hand_over.at) {
+    if !step
+        .leases
+        .holds(hand_over.token, packet, recipient, hand_over.at)
+    {
         return Ok(HandedOver::LeaseLost);
     }
     let Some(mut row) = step.txn.row::<PacketRow>(&keys::packet(&packet))? else {
@@ -43,7 +46,10 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
     }
     let delivers = hand_over.parts.iter().any(|p| p.verdict == Verdict::Deliver);
     check_entry(hand_over, &states, delivers)?;
-    let leaf_hash = hand_over.entry.as_ref().map(super::super::entry::NewEntry::leaf_hash);
+    let leaf_hash = hand_over
+        .entry
+        .as_ref()
+        .map(super::super::entry::NewEntry::leaf_hash);
     for mut state in states.into_iter().filter(|s| !s.stage.is_final()) {
         if let Some(decided) = hand_over.parts.iter().find(|p| p.part == state.part) {
             decide(&mut state, decided, hand_over, leaf_hash);
@@ -87,7 +93,11 @@ fn same_ground(step: &Step<'_>, hand_over: &HandOver, row: &PacketRow) -> Result
 
 /// Whether exactly the parts that are open were decided on.
 fn same_parts(states: &[PartState], decided: &[DecidedPart]) -> bool {
-    let mut open: Vec<_> = states.iter().filter(|s| !s.stage.is_final()).map(|s| s.part).collect();
+    let mut open: Vec<_> = states
+        .iter()
+        .filter(|s| !s.stage.is_final())
+        .map(|s| s.part)
+        .collect();
     let mut parts: Vec<_> = decided.iter().map(|d| d.part).collect();
     open.sort_unstable();
     parts.sort_unstable();
@@ -101,10 +111,18 @@ fn check_entry(hand_over: &HandOver, states: &[PartState], delivers: bool) -> Re
             d.verdict == Verdict::Hold && before.is_some_and(|s| s.stage == Stage::Held)
         };
         let still_held = hand_over.parts.iter().all(held);
-        return if still_held { Ok(()) } else { Err(StoreError::Misused("a decision without an entry")) };
+        return if still_held {
+            Ok(())
+        } else {
+            Err(StoreError::Misused("a decision without an entry"))
+        };
     };
     let body = entry.body();
-    let event = if delivers { Event::ContentConsignment } else { Event::ContentWithheld };
+    let event = if delivers {
+        Event::ContentConsignment
+    } else {
+        Event::ContentWithheld
+    };
     let about =
         body.packet == Some(hand_over.packet) && body.recipient.as_ref() == Some(&hand_over.recipient);
     let told = entry.concerns.iter().any(|c| c.agency == hand_over.recipient);
@@ -112,7 +130,9 @@ fn check_entry(hand_over: &HandOver, states: &[PartState], delivers: bool) -> Re
         return Err(StoreError::Misused("a decision whose entry says something else"));
     }
     if told != delivers && body.sender.as_ref() != Some(&hand_over.recipient) {
-        return Err(StoreError::Misused("a recipient must be told of what it gets, and of nothing else"));
+        return Err(StoreError::Misused(
+            "a recipient must be told of what it gets, and of nothing else",
+        ));
     }
     Ok(())
 }

@@ -67,7 +67,9 @@ fn take(
         return Ok(None);
     }
     let work = (packet, recipient.clone());
-    let Some(attempt) = leases.take(&work, token, request.now, until) else { return Ok(None) };
+    let Some(attempt) = leases.take(&work, token, request.now, until) else {
+        return Ok(None);
+    };
     Ok(Some(Lease {
         token,
         recipient: recipient.clone(),
@@ -91,7 +93,11 @@ fn key_packets(
         let part_id = bytes::Bytes::copy_from_slice(part);
         if let Some(bytes) = read.get(&keys::key_packet(packet, &super::id(part)?, recipient))? {
             let recipient = recipient.as_str().to_owned();
-            all.push(wire::KeyPacket { part_id, recipient, packet: bytes.into() });
+            all.push(wire::KeyPacket {
+                part_id,
+                recipient,
+                packet: bytes.into(),
+            });
         }
     }
     Ok(all)
@@ -102,5 +108,8 @@ pub(crate) fn waiting(read: &impl Read, recipient: &AgencyId) -> Result<Waiting,
     let limit = usize::try_from(WAITING_MAX_COUNT).unwrap_or(usize::MAX);
     let rows = read.records(&keys::queue_prefix(recipient), None, limit)?;
     let oldest = rows.iter().filter_map(|(key, _)| keys::queue_accepted(key)).min();
-    Ok(Waiting { packets: u64::try_from(rows.len()).unwrap_or(WAITING_MAX_COUNT), oldest })
+    Ok(Waiting {
+        packets: u64::try_from(rows.len()).unwrap_or(WAITING_MAX_COUNT),
+        oldest,
+    })
 }

@@ -23,15 +23,27 @@ pub(crate) fn record(step: &mut Step<'_>, entry: &NewEntry) -> Result<Digest, St
 pub(crate) fn pending(read: &impl Read, limit: usize) -> Result<Vec<PendingLeaf>, StoreError> {
     let leaf = |(key, value): (Vec<u8>, Vec<u8>)| {
         let sequence = keys::last_number(&key).ok_or(StoreError::Corrupt("a pending leaf".into()))?;
-        Ok(PendingLeaf { sequence, leaf_hash: id(&value)? })
+        Ok(PendingLeaf {
+            sequence,
+            leaf_hash: id(&value)?,
+        })
     };
-    read.scan(&[keys::PENDING], None, limit)?.into_iter().map(leaf).collect()
+    read.scan(&[keys::PENDING], None, limit)?
+        .into_iter()
+        .map(leaf)
+        .collect()
 }
 
 /// The newest checkpoint.
 pub(crate) fn latest_checkpoint(read: &impl Read) -> Result<Option<StoredCheckpoint>, StoreError> {
-    let Some(row) = read.row::<CheckpointRow>(keys::CHECKPOINT)? else { return Ok(None) };
-    Ok(Some(StoredCheckpoint { size: row.size, root: id(&row.root)?, note: row.note }))
+    let Some(row) = read.row::<CheckpointRow>(keys::CHECKPOINT)? else {
+        return Ok(None);
+    };
+    Ok(Some(StoredCheckpoint {
+        size: row.size,
+        root: id(&row.root)?,
+        note: row.note,
+    }))
 }
 
 /// Puts pending leaves into the tree.
@@ -43,7 +55,9 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
     let count = u64::try_from(new.leaves.len()).unwrap_or(u64::MAX);
     let fits = new.checkpoint.size() == size.saturating_add(count) && !new.leaves.is_empty();
     if !fits || pending(&step.txn, new.leaves.len())? != new.leaves {
-        return Err(StoreError::Misused("a checkpoint over other leaves than are pending"));
+        return Err(StoreError::Misused(
+            "a checkpoint over other leaves than are pending",
+        ));
     }
     for (node, hash) in &new.nodes {
         step.txn.put(&keys::node(*node), hash.as_bytes())?;
@@ -63,7 +77,11 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
     }
     let (size, root) = (new.checkpoint.size(), new.checkpoint.root());
     let note = bytes::Bytes::copy_from_slice(new.checkpoint.note());
-    let row = CheckpointRow { size, root: root.to_vec(), note: note.clone() };
+    let row = CheckpointRow {
+        size,
+        root: root.to_vec(),
+        note: note.clone(),
+    };
     step.txn.put_row(keys::CHECKPOINT, &row)?;
     step.effects.tree = Some(StoredCheckpoint { size, root, note });
     Ok(Integrated::Done { size })
@@ -102,7 +120,9 @@ pub(crate) fn index_of(read: &impl Read, leaf: &Digest) -> Result<Option<u64>, S
 pub(crate) fn leaves(read: &impl Read, from: u64, limit: usize) -> Result<Vec<bytes::Bytes>, StoreError> {
     let mut all = Vec::new();
     for index in (from..).take(limit) {
-        let Some(hash) = read.get(&keys::leaf(index))? else { break };
+        let Some(hash) = read.get(&keys::leaf(index))? else {
+            break;
+        };
         all.push(read.must::<EntryRow>(&keys::entry(&id(&hash)?))?.leaf);
     }
     Ok(all)
@@ -123,14 +143,20 @@ fn logged(
     view: View,
     checkpoint: &StoredCheckpoint,
 ) -> Result<LoggedEntry, StoreError> {
-    let inclusion = made(proof::inclusion(index, checkpoint.size, &mut |node| must_node(read, node)))?;
+    let inclusion = made(proof::inclusion(index, checkpoint.size, &mut |node| {
+        must_node(read, node)
+    }))?;
     if schakel_proto::tlog::hash::leaf_hash(&row.leaf) != *leaf {
         return Err(StoreError::Corrupt("a log entry".into()));
     }
     Ok(LoggedEntry {
         leaf: row.leaf,
         body: row.body,
-        case: if row.case.is_empty() { None } else { Some(id(&row.case)?) },
+        case: if row.case.is_empty() {
+            None
+        } else {
+            Some(id(&row.case)?)
+        },
         index,
         shown: row.shown,
         hidden: row.hidden.filter(|_| view == View::All),
@@ -145,8 +171,12 @@ fn find(
     leaf: &Digest,
     view: impl Fn(u64) -> Result<Option<View>, StoreError>,
 ) -> Result<Option<LoggedEntry>, StoreError> {
-    let Some(checkpoint) = latest_checkpoint(read)? else { return Ok(None) };
-    let Some(index) = index_of(read, leaf)? else { return Ok(None) };
+    let Some(checkpoint) = latest_checkpoint(read)? else {
+        return Ok(None);
+    };
+    let Some(index) = index_of(read, leaf)? else {
+        return Ok(None);
+    };
     let Some(view) = view(index)? else { return Ok(None) };
     let row = read.must(&keys::entry(leaf))?;
     logged(read, index, leaf, row, view, &checkpoint).map(Some)
@@ -162,7 +192,9 @@ pub(crate) fn entry_for(
     agency: &AgencyId,
     leaf: &Digest,
 ) -> Result<Option<LoggedEntry>, StoreError> {
-    find(read, leaf, |index| Ok(read.get(&keys::concern(agency, index))?.map(|v| parse_view(&v))))
+    find(read, leaf, |index| {
+        Ok(read.get(&keys::concern(agency, index))?.map(|v| parse_view(&v)))
+    })
 }
 
 /// One entry without the hidden decision.
@@ -177,7 +209,9 @@ pub(crate) fn evidence_for(
     from: u64,
     limit: usize,
 ) -> Result<Vec<LoggedEntry>, StoreError> {
-    let Some(checkpoint) = latest_checkpoint(read)? else { return Ok(Vec::new()) };
+    let Some(checkpoint) = latest_checkpoint(read)? else {
+        return Ok(Vec::new());
+    };
     let after = from.checked_sub(1).map(|before| keys::concern(agency, before));
     let mut all = Vec::new();
     for (key, view) in read.scan(&keys::concern_prefix(agency), after.as_deref(), limit)? {

@@ -41,7 +41,11 @@ fn agency(name: &str) -> Result<AgencyId, StoreError> {
 }
 
 fn optional_digest(bytes: &[u8]) -> Result<Option<Digest>, StoreError> {
-    if bytes.is_empty() { Ok(None) } else { id(bytes).map(Some) }
+    if bytes.is_empty() {
+        Ok(None)
+    } else {
+        id(bytes).map(Some)
+    }
 }
 
 /// Commits an entry and its pending leaf. The same entry again changes nothing.
@@ -60,7 +64,10 @@ fn log_entry(step: &mut Step<'_>, entry: &NewEntry) -> Result<(), StoreError> {
         hidden: entry.hidden.clone(),
         attachment: entry.attachment.clone(),
         concerns: concerns
-            .map(|c| ConcernRow { agency: c.agency.as_str().to_owned(), sees_hidden: c.sees_hidden })
+            .map(|c| ConcernRow {
+                agency: c.agency.as_str().to_owned(),
+                sees_hidden: c.sees_hidden,
+            })
             .collect(),
     };
     step.txn.put_row(&key, &row)?;
@@ -72,7 +79,9 @@ fn log_entry(step: &mut Step<'_>, entry: &NewEntry) -> Result<(), StoreError> {
 }
 
 fn to_state(recipient: AgencyId, part: PartId, row: StateRow) -> Result<PartState, StoreError> {
-    let stage = usize::try_from(row.stage).ok().and_then(|n| Stage::ALL.get(n).copied());
+    let stage = usize::try_from(row.stage)
+        .ok()
+        .and_then(|n| Stage::ALL.get(n).copied());
     Ok(PartState {
         recipient,
         part,
@@ -86,7 +95,10 @@ fn to_state(recipient: AgencyId, part: PartId, row: StateRow) -> Result<PartStat
 }
 
 fn put_state(step: &mut Step<'_>, packet: &PacketId, state: &PartState) -> Result<(), StoreError> {
-    let stage = Stage::ALL.iter().position(|s| *s == state.stage).and_then(|n| u32::try_from(n).ok());
+    let stage = Stage::ALL
+        .iter()
+        .position(|s| *s == state.stage)
+        .and_then(|n| u32::try_from(n).ok());
     let row = StateRow {
         stage: stage.ok_or(StoreError::Misused("a stage without a number"))?,
         reason: state.reason.clone(),
@@ -95,7 +107,8 @@ fn put_state(step: &mut Step<'_>, packet: &PacketId, state: &PartState) -> Resul
         possibly_disclosed: state.possibly_disclosed,
         leaf: state.leaf_hash.map(Digest::to_vec).unwrap_or_default(),
     };
-    step.txn.put_row(&keys::state(packet, &state.recipient, &state.part), &row)
+    step.txn
+        .put_row(&keys::state(packet, &state.recipient, &state.part), &row)
 }
 
 /// States of a recipient's parts, in the order of the packet.
@@ -136,7 +149,10 @@ fn place_work(
     let queue = queue_key(packet, row, recipient);
     let case = id(&row.case)?;
     let held = keys::held(&case, packet, recipient);
-    if states.iter().any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver)) {
+    if states
+        .iter()
+        .any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver))
+    {
         step.txn.delete(&held)?;
         return step.txn.put(&queue, &[]);
     }
@@ -164,7 +180,9 @@ fn decided_as_is(
     case: &CaseRef,
     recipient: &AgencyId,
 ) -> Result<bool, StoreError> {
-    let Some(last) = step.txn.row::<HandedRow>(&keys::handed(packet, recipient))? else { return Ok(false) };
+    let Some(last) = step.txn.row::<HandedRow>(&keys::handed(packet, recipient))? else {
+        return Ok(false);
+    };
     let (_, count) = facts::head(&step.txn, case)?;
     let in_force = facts::in_force(&step.txn, last.bundle_version, last.directory_version)?;
     Ok(count == last.facts_count && in_force)
@@ -181,7 +199,12 @@ fn end_lease_if_done(step: &mut Step<'_>, packet: &PacketId, recipient: &AgencyI
 
 fn queue_key(packet: &PacketId, row: &PacketRow, recipient: &AgencyId) -> Vec<u8> {
     let priority = u8::try_from(row.priority).unwrap_or(u8::MAX);
-    keys::queue(recipient, priority, Timestamp::from_millis(row.accepted_ms), packet)
+    keys::queue(
+        recipient,
+        priority,
+        Timestamp::from_millis(row.accepted_ms),
+        packet,
+    )
 }
 
 const ACCEPTED: u32 = 0;
@@ -194,7 +217,11 @@ fn close_packet(step: &mut Step<'_>, packet: &PacketId, row: &mut PacketRow) -> 
     let states = all_states(&step.txn, packet, row)?;
     for part in &row.parts {
         let part: PartId = id(part)?;
-        if states.iter().filter(|s| s.part == part).all(|s| s.stage.is_final()) {
+        if states
+            .iter()
+            .filter(|s| s.part == part)
+            .all(|s| s.stage.is_final())
+        {
             purge_part(step, packet, &part)?;
         }
     }
@@ -202,7 +229,8 @@ fn close_packet(step: &mut Step<'_>, packet: &PacketId, row: &mut PacketRow) -> 
         if row.stage == ACCEPTED {
             row.stage = SETTLED;
         }
-        step.txn.delete(&keys::expiry(Timestamp::from_millis(row.expires_ms), packet))?;
+        step.txn
+            .delete(&keys::expiry(Timestamp::from_millis(row.expires_ms), packet))?;
     }
     step.txn.put_row(&keys::packet(packet), row)
 }
@@ -224,7 +252,8 @@ fn purge_part(step: &mut Step<'_>, packet: &PacketId, part: &PartId) -> Result<(
         }
     }
     for recipient in &row.recipients {
-        step.txn.delete(&keys::key_packet(packet, part, &agency(recipient)?))?;
+        step.txn
+            .delete(&keys::key_packet(packet, part, &agency(recipient)?))?;
     }
     row.purged = true;
     step.txn.put_row(&key, &row)
@@ -233,5 +262,6 @@ fn purge_part(step: &mut Step<'_>, packet: &PacketId, part: &PartId) -> Result<(
 /// The row of a packet that must be there.
 fn packet_row(read: &impl Read, packet: &PacketId) -> Result<PacketRow, StoreError> {
     let key = keys::packet(packet);
-    read.row(&key)?.ok_or_else(|| StoreError::Corrupt(record::place(&key).into()))
+    read.row(&key)?
+        .ok_or_else(|| StoreError::Corrupt(record::place(&key).into()))
 }

@@ -56,12 +56,20 @@ fn load_part(part: PartId, row: PartRow) -> Result<StoredPart, StoreError> {
     let mut sealings = Vec::new();
     for sealing in &row.sealings {
         let (profile, sha256) = (profile(sealing.profile)?, id(&sealing.sha256)?);
-        sealings.push(StoredSealing { profile, length: sealing.length, sha256 });
+        sealings.push(StoredSealing {
+            profile,
+            length: sealing.length,
+            sha256,
+        });
     }
     Ok(StoredPart {
         part,
         opening: row.opening.unwrap_or_default(),
-        recipients: row.recipients.iter().map(|r| agency(r)).collect::<Result<_, _>>()?,
+        recipients: row
+            .recipients
+            .iter()
+            .map(|r| agency(r))
+            .collect::<Result<_, _>>()?,
         sealings,
         purged: row.purged,
     })
@@ -69,7 +77,9 @@ fn load_part(part: PartId, row: PartRow) -> Result<StoredPart, StoreError> {
 
 /// What became of a packet.
 pub(crate) fn outcome(read: &impl Read, packet: &PacketId) -> Result<Option<Outcome>, StoreError> {
-    let Some(row) = read.row::<PacketRow>(&keys::packet(packet))? else { return Ok(None) };
+    let Some(row) = read.row::<PacketRow>(&keys::packet(packet))? else {
+        return Ok(None);
+    };
     let stage = match row.stage {
         SETTLED => PacketStage::Settled,
         EXPIRED => PacketStage::Expired,
@@ -77,7 +87,13 @@ pub(crate) fn outcome(read: &impl Read, packet: &PacketId) -> Result<Option<Outc
         _ => PacketStage::Accepted,
     };
     let parts = all_states(read, packet, &row)?;
-    Ok(Some(Outcome { packet: *packet, case: id(&row.case)?, sender: agency(&row.sender)?, stage, parts }))
+    Ok(Some(Outcome {
+        packet: *packet,
+        case: id(&row.case)?,
+        sender: agency(&row.sender)?,
+        stage,
+        parts,
+    }))
 }
 
 /// Where the bytes of a sealing are.
@@ -97,7 +113,11 @@ pub(crate) fn content(
 ) -> Result<Place, StoreError> {
     let missing = || StoreError::Missing("content");
     let row: PartRow = read.row(&keys::part(packet, part))?.ok_or_else(missing)?;
-    let sealing = row.sealings.iter().find(|s| s.profile == i32::from(profile)).ok_or_else(missing)?;
+    let sealing = row
+        .sealings
+        .iter()
+        .find(|s| s.profile == i32::from(profile))
+        .ok_or_else(missing)?;
     if row.purged {
         return Err(missing());
     }
@@ -106,6 +126,8 @@ pub(crate) fn content(
         return Ok(Place::File(digest, sealing.length));
     }
     let key = keys::inline(packet, part, profile);
-    let bytes = read.get(&key)?.ok_or_else(|| StoreError::Corrupt("content in the store".into()))?;
+    let bytes = read
+        .get(&key)?
+        .ok_or_else(|| StoreError::Corrupt("content in the store".into()))?;
     Ok(Place::Inline(Bytes::from(bytes), digest))
 }
