@@ -13,7 +13,7 @@ use schakel_proto::time::Timestamp;
 use serde::Deserialize;
 
 use crate::case::Case;
-use crate::check;
+use crate::engine::check;
 use crate::engine::compile::{Compiled, compile};
 use crate::matrix::{self, Matrix};
 use crate::texts::{Texts, toml_file};

@@ -15,6 +15,7 @@ use crate::facts::{CaseState, Measure};
 use crate::question::{InspectQuestion, ReceiveQuestion, StateQuestion};
 use crate::ruling::{Hint, Outcome, PacketRuling, Permission, Ruling};
 
+pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod permission;
 pub(crate) mod request;

@@ -19,8 +19,6 @@ pub mod texts;
 
 mod places;
 
-mod check;
-
 pub mod bundle;
 
 pub mod engine;
