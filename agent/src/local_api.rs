@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
 use crate::agent::{Agent, blocking};
+use crate::disk::UNFINISHED;
 use crate::inbox::record::{Answer, Delivery};
 use crate::outbox::record::Record;
 use crate::problem::{Kind, Problem};
@@ -62,16 +63,20 @@ pub fn reachable(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     Ok((short, Some(folder)))
 }
 
-/// Opens the socket, mode 0600, in place of one that a former run left behind.
+/// Opens the socket, mode 0600, in place of one that a former run left behind. It appears under its name
+/// only when it listens.
 pub fn bind(path: &Path) -> Result<UnixListener, Problem> {
     let failed = |e: io::Error| Problem::io(&e, path);
-    match fs::remove_file(path) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name(format!("{UNFINISHED}{name}"));
+    match fs::remove_file(&unfinished) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
         _ => {}
     }
-    let (short, _folder) = reachable(path).map_err(failed)?;
+    let (short, _folder) = reachable(&unfinished).map_err(failed)?;
     let listener = UnixListener::bind(short).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&unfinished, path).map_err(failed)?;
     Ok(listener)
 }
 

@@ -56,6 +56,7 @@ pub fn received(town: &Town, parcel: &Parcel) -> Vec<PathBuf> {
         .into_iter()
         .filter(|p| p.extension().is_some_and(|e| e == "pgp" || e == "bin"))
         .filter(|p| p.file_name().unwrap().to_string_lossy().starts_with("part-"))
+        .filter(|p| !p.to_string_lossy().contains("/.new-"))
         .collect()
 }
 
