@@ -9,6 +9,7 @@ use schakel_proto::packet::manifest::{LegalBasis, ManifestFields};
 use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, MemorySink, SealedPacket, seal};
 use schakel_proto::party::Code;
 use schakel_proto::statement::{RosterEntry, StatementBody, StatementDraft};
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire::broker_client::BrokerClient;
 use schakel_proto::wire::{self, submit_frame::Frame};
 use tonic::transport::Channel;
@@ -78,6 +79,25 @@ impl Ground {
         self.seal_as(id, sender, case, (recipients, parts))
     }
 
+    fn manifest(&self, (id, case): (PacketId, CaseRef), sender: &str, at: Timestamp) -> ManifestFields {
+        ManifestFields {
+            network: self.network.spec().network.clone(),
+            packet_id: id,
+            case_ref: case,
+            roster_version_seen: Some(1),
+            sender: agency(sender),
+            sender_key: self.keys(sender).fingerprint(),
+            created: at,
+            expires: at.plus_millis(limits::PACKET_LIFE_DEFAULT_MILLIS),
+            purpose: code("safety_protection"),
+            legal_basis: LegalBasis::plain(code("public_interest_task")),
+            urgency: code("routine"),
+            break_glass: None,
+            in_reply_to: None,
+            checkpoint_seen: None,
+        }
+    }
+
     /// Seals a packet of `sender`, for the police's public task and the protection of the victim.
     pub fn seal_as(
         &self,
@@ -89,22 +109,7 @@ impl Ground {
         let mut rng = StdRng::from_os_rng();
         let (keys, at) = (self.keys(sender), now());
         let directory = self.network.directory(at).unwrap();
-        let manifest = ManifestFields {
-            network: self.network.spec().network.clone(),
-            packet_id: id,
-            case_ref: case,
-            roster_version_seen: Some(1),
-            sender: agency(sender),
-            sender_key: keys.fingerprint(),
-            created: at,
-            expires: at.plus_millis(limits::PACKET_LIFE_DEFAULT_MILLIS),
-            purpose: code("safety_protection"),
-            legal_basis: LegalBasis::plain(code("public_interest_task")),
-            urgency: code("routine"),
-            break_glass: None,
-            in_reply_to: None,
-            checkpoint_seen: None,
-        };
+        let manifest = self.manifest((id, case), sender, at);
         let to = |id: &&str| DraftRecipient {
             agency: agency(id),
             key: directory
