@@ -177,6 +177,11 @@ impl Decided {
         &self.lease
     }
 
+    /// When it was decided.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
     /// The packet's head as stored.
     pub fn head(&self) -> &ParsedHead {
         &self.head

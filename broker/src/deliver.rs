@@ -6,12 +6,13 @@ use std::time::Duration;
 use schakel_proto::ids::{DeliveryId, Digest, PartId};
 use schakel_proto::limits;
 use schakel_proto::openpgp::Profile;
+use schakel_proto::packet::parse::Part;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::{self, receive_frame::Frame};
 use tokio::sync::mpsc;
 
 use crate::accept::stored_profile;
-use crate::decide::Decided;
+use crate::decide::{self, Decided};
 use crate::redact::safe;
 use crate::state::State;
 use crate::store::{HandOver, HandedOver, Lease, StoreError};
@@ -22,6 +23,9 @@ const CONFIRM_MAX_COUNT: usize = 5;
 const CONFIRM_REST: Duration = Duration::from_millis(200);
 /// Slowest recipient that keeps its lease after a hand-over, in bytes per millisecond.
 const SLOWEST_BYTES_PER_MILLI: u64 = 256;
+/// Age of a decision, in milliseconds, from which on it is made again before it is committed: what ends by
+/// time may have ended while the ciphertext was on its way.
+const DECISION_AGE_MAX_MILLIS: i64 = 5_000;
 /// Longest wait for a committed leaf to come under a checkpoint.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(20);
 
@@ -71,7 +75,8 @@ pub struct Streamed {
 /// Streams the ciphertext of what was decided `deliver`; of anything else not a byte.
 ///
 /// # Errors
-/// The recipient is gone, or stored ciphertext is damaged.
+/// The recipient is gone, or stored ciphertext is damaged: the session then has the recipient forget
+/// what was offered.
 pub async fn stream(state: &State, line: &Line, decided: Decided) -> Result<Streamed, Refusal> {
     if !decided.delivers() {
         return Ok(Streamed {
@@ -107,11 +112,7 @@ pub async fn stream(state: &State, line: &Line, decided: Decided) -> Result<Stre
     }))
     .await?;
     for (number, part) in &streams {
-        let sent = one(state, line, decided.lease(), (*number, *part), profile).await;
-        if let Err(refusal) = sent {
-            drop_it(line, decided.lease()).await?;
-            return Err(refusal);
-        }
+        one(state, line, decided.lease(), (*number, *part), profile).await?;
     }
     Ok(Streamed {
         decided,
@@ -204,6 +205,13 @@ pub struct Committed {
 /// # Errors
 /// The store could not commit or confirm, or the recipient is gone.
 pub async fn commit(state: &State, line: &Line, streamed: Streamed) -> Result<Commit, Refusal> {
+    let streamed = match still(state, streamed).await? {
+        Ok(streamed) => streamed,
+        Err(lease) => {
+            drop_it(line, &lease).await?;
+            return Ok(Commit::Changed(lease));
+        }
+    };
     let hand_over = streamed.decided.to_hand_over(state).await?;
     let ended = confirmed(state, hand_over).await?;
     let lease = streamed.decided.lease();
@@ -242,6 +250,25 @@ pub async fn commit(state: &State, line: &Line, streamed: Streamed) -> Result<Co
             }
             Ok(Commit::Nothing)
         }
+    }
+}
+
+/// A decision that has aged is made again, on what is streamed already; if it comes out otherwise, what was
+/// streamed is of no use.
+async fn still(state: &State, streamed: Streamed) -> Result<Result<Streamed, Box<Lease>>, Refusal> {
+    let before = &streamed.decided;
+    if state.clock.now().millis_since(before.at()) <= DECISION_AGE_MAX_MILLIS {
+        return Ok(Ok(streamed));
+    }
+    let decided = decide::decide(state, before.lease().clone()).await?;
+    let same = decided
+        .delivered()
+        .map(Part::id)
+        .eq(before.delivered().map(Part::id));
+    if same {
+        Ok(Ok(Streamed { decided, ..streamed }))
+    } else {
+        Ok(Err(Box::new(decided.into_lease())))
     }
 }
 

@@ -187,6 +187,9 @@ impl Session {
             Ok(None) => self.release(packet, token).await,
             // The lease is kept until it ends by time: what fails is tried again, but not at once.
             Err(refusal) => {
+                let delivery = token.to_vec().into();
+                // Whatever was offered of it is to be forgotten; a recipient that is gone needs no word.
+                let _gone = self.line.send(Frame::Dropped(wire::Dropped { delivery })).await;
                 let (packet, damaged) = (safe(packet), refusal.code == "CORRUPT");
                 let code = safe(Code(&refusal));
                 if damaged {

@@ -1,10 +1,12 @@
 //! Leg 2: what each recipient gets, and what it does not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prost::Message;
+use schakel_broker::clock::SetClock;
 use schakel_proto::evidence::{self, Event};
-use schakel_proto::wire;
+use schakel_proto::wire::{self, receive_frame::Frame};
 
 use crate::inbox::{Inbox, contains};
 use crate::packet::{Client, Sealed, new_case, state, submit};
@@ -342,4 +344,42 @@ async fn l06_a_forged_or_borrowed_acknowledgement_settles_nothing() {
     let outcomes = outcomes(&mut police, &sealed).await;
     assert_eq!(outcomes[&("parket-antwerpen".to_owned(), 0)].0, "handed_over");
     broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn p11_a_role_that_ends_while_a_delivery_is_on_its_way_stops_it() {
+    let ground = Ground::new();
+    let clock = Arc::new(SetClock::at(now()));
+    let broker = ground.broker_at(clock.clone()).await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let until = now().plus_millis(60_000);
+    let opened = ground.opening_until("pz-rupel", case, ("parket-antwerpen", until));
+    state(&mut police, opened).await.unwrap();
+    // More than the connection's windows hold, so that it cannot all be on its way at once.
+    let large = vec![5_u8; 20 << 20];
+    let parts = [("facts_summary", large.as_slice(), &["parket-antwerpen"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
+    submit(&mut police, sealed.frames()).await.unwrap();
+    let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    let Some(Frame::Offer(_)) = inbox.next().await else {
+        panic!("no offer")
+    };
+    clock.set(until.plus_millis(1));
+    loop {
+        match inbox.next().await.unwrap() {
+            Frame::Chunk(_) => {}
+            Frame::Dropped(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let withheld = next_event(&ground, &mut police, Event::ContentWithheld).await;
+    assert_eq!(
+        withheld.hidden().unwrap().parts()[0].reason,
+        "DENY_RECIPIENT_NOT_IN_CASE"
+    );
+    assert!(!contains(&inbox.seen, sealed.ids[0].as_bytes()));
+    broker.stop().await.unwrap();
+    assert!(inbox.next().await.is_none());
 }

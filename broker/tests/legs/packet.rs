@@ -61,6 +61,25 @@ impl Ground {
         )
     }
 
+    /// With a second participant that takes part until a moment.
+    pub fn opening_until(&self, by: &str, case: CaseRef, (id, until): (&str, Timestamp)) -> wire::Signed {
+        let until = RosterEntry {
+            until: Some(until),
+            ..RosterEntry::active(agency(id))
+        };
+        let roster = vec![RosterEntry::active(agency(by)), until];
+        let (case_type, region) = (code("partner_violence"), code("vlg"));
+        self.statement(
+            by,
+            case,
+            StatementBody::CaseOpened {
+                case_type,
+                region,
+                roster,
+            },
+        )
+    }
+
     pub fn roster(&self, by: &str, case: CaseRef, version: u64, roster: &[&str]) -> wire::Signed {
         let roster = roster.iter().map(|id| RosterEntry::active(agency(id))).collect();
         self.statement(

@@ -56,8 +56,12 @@ impl Ground {
     }
 
     pub async fn broker(&self) -> Running {
+        self.broker_at(Arc::new(SystemClock)).await
+    }
+
+    pub async fn broker_at(&self, clock: Arc<dyn Clock>) -> Running {
         let config = Config::load(&self.network.broker_config()).unwrap();
-        serve::start(config, true, Arc::new(SystemClock)).await.unwrap()
+        serve::start(config, true, clock).await.unwrap()
     }
 
     pub fn keys(&self, id: &str) -> SecretKeys {
