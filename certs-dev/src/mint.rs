@@ -61,30 +61,7 @@ pub fn mint(order: &Mint<'_>, rng: &mut dyn RngCore) -> Result<Network, Problem>
     )?;
     write_spec(&network, files::new_file)?;
     let tls = authority(&network, at)?;
-    let broker = network.broker_folder();
-    let name = spec.broker_name();
-    let party = issue(
-        &tls,
-        &name,
-        vec![name.clone(), "localhost".to_owned()],
-        Use::Server,
-        at,
-    )?;
-    write_tls(&broker, &party, files::new_file)?;
-    let log = LogSecret::generate(&spec.log_origin(), rng).map_err(Problem::at(
-        "network",
-        "Give the network a name of at most 64 plain characters.",
-    ))?;
-    files::new_file(
-        &broker.join("log-key.txt"),
-        log.to_text().as_bytes(),
-        Access::Private,
-    )?;
-    files::new_file(
-        &network.broker_config(),
-        settings::broker(spec, ports).as_bytes(),
-        Access::Public,
-    )?;
+    let (service, log) = broker(&network, &tls, ports, at, rng)?;
     let mut agencies = Vec::with_capacity(spec.agencies.len());
     for agency in &spec.agencies {
         agencies.push(new_agency(&network, agency, &tls, ports, at)?);
@@ -97,16 +74,8 @@ pub fn mint(order: &Mint<'_>, rng: &mut dyn RngCore) -> Result<Network, Problem>
         valid_until_ms: at.plus_millis(DIRECTORY_LIFE_MILLIS).millis(),
         development: true,
         agencies,
-        brokers: vec![wire::BrokerService {
-            name,
-            tls_identities: vec![party.identity.to_vec().into()],
-        }],
-        log: Some(wire::LogDescription {
-            origin: log.public().origin().to_owned(),
-            key: log.public().public().to_vec().into(),
-            witnesses: Vec::new(),
-            tolerated_liars: 0,
-        }),
+        brokers: vec![service],
+        log: Some(log),
     };
     let signed = sign_directory(&network, &directory, at)?;
     files::new_file(&network.directory_file(), &signed.encode_to_vec(), Access::Public)?;
@@ -135,6 +104,51 @@ fn authority(network: &Network, at: Timestamp) -> Result<TlsAuthority, Problem> 
         .map_err(Problem::at("TLS authority", KEYS))?;
     files::new_file(&network.ca_file(), pem.as_bytes(), Access::Public)?;
     Ok(tls)
+}
+
+/// Everything of the broker: TLS and log key, configuration, and what the directory says of it.
+fn broker(
+    network: &Network,
+    tls: &TlsAuthority,
+    ports: Ports,
+    at: Timestamp,
+    rng: &mut dyn RngCore,
+) -> Result<(wire::BrokerService, wire::LogDescription), Problem> {
+    let (spec, folder, name) = (
+        network.spec(),
+        network.broker_folder(),
+        network.spec().broker_name(),
+    );
+    let party = issue(
+        tls,
+        &name,
+        vec![name.clone(), "localhost".to_owned()],
+        Use::Server,
+        at,
+    )?;
+    write_tls(&folder, &party, files::new_file)?;
+    let log = LogSecret::generate(&spec.log_origin(), rng).map_err(Problem::at(
+        "network",
+        "Give the network a name of at most 64 plain characters.",
+    ))?;
+    files::new_file(
+        &folder.join("log-key.txt"),
+        log.to_text().as_bytes(),
+        Access::Private,
+    )?;
+    let settings = settings::broker(spec, ports);
+    files::new_file(&network.broker_config(), settings.as_bytes(), Access::Public)?;
+    let service = wire::BrokerService {
+        name,
+        tls_identities: vec![party.identity.to_vec().into()],
+    };
+    let description = wire::LogDescription {
+        origin: log.public().origin().to_owned(),
+        key: log.public().public().to_vec().into(),
+        witnesses: Vec::new(),
+        tolerated_liars: 0,
+    };
+    Ok((service, description))
 }
 
 /// Everything of one agency: keys, certificates, configuration, and what the directory says of it.

@@ -79,7 +79,9 @@ pub(crate) fn readme(spec: &NetworkSpec) -> String {
          authority/         keys of the authority (OpenPGP) and of the certificate authority (TLS)\n\
          officers/          keys of the officers\n\
          broker/            broker.toml:  schakel-broker run --development --config broker/broker.toml\n\
-         agents/ID/         agent.toml:   schakel-agent run --development --config agents/ID/agent.toml\n",
+         agents/ID/         agent.toml:   schakel-agent run --development --config agents/ID/agent.toml\n\
+         \n\
+         After 24 hours the directory is too old to seal with: certs-dev directory refresh --dir THIS-FOLDER\n",
         title = spec.title,
         network = spec.network,
     )
