@@ -438,6 +438,8 @@ fn consent(json: &Value, u: &mut Vec<String>) -> Consent {
 fn break_glass(json: &Value, u: &mut Vec<String>) -> BreakGlass {
     let mut object = Object::new("break_glass", json, u);
     let chars = object.text("justification", u).chars().count();
+    let counted = object.typed("justification_chars", u, Value::as_u64);
+    let chars = counted.unwrap_or(u64::try_from(chars).unwrap_or(u64::MAX));
     let read = BreakGlass {
         actor: object.text("actor", u),
         justification_chars: u32::try_from(chars).unwrap_or(u32::MAX),

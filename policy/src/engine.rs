@@ -104,6 +104,22 @@ impl Engine {
         self.try_receive(question).unwrap_or_else(denial)
     }
 
+    /// How many policies the evaluation of this question is given; `None`: it is denied before any is asked.
+    /// For measurements: it must not grow with policies about other agencies, roles, categories or bases.
+    pub fn considered(&self, question: &ReceiveQuestion) -> Option<usize> {
+        let asked = self.compiled.vocabulary.receiving(question).ok()?;
+        let slice = self
+            .compiled
+            .index
+            .slice(&asked.place, Some(&asked.principal))
+            .ok()?;
+        Some(if self.sliced {
+            slice.num_of_policies()
+        } else {
+            self.compiled.all.num_of_policies()
+        })
+    }
+
     /// Decides all parts of a packet for one recipient. A packet-level refusal of any part (steps 1 to 6), or a
     /// bundle outside its validity (`DENY_BUNDLE_NOT_IN_FORCE`), refuses the packet for this recipient.
     /// At admission `roster_version_seen` is what the packet says; at hand-over it is `None`.

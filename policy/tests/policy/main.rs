@@ -2,6 +2,7 @@
 //! bundles, signatures, statements. One binary, so that it links once.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "helpers of tests fail the test that calls them"
 )]

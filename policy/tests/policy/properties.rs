@@ -3,6 +3,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use schakel_policy::bundle::Bundle;
 use schakel_policy::engine::Engine;
 use schakel_policy::ruling::{Outcome, Ruling};
 
@@ -92,6 +93,54 @@ fn a_slice_decides_as_the_whole_bundle_does() {
     each(1 << 32, count() / 12, |n, question, _| {
         assert_eq!(sliced.receive(&question), whole.receive(&question), "seed {n}");
     });
+}
+
+/// A thousand rules about other agencies, and one about this one.
+#[test]
+fn policies_elsewhere_do_not_join_a_slice() {
+    let mut files = Bundle::built_in_files();
+    let mut more = String::new();
+    for n in 0..1_000 {
+        let agency = if n == 0 {
+            "recipient".to_owned()
+        } else {
+            format!("elsewhere-{n}")
+        };
+        more.push_str(&format!(
+            "@id(\"X-{n}\")\n@step(\"12.{n}\")\n@outcome(\"withhold\")\n@reason(\"WITHHOLD_NOT_RELEVANT\")\n\
+             @legal(\"model\")\n@nl(\"x\")\n@fr(\"x\")\n@en(\"x\")\n\
+             forbid (principal == Agency::\"{agency}\", action == Action::\"receive\", resource);\n"
+        ));
+    }
+    files.insert("policies/elsewhere.cedar".to_owned(), more.into_bytes());
+    let crowded = Engine::untested(&Bundle::from_files(files).unwrap());
+    for (_, case) in engine().bundle().cases().values().flatten() {
+        let count = engine().considered(&case.given).unwrap();
+        assert!(count < 60, "{}: {count} policies", case.id);
+        assert_eq!(crowded.considered(&case.given), Some(count), "{}", case.id);
+        assert_eq!(
+            crowded.receive(&case.given),
+            engine().receive(&case.given),
+            "{}",
+            case.id
+        );
+    }
+    let mut concerned = engine()
+        .bundle()
+        .cases()
+        .values()
+        .flatten()
+        .next()
+        .unwrap()
+        .1
+        .given
+        .clone();
+    concerned.recipient.id = "recipient".to_owned();
+    assert_eq!(
+        crowded.considered(&concerned),
+        engine().considered(&concerned).map(|n| n + 1)
+    );
+    assert_eq!(crowded.receive(&concerned).reason(), "WITHHOLD_NOT_RELEVANT");
 }
 
 fn rank(ruling: &Ruling) -> u8 {
