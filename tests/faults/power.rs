@@ -110,6 +110,8 @@ fn d05_power_cuts_of_the_brokers_disk_lose_nothing_that_was_accepted() {
     town.start_broker();
     let answered = Answered::default();
     let runtime = runtime();
+    let _inside = runtime.enter();
+    let mut pauses = StdRng::from_rng(&mut rng);
     let mut player = |town: &Town, id: &str| Player::of(town, id, StdRng::from_rng(&mut rng));
     let case = runtime.block_on(player(&town, "pz-rupel").open_case(&["pz-rupel", "parket-antwerpen"]));
     let mut seen = None;
@@ -121,8 +123,7 @@ fn d05_power_cuts_of_the_brokers_disk_lose_nothing_that_was_accepted() {
         wait::until("an accepted packet", || {
             (answered.lock().unwrap().len() > before.len()).then_some(())
         });
-        let more = Duration::from_millis(player(&town, "pz-rupel").rng.random_range(0..400));
-        std::thread::sleep(more);
+        std::thread::sleep(Duration::from_millis(pauses.random_range(0..400)));
         let broker = town.take_broker();
         broker.freeze();
         disk.cut();

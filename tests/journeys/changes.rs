@@ -8,6 +8,7 @@ use schakel_tests::system::office::{Document, Office, outcomes, text};
 use schakel_tests::system::peer::{self, runtime};
 use schakel_tests::system::told::seeded;
 use schakel_tests::system::wait;
+use serde_json::json;
 
 const DUTY: (&str, &str) = ("prosecution", "legal_duty");
 
@@ -39,9 +40,9 @@ fn a_packet_recalled_before_hand_over_is_never_handed_over() {
     assert_eq!(packets, [right.clone()]);
     let late = police.packet(&right, "settled");
     assert_eq!(outcomes(&late)[0].2, "received");
-    police.recall(&right);
-    let late = police.packet(&right, "settled");
-    assert_eq!(outcomes(&late)[0].2, "received", "too late is too late: {late:#}");
+    let request = json!({ "packet": right, "reason": "sent_in_error" });
+    let (_, late) = police.try_ask("POST", "/v1/recalls", Some(&request)).unwrap();
+    assert_eq!(late["code"], "RECALL_TOO_LATE");
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn at_hand_over_the_roster_of_that_moment_decides() {
     let order = Office::order(
         case,
         &["caw-rupel"],
-        ("case_coordination", "shared_secrecy"),
+        ("care_coordination", "shared_secrecy"),
         &[Document::new("care_plan", &file)],
     );
     let (status, sent) = director.try_ask("POST", "/v1/packets", Some(&order)).unwrap();

@@ -22,7 +22,7 @@ use super::network::{agency, now};
 
 const ORIGIN: &str = "storm.example/log";
 /// Packets on their way at once.
-const WRITERS: u64 = 8;
+pub const WRITERS: u64 = 8;
 /// Every so many packets a large part, which becomes a file.
 const LARGE_EVERY: u64 = 5;
 
