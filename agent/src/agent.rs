@@ -397,7 +397,7 @@ impl Agent {
             network: self.network.name(),
             agency: self.network.agency(),
             directory: &directory,
-            keys: self.keyring.secret(),
+            keys: &self.keyring,
         };
         self.inbox.write_out(&delivery, &part, out, &context)
     }

@@ -42,6 +42,8 @@ pub struct Config {
     pub authority_threshold: usize,
     /// The agency's OpenPGP secret keys.
     pub openpgp_key: PathBuf,
+    /// Former OpenPGP secret keys of the agency: they open what was sealed to them.
+    pub former_openpgp_keys: Vec<PathBuf>,
     /// TLS certificate chain, PEM.
     pub tls_certificate: PathBuf,
     /// TLS private key, PEM.
@@ -73,6 +75,8 @@ struct Raw {
     authority: Spanned<PathBuf>,
     authority_threshold: Option<Spanned<u32>>,
     openpgp_key: Spanned<PathBuf>,
+    #[serde(default)]
+    former_openpgp_keys: Vec<Spanned<PathBuf>>,
     refresh_seconds: Option<Spanned<u64>>,
     tls: RawTls,
     #[serde(default)]
@@ -152,6 +156,10 @@ impl Source<'_> {
         Ok(path)
     }
 
+    fn private_files(&self, values: &[Spanned<PathBuf>]) -> Result<Vec<PathBuf>, Problem> {
+        values.iter().map(|value| self.file(value, true)).collect()
+    }
+
     fn bounded<T: Copy + PartialOrd + std::fmt::Display>(
         &self,
         value: Option<Spanned<T>>,
@@ -203,6 +211,7 @@ impl Config {
             authority: source.file(&raw.authority, false)?,
             authority_threshold: source.bounded(raw.authority_threshold, 1, (1, 16))? as usize,
             openpgp_key: source.file(&raw.openpgp_key, true)?,
+            former_openpgp_keys: source.private_files(&raw.former_openpgp_keys)?,
             tls_certificate: source.file(&raw.tls.certificate, false)?,
             tls_key: source.file(&raw.tls.key, true)?,
             tls_ca: source.file(&raw.tls.ca, false)?,

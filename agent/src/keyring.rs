@@ -30,6 +30,7 @@ pub struct TlsIdentity {
 /// The agency's OpenPGP secret keys.
 pub struct Keyring {
     secret: SecretKeys,
+    former: Vec<SecretKeys>,
 }
 
 /// Silent: never shows a secret.
@@ -42,22 +43,31 @@ impl std::fmt::Debug for Keyring {
 impl Keyring {
     /// Reads the secret keys that the settings name.
     pub fn load(config: &Config) -> Result<Self, Problem> {
-        let bytes = Zeroizing::new(read(&config.openpgp_key)?);
-        let secret = SecretKeys::parse(&bytes).map_err(|e| {
-            let remedy = "Name the agency's OpenPGP secret key (transferable secret key, no passphrase).";
-            Problem::new(Kind::Usage, "OPENPGP_KEY", e.to_string(), remedy).at(config.openpgp_key.display())
-        })?;
-        Ok(Self { secret })
+        let former = config
+            .former_openpgp_keys
+            .iter()
+            .map(|path| secret_keys(path))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            secret: secret_keys(&config.openpgp_key)?,
+            former,
+        })
     }
 
-    /// From keys already in memory.
-    pub fn new(secret: SecretKeys) -> Self {
-        Self { secret }
+    /// From keys already in memory: the current ones, and former ones that queued parts are sealed to.
+    pub fn new(secret: SecretKeys, former: Vec<SecretKeys>) -> Self {
+        Self { secret, former }
     }
 
-    /// The keys themselves, for sealing and opening.
+    /// The current keys, for signing and for what has no other.
     pub fn secret(&self) -> &SecretKeys {
         &self.secret
+    }
+
+    /// The keys that open what is sealed to this encryption key; the current ones if none is known.
+    pub fn opening(&self, key: &Fingerprint) -> &SecretKeys {
+        let holds = |keys: &&SecretKeys| keys.certificate().encryption_fingerprints().contains(key);
+        self.former.iter().find(holds).unwrap_or(&self.secret)
     }
 
     /// Fingerprint of the agency's certificate.
@@ -108,6 +118,14 @@ impl TlsIdentity {
             ca: certificates(&config.tls_ca)?,
         })
     }
+}
+
+fn secret_keys(path: &Path) -> Result<SecretKeys, Problem> {
+    let bytes = Zeroizing::new(read(path)?);
+    SecretKeys::parse(&bytes).map_err(|e| {
+        let remedy = "Name the agency's OpenPGP secret key (transferable secret key, no passphrase).";
+        Problem::new(Kind::Usage, "OPENPGP_KEY", e.to_string(), remedy).at(path.display())
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {

@@ -360,7 +360,7 @@ impl Worker {
             agency: self.agent.network.agency(),
             directory: view.directory(),
             log_key: view.log_key(),
-            keys: self.agent.keyring.secret(),
+            keys: &self.agent.keyring,
             now: self.agent.clock.now(),
         }
     }

@@ -53,15 +53,20 @@ fn is_due(record: &Record) -> bool {
 
 /// One look through the outbox; gives a temporary problem if there was one.
 async fn round(agent: &Arc<Agent>) -> Option<Problem> {
-    if let Err(problem) = agent.network.view() {
-        return Some(problem);
-    }
-    let mut due = agent
+    let due: Vec<_> = agent
         .outbox
         .all()
         .into_iter()
         .filter(|r| is_due(r))
-        .map(|r| r.packet);
+        .map(|r| r.packet)
+        .collect();
+    if due.is_empty() {
+        return None;
+    }
+    if let Err(problem) = agent.network.view() {
+        return Some(problem);
+    }
+    let mut due = due.into_iter();
     let mut running = FuturesUnordered::new();
     let (mut failed, mut unreachable) = (None, false);
     loop {

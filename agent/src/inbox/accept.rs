@@ -152,7 +152,7 @@ impl Inbox {
             }
             AtRest::Plain => {
                 let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
-                let keys = answering.keyring.secret();
+                let keys = answering.keyring.opening(verified.handed().recipient().key());
                 let key_packet = &part.key_packet;
                 let opened = open_part(verified.handed(), &part.id, key_packet, &mut open, keys, &mut out);
                 Some(names(&opened.map_err(|e| open_problem(&e))?))

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use schakel_proto::directory::Directory;
 use schakel_proto::limits;
-use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::packet::open::open_part;
 use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
 use schakel_proto::party::{AgencyId, NetworkName};
@@ -20,6 +19,7 @@ use super::accept::names;
 use super::record::{Delivery, Names, ReceivedPart};
 use super::verify::open_problem;
 use crate::disk::UNFINISHED;
+use crate::keyring::Keyring;
 use crate::problem::{Kind, Problem};
 
 /// What opening rests on.
@@ -31,7 +31,7 @@ pub struct Context<'a> {
     /// The directory that the delivery was verified with.
     pub directory: &'a Directory,
     /// Our keys.
-    pub keys: &'a SecretKeys,
+    pub keys: &'a Keyring,
 }
 
 impl Inbox {
@@ -86,14 +86,8 @@ impl Inbox {
             ciphertext.seek(SeekFrom::Start(part.key_packet_bytes))?;
             Ok(Box::new(ciphertext) as _)
         };
-        let opened = open_part(
-            &handed,
-            &part.part,
-            &key_packet,
-            &mut open,
-            context.keys,
-            &mut out,
-        );
+        let keys = context.keys.opening(handed.recipient().key());
+        let opened = open_part(&handed, &part.part, &key_packet, &mut open, keys, &mut out);
         let opened = opened.map_err(|e| Problem {
             kind: Kind::Local,
             ..open_problem(&e)

@@ -9,7 +9,6 @@ use schakel_proto::directory::Directory;
 use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event};
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::limits;
-use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::packet::open::{OpenedPart, check_part};
 use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
@@ -20,6 +19,7 @@ use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
 use schakel_proto::wire;
 
 use super::spool::Incoming;
+use crate::keyring::Keyring;
 use crate::problem::Problem;
 
 /// What verification rests on.
@@ -34,7 +34,7 @@ pub struct Context<'a> {
     /// The key of the log.
     pub log_key: &'a LogKey,
     /// Our keys.
-    pub keys: &'a SecretKeys,
+    pub keys: &'a Keyring,
     /// The moment.
     pub now: Timestamp,
 }
@@ -272,6 +272,7 @@ pub fn verify(
     if let Err(problem) = check_same_packet(&proved, handed.manifest()) {
         return Err(Rejection::Unsound(Box::new((proved, problem))));
     }
+    let keys = context.keys.opening(handed.recipient().key());
     let mut parts = Vec::new();
     let mut streams = BTreeSet::new();
     for (handed_part, described) in hand_over.parts.iter().zip(handed.parts()) {
@@ -280,13 +281,7 @@ pub fn verify(
         }
         let ciphertext = incoming.complete(handed_part.stream)?.to_owned();
         let mut open = || Ok(Box::new(File::open(&ciphertext)?) as _);
-        let opened = check_part(
-            &handed,
-            &described.id(),
-            &handed_part.key_packet,
-            &mut open,
-            context.keys,
-        );
+        let opened = check_part(&handed, &described.id(), &handed_part.key_packet, &mut open, keys);
         match opened {
             Ok(opened) => parts.push(VerifiedPart {
                 id: described.id(),
@@ -305,12 +300,13 @@ pub fn verify(
     })
 }
 
-/// Whether it is not the sender's fault: our own disk, or the broker changed ciphertext or keys on the way.
+/// Whether it is not the sender's fault: our own disk or keyring, or the broker changed ciphertext or keys on the way.
 /// Nothing is answered then, and it may come again, whole.
 fn is_underway(defect: Defect) -> bool {
     matches!(
         defect,
         Defect::ReadFailed
+            | Defect::SecretKeyMissing
             | Defect::WriteFailed
             | Defect::CiphertextChanged
             | Defect::KeyPacketTooLong

@@ -9,7 +9,7 @@ use schakel_agent::config::AtRest;
 use schakel_agent::disk::Disk;
 use schakel_agent::inbox::Inbox;
 use schakel_agent::inbox::accept::Answering;
-use schakel_agent::inbox::verify::{Context, prove, verify};
+use schakel_agent::inbox::verify::{Context, Rejection, prove, verify};
 use schakel_agent::keyring::Keyring;
 use schakel_agent::problem::Problem;
 use schakel_proto::ids::CaseRef;
@@ -48,8 +48,20 @@ fn handed(town: &Town, parcel: &Parcel, ledger: &mut Ledger, facts: &wire::CaseF
 
 /// Takes a hand-over from its first frame to the stored answer.
 fn take(town: &Town, disk: Disk, data: &Path, at_rest: AtRest, handed: &Handed) -> Result<(), Problem> {
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    take_with(town, keyring, disk, data, at_rest, handed)
+}
+
+fn take_with(
+    town: &Town,
+    keyring: Keyring,
+    disk: Disk,
+    data: &Path,
+    at_rest: AtRest,
+    handed: &Handed,
+) -> Result<(), Problem> {
     let inbox = Inbox::open(disk, data, at_rest, 8)?;
-    let (directory, keyring) = (town.directory(), Keyring::new(town.keys(RECIPIENT)));
+    let directory = town.directory();
     let me = agency(RECIPIENT);
     let mut incoming = inbox.begin(&handed.offer)?;
     for chunk in &handed.chunks {
@@ -60,13 +72,15 @@ fn take(town: &Town, disk: Disk, data: &Path, at_rest: AtRest, handed: &Handed) 
         agency: &me,
         directory: &directory,
         log_key: directory.log().key(),
-        keys: keyring.secret(),
+        keys: &keyring,
         now: now(),
     };
     let proved = prove(&incoming, &handed.hand_over, &context)?;
-    let verified = verify(&incoming, &handed.hand_over, proved, &context)
-        .ok()
-        .unwrap();
+    let verified = match verify(&incoming, &handed.hand_over, proved, &context) {
+        Ok(verified) => verified,
+        Err(Rejection::Unproved(problem)) => return Err(problem),
+        Err(Rejection::Unsound(unsound)) => panic!("not the sender's fault: {}", unsound.1),
+    };
     let answering = Answering {
         network: directory.network().as_str(),
         agency: me.as_str(),
@@ -177,4 +191,30 @@ fn c12_a_plain_inbox_names_files_by_our_own_ids_and_keeps_them_private() {
     let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Plain, 8).unwrap();
     let names = inbox.all()[0].parts[0].names.clone().unwrap();
     assert_eq!(names.file_name, "verslag.txt");
+}
+
+#[test]
+fn i05_what_was_sealed_to_a_former_key_is_opened_with_it() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let former = town.keys(RECIPIENT);
+    town.network.rotate_openpgp(&agency(RECIPIENT), now()).unwrap();
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    let lost = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let problem = take_with(&town, lost, Disk::default(), dir.path(), AtRest::Plain, &handed).unwrap_err();
+    assert_eq!(
+        problem.code, "SECRET_KEY_MISSING",
+        "our own lack is not answered as the sender's fault"
+    );
+    let both = Keyring::new(town.keys(RECIPIENT), vec![former]);
+    take_with(&town, both, Disk::default(), dir.path(), AtRest::Plain, &handed).unwrap();
+    let name = format!("{}.bin", parcel.parts[0]);
+    let stored = files(dir.path())
+        .into_iter()
+        .find(|f| f.ends_with(&name))
+        .unwrap();
+    assert_eq!(std::fs::read(stored).unwrap(), CONTENT);
 }

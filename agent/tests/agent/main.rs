@@ -17,6 +17,8 @@ mod hostile;
 
 mod inbox_stops;
 
+mod network;
+
 mod outbox_stops;
 
 mod receipts;
