@@ -1,5 +1,6 @@
 //! `certs-dev`: makes and changes networks for development. Never production.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,7 +82,8 @@ enum Change {
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(said) => {
-            println!("{said}");
+            // Whoever reads may be gone (a closed pipe): what was asked for is done all the same.
+            let _gone = writeln!(std::io::stdout().lock(), "{said}");
             ExitCode::SUCCESS
         }
         Err(problem) => {

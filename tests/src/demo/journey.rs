@@ -47,9 +47,7 @@ pub fn run(name: &str, keep: bool, processes: &Processes, voice: Voice) -> Resul
     let wrong = rows.iter().filter(|row| !row.fits()).count();
     let differing = wrong + checks.iter().filter(|check| check.differs.is_some()).count();
     tell(&checks, voice);
-    if voice.is_json() {
-        println!("{:#}", document(case, &sent, &rows, &checks, &reasons, differing));
-    }
+    voice.document(&document(case, &sent, &rows, &checks, &reasons, differing));
     if keep {
         leave(&stage, case, &sent, voice)?;
     } else {

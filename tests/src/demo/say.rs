@@ -1,5 +1,6 @@
 //! What the demonstration tells while it runs: progress to standard error, results to standard output.
 
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,15 +24,17 @@ impl Voice {
         Self(form)
     }
 
-    /// Whether results are one JSON document.
-    pub fn is_json(self) -> bool {
-        self.0 == Form::Json
-    }
-
     /// A line of the result, for people only.
     pub fn line(self, text: &str) {
         if self.0 == Form::Text {
-            println!("{text}");
+            print(text);
+        }
+    }
+
+    /// The whole result, for programs only.
+    pub fn document(self, json: &serde_json::Value) {
+        if self.0 == Form::Json {
+            print(&format!("{json:#}"));
         }
     }
 
@@ -58,6 +61,11 @@ impl Voice {
             what: what.to_owned(),
         }
     }
+}
+
+/// Whoever reads may be gone (a closed pipe): the demonstration goes on and stops its processes.
+fn print(text: &str) {
+    let _gone = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// A step in progress. Dropped before it is done, it says that it was not.
