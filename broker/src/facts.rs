@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schakel_policy::asking;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::CaseRef;
+use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::statement::{FactChain, ParsedStatement, VerifiedStatement, fact_head};
 use schakel_proto::time::Timestamp;
@@ -109,6 +110,8 @@ async fn attempt(
         .iter()
         .any(|fact| fact.statement().id() == fields.id());
     if !repeated {
+        let taken: usize = chain.facts().iter().map(|fact| weight(fact.signed())).sum();
+        has_room(chain.facts().len() + 1, taken + weight(statement.signed()))?;
         fits(&chain, statement)?;
         let question = asking::state_question(fields, &chain, caller.directory(), now);
         let permission = state.rules.current().engine().state(&question);
@@ -151,6 +154,25 @@ async fn attempt(
         entry,
     };
     Ok(state.store.add_statement(new).await?)
+}
+
+/// Bytes that one statement takes in an answer with all facts: itself, its signature, head, number and time.
+fn weight(signed: &wire::Signed) -> usize {
+    const OVERHEAD_BYTES: usize = 96;
+    signed.bytes.len() + signed.signature.len() + OVERHEAD_BYTES
+}
+
+/// Whether a case of `count` statements that take `bytes` is within what one answer can show.
+fn has_room(count: usize, bytes: usize) -> Result<(), Refusal> {
+    if count <= limits::FACTS_MAX_COUNT && bytes <= limits::FACTS_MAX_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Fault::Exhausted,
+        "FACTS_FULL",
+        "This case has as many statements as one case can have",
+        "Open a new case with a new reference and its present roster.",
+    ))
 }
 
 /// Whether the statement continues the case: opened once and first, roster versions without gap.
@@ -230,4 +252,31 @@ pub async fn show(
         ));
     }
     Ok(wire::GetFactsAnswer { facts: Some(facts) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_facts_of_a_case_stay_within_one_answer() {
+        assert!(has_room(limits::FACTS_MAX_COUNT, limits::FACTS_MAX_BYTES).is_ok());
+        let full = has_room(limits::FACTS_MAX_COUNT + 1, 0).unwrap_err();
+        assert_eq!(full.code, "FACTS_FULL");
+        assert!(has_room(1, limits::FACTS_MAX_BYTES + 1).is_err());
+        let signed = wire::Signed {
+            bytes: vec![0; 1000].into(),
+            signature: vec![0; 500].into(),
+        };
+        let entry = wire::FactEntry {
+            number: u64::MAX,
+            head: vec![0; 32].into(),
+            accepted_ms: i64::MAX,
+            statement: Some(signed.clone()),
+        };
+        assert!(
+            prost::Message::encoded_len(&entry) + 8 <= weight(&signed),
+            "the weight is an upper bound"
+        );
+    }
 }

@@ -116,7 +116,10 @@ impl Agency {
     /// The signing keys of its certificate with this primary fingerprint; none if it has no such
     /// certificate or that certificate has no usable signing key now.
     pub fn signing_keys(&self, certificate: &Fingerprint) -> Option<&SigningKeys> {
-        let found = self.certificates.iter().find(|c| c.certificate.fingerprint() == *certificate)?;
+        let found = self
+            .certificates
+            .iter()
+            .find(|c| c.certificate.fingerprint() == *certificate)?;
         found.signing.as_ref()
     }
 
@@ -128,7 +131,9 @@ impl Agency {
     /// Whether something sealed to this (sub)key is sealed to the agency: true for the encryption keys of
     /// all its certificates, superseded ones included.
     pub fn has_encryption_key(&self, key: &Fingerprint) -> bool {
-        self.certificates.iter().any(|c| c.certificate.encryption_fingerprints().contains(key))
+        self.certificates
+            .iter()
+            .any(|c| c.certificate.encryption_fingerprints().contains(key))
     }
 
     /// Whether it works with GnuPG (v4 keys) or with the normal profile.
@@ -268,7 +273,10 @@ impl Directory {
         now: Timestamp,
     ) -> Result<Self, DirectoryError> {
         if signed.bytes.len() > limits::DIRECTORY_MAX_BYTES {
-            return Err(DirectoryError::TooLong { got: signed.bytes.len(), max: limits::DIRECTORY_MAX_BYTES });
+            return Err(DirectoryError::TooLong {
+                got: signed.bytes.len(),
+                max: limits::DIRECTORY_MAX_BYTES,
+            });
         }
         authority.check(signed, now)?;
         parse::directory(signed, network, now)
@@ -286,7 +294,10 @@ impl Directory {
     ) -> Result<Self, DirectoryError> {
         let max = limits::DIRECTORY_MAX_BYTES + authority::SIGNATURES_MAX_COUNT * limits::SIGNATURE_MAX_BYTES;
         if encoded.len() > max {
-            return Err(DirectoryError::TooLong { got: encoded.len(), max });
+            return Err(DirectoryError::TooLong {
+                got: encoded.len(),
+                max,
+            });
         }
         let signed = wire::MultiSigned::decode(encoded)
             .map_err(|_| DirectoryError::malformed("file", "is not an encoded MultiSigned message"))?;
@@ -299,13 +310,21 @@ impl Directory {
     /// `next` is older, or another directory of the same version, or changes the `development` mark.
     pub fn accept_newer(current: &Self, next: Self) -> Result<Self, DirectoryError> {
         if next.version < current.version {
-            return Err(DirectoryError::Older { got: next.version, newest: current.version });
+            return Err(DirectoryError::Older {
+                got: next.version,
+                newest: current.version,
+            });
         }
         if next.version == current.version && next.digest != current.digest {
-            return Err(DirectoryError::Contradiction { version: next.version });
+            return Err(DirectoryError::Contradiction {
+                version: next.version,
+            });
         }
         if next.development != current.development {
-            return Err(DirectoryError::malformed("development", "changes between two versions"));
+            return Err(DirectoryError::malformed(
+                "development",
+                "changes between two versions",
+            ));
         }
         Ok(next)
     }
@@ -316,7 +335,10 @@ impl Directory {
     /// It is older.
     pub fn not_below(self, newest_seen: u64) -> Result<Self, DirectoryError> {
         if self.version < newest_seen {
-            return Err(DirectoryError::Older { got: self.version, newest: newest_seen });
+            return Err(DirectoryError::Older {
+                got: self.version,
+                newest: newest_seen,
+            });
         }
         Ok(self)
     }
@@ -328,7 +350,9 @@ impl Directory {
     /// It is too old, or its validity is over.
     pub fn fresh(&self, now: Timestamp) -> Result<FreshDirectory<'_>, DirectoryError> {
         if now > self.valid_until {
-            return Err(DirectoryError::Expired { valid_until: self.valid_until });
+            return Err(DirectoryError::Expired {
+                valid_until: self.valid_until,
+            });
         }
         if now.millis_since(self.issued) > limits::DIRECTORY_FRESH_MAX_MILLIS {
             return Err(DirectoryError::Stale { issued: self.issued });
@@ -403,7 +427,9 @@ impl Directory {
 
     /// Whether a TLS identity (SHA-256 of the SubjectPublicKeyInfo) is a broker's.
     pub fn is_broker(&self, identity: &Digest) -> bool {
-        self.brokers.iter().any(|broker| broker.tls_identities.contains(identity))
+        self.brokers
+            .iter()
+            .any(|broker| broker.tls_identities.contains(identity))
     }
 
     /// The delivery log.
@@ -423,7 +449,10 @@ impl DirectoryView for Directory {
 
     fn encryption_key(&self, agency: &AgencyId, key: &Fingerprint) -> Option<KeyStanding> {
         let agency = self.agency(agency)?;
-        if agency.sealing_key().is_some_and(|current| current.fingerprint() == key) {
+        if agency
+            .sealing_key()
+            .is_some_and(|current| current.fingerprint() == key)
+        {
             return Some(KeyStanding::Current);
         }
         agency.has_encryption_key(key).then_some(KeyStanding::Superseded)

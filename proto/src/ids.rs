@@ -145,7 +145,9 @@ fn random<const N: usize>(rng: &mut dyn RngCore) -> [u8; N] {
 
 fn uuid_v7(at: Timestamp, rng: &mut dyn RngCore) -> [u8; 16] {
     let millis = u64::try_from(at.millis()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &random(rng)).into_uuid().into_bytes()
+    uuid::Builder::from_unix_timestamp_millis(millis, &random(rng))
+        .into_uuid()
+        .into_bytes()
 }
 
 impl PacketId {

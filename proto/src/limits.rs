@@ -42,6 +42,10 @@ pub const AGENCIES_MAX_COUNT: usize = 4096;
 pub const BUNDLE_MAX_BYTES: usize = 1024 * 1024;
 /// Longest statement.
 pub const STATEMENT_MAX_BYTES: usize = 32 * 1024;
+/// All statements of one case together; an answer with all of them stays within one message.
+pub const FACTS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 256 * 1024;
+/// Most statements of one case.
+pub const FACTS_MAX_COUNT: usize = 4096;
 /// Most entries on a roster.
 pub const ROSTER_MAX_COUNT: usize = 128;
 /// Longest policy-facing code list or similar repeated field not named above.

@@ -17,7 +17,11 @@ fn check(text: &str, what: &'static str, max: usize) -> Result<(), NameError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let first = text.bytes().next().is_some_and(plain);
     let rest = text.bytes().all(|b| plain(b) || b == b'-' || b == b'_');
-    if first && rest && text.len() <= max { Ok(()) } else { Err(NameError { what, max }) }
+    if first && rest && text.len() <= max {
+        Ok(())
+    } else {
+        Err(NameError { what, max })
+    }
 }
 
 macro_rules! name {

@@ -53,14 +53,25 @@ impl fmt::Display for Refusal {
         if !self.place.is_empty() {
             write!(f, " (at {})", self.place)?;
         }
-        if self.remedy.is_empty() { Ok(()) } else { write!(f, ". {}", self.remedy) }
+        if self.remedy.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ". {}", self.remedy)
+        }
     }
 }
 
 impl Refusal {
     /// A refusal without place and without retry.
     pub fn new(fault: Fault, code: &'static str, sentence: impl Into<String>, remedy: &'static str) -> Self {
-        Self { fault, code, sentence: sentence.into(), place: String::new(), remedy, retry_after_millis: 0 }
+        Self {
+            fault,
+            code,
+            sentence: sentence.into(),
+            place: String::new(),
+            remedy,
+            retry_after_millis: 0,
+        }
     }
 
     /// The same, with the place.
@@ -124,9 +135,14 @@ mod tests {
 
     #[test]
     fn survives_the_way_through_a_status() {
-        let refusal = Refusal::new(Fault::Exhausted, "STORE_FULL", "The store is full", "Wait for room.")
-            .at("part-01")
-            .retry_after(2_000);
+        let refusal = Refusal::new(
+            Fault::Exhausted,
+            "STORE_FULL",
+            "The store is full",
+            "Wait for room.",
+        )
+        .at("part-01")
+        .retry_after(2_000);
         let wire = from_status(&refusal.to_status()).unwrap();
         assert_eq!(wire, refusal.to_wire());
         assert_eq!(from_status(&tonic::Status::internal("x")), None);

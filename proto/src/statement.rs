@@ -61,7 +61,13 @@ pub struct RosterEntry {
 impl RosterEntry {
     /// An active participant from the statement on, without end, not on the perpetrator's side.
     pub fn active(agency: AgencyId) -> Self {
-        Self { agency, status: RosterStatus::Active, from: None, until: None, perp_side: false }
+        Self {
+            agency,
+            status: RosterStatus::Active,
+            from: None,
+            until: None,
+            perp_side: false,
+        }
     }
 }
 
@@ -99,7 +105,10 @@ impl StatementBody {
     pub fn roster(&self) -> Option<(u64, &[RosterEntry])> {
         match self {
             Self::CaseOpened { roster, .. } => Some((1, roster)),
-            Self::RosterChanged { roster_version, roster } => Some((*roster_version, roster)),
+            Self::RosterChanged {
+                roster_version,
+                roster,
+            } => Some((*roster_version, roster)),
         }
     }
 }
@@ -190,7 +199,13 @@ impl StatementDraft {
         let bytes = parse::to_wire(&statement).encode_to_vec();
         parse::statement(&bytes)?;
         let signature = keys.sign(&bytes, at).map_err(|_| StatementError::Signing)?;
-        Ok((id, wire::Signed { bytes: bytes.into(), signature: signature.into() }))
+        Ok((
+            id,
+            wire::Signed {
+                bytes: bytes.into(),
+                signature: signature.into(),
+            },
+        ))
     }
 }
 
@@ -211,7 +226,10 @@ impl ParsedStatement {
             return Err(StatementError::malformed("signature", "is missing or too long"));
         }
         let statement = parse::statement(&signed.bytes)?;
-        Ok(Self { statement, signed: signed.clone() })
+        Ok(Self {
+            statement,
+            signed: signed.clone(),
+        })
     }
 
     /// Its fields; do not act on them before it is verified.
@@ -242,20 +260,28 @@ impl VerifiedStatement {
     ) -> Result<Self, StatementError> {
         let statement = &parsed.statement;
         if statement.network != *network || directory.network() != network {
-            return Err(StatementError::Network { expected: network.clone() });
+            return Err(StatementError::Network {
+                expected: network.clone(),
+            });
         }
         if statement.made > now.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS) {
             return Err(StatementError::FromTheFuture { made: statement.made });
         }
         let agency = directory
             .agency(&statement.agency)
-            .ok_or_else(|| StatementError::UnknownAgency { agency: statement.agency.clone() })?;
+            .ok_or_else(|| StatementError::UnknownAgency {
+                agency: statement.agency.clone(),
+            })?;
         let keys = agency
             .signing_keys(&statement.agency_key)
-            .ok_or_else(|| StatementError::UnknownKey { agency: statement.agency.clone() })?;
+            .ok_or_else(|| StatementError::UnknownKey {
+                agency: statement.agency.clone(),
+            })?;
         let signed_at = keys
             .verify(&parsed.signed.bytes, &parsed.signed.signature, now)
-            .map_err(|error| StatementError::Signature { what: error.to_string() })?;
+            .map_err(|error| StatementError::Signature {
+                what: error.to_string(),
+            })?;
         let apart = signed_at.at().millis_since(statement.made).saturating_abs();
         if apart > limits::CLOCK_SKEW_MAX_MILLIS {
             return Err(StatementError::malformed("made_ms", "is not when it was signed"));

@@ -62,8 +62,14 @@ mod tests {
 
     #[test]
     fn is_shown_as_rfc_3339_with_milliseconds() {
-        assert_eq!(Timestamp::from_millis(1_795_278_600_007).to_string(), "2026-11-21T16:30:00.007Z");
-        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), format!("{} ms", i64::MAX));
+        assert_eq!(
+            Timestamp::from_millis(1_795_278_600_007).to_string(),
+            "2026-11-21T16:30:00.007Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(i64::MAX).to_string(),
+            format!("{} ms", i64::MAX)
+        );
     }
 
     #[test]

@@ -24,5 +24,8 @@ fn generated_types_match_the_schema() {
         std::fs::write(&kept, &made).unwrap();
     }
     let kept = std::fs::read_to_string(&kept).unwrap();
-    assert!(made == kept, "src/gen/schakel.v1.rs is stale: run with SCHAKEL_REGENERATE=1");
+    assert!(
+        made == kept,
+        "src/gen/schakel.v1.rs is stale: run with SCHAKEL_REGENERATE=1"
+    );
 }
