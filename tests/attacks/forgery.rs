@@ -8,7 +8,7 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::wire::submit_frame::Frame;
 use schakel_proto::wire::{self, SubmitFrame};
 use schakel_proto::{limits, refusal};
-use schakel_tests::system::network::Town;
+use schakel_tests::system::network::{Town, now};
 use schakel_tests::system::peer::{self, runtime};
 use schakel_tests::system::player::{Piece, Player, Sealed};
 use schakel_tests::system::scan::ids_in_folder;
@@ -131,8 +131,14 @@ const ACTS: &[(&str, &str, Act)] = &[
     ("of another type", "TYPE_WRONG", |f| {
         f.manifest(|m| "schakel.v1.Statement".clone_into(&mut m.r#type))
     }),
-    ("made in the future", "CREATED_IN_FUTURE", |f| {
+    ("made in the future", "SIGNATURE_IN_FUTURE", |f| {
         f.manifest(|m| m.created_ms += 3_600_000)
+    }),
+    ("dated otherwise than signed", "SIGNATURE_TIME_DIFFERS", |f| {
+        f.head(|f, head| {
+            let manifest = head.manifest.as_ref().unwrap().bytes.to_vec();
+            head.manifest = Some(f.police.sign_at(manifest, now().plus_millis(-3_600_000)));
+        })
     }),
     ("long expired", "PACKET_EXPIRED", |f| {
         f.manifest(|m| (m.created_ms, m.expires_ms) = (m.created_ms - 18_000_000, m.created_ms - 15_000_000))
@@ -211,17 +217,23 @@ fn c01_c08_c09_forged_and_malformed_packets_are_refused_and_leave_nothing() {
     let mut rng = seeded();
     let (kept, hostile, leaves) = runtime().block_on(async {
         let mut player = |id| Player::of(&town, id, StdRng::from_rng(&mut rng));
-        let (mut police, other) = (player("pz-rupel"), player("pz-rupel-opvolgcel"));
+        let (mut police, stranger) = (player("pz-rupel"), player("pz-rupel-opvolgcel"));
         let case = police
             .open_case(&["pz-rupel", "pz-rupel-opvolgcel", "parket-antwerpen"])
             .await;
-        let mut forger = Forger { police, other, case };
-        let mut hostile = Vec::new();
+        let mut forger = Forger {
+            police,
+            other: stranger,
+            case,
+        };
+        let (mut hostile, mut other) = (Vec::new(), Vec::new());
         for (what, code, act) in ACTS {
             let (sealed, frames) = act(&mut forger);
             let refused = forger.police.submit(frames).await.expect_err(what);
-            let said = refusal::from_status(&refused).map(|r| r.code);
-            assert_eq!(said.as_deref(), Some(*code), "{what}: {refused}");
+            let said = refusal::from_status(&refused).map(|r| r.code).unwrap_or_default();
+            if said != *code {
+                other.push(format!("{what}: {code} expected, {said} came: {refused}"));
+            }
             let outcome = wire::GetOutcomeRequest {
                 packet_id: sealed.id().to_vec().into(),
             };

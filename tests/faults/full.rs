@@ -2,6 +2,7 @@
 //! room again everything goes on by itself.
 
 use rand::{SeedableRng, rngs::StdRng};
+use schakel_proto::ids::CaseRef;
 use schakel_proto::refusal;
 use schakel_proto::wire::{GetOutcomeRequest, receive_frame::Frame};
 use schakel_tests::system::disk::SmallDisk;
@@ -69,20 +70,25 @@ fn d08_a_full_disk_refuses_submissions_and_nothing_else_until_there_is_room() {
             "the acknowledgement is settled on a full disk"
         );
         disk.grow(256);
-        let began = std::time::Instant::now();
-        loop {
-            let manifest = police.manifest(case, "prosecution", "legal_duty");
-            let sealed = police.seal(manifest, &piece);
-            match police.submit(sealed.frames()).await {
-                Ok(_) => break,
-                Err(refused) => assert!(
-                    began.elapsed() < wait::LIMIT,
-                    "still refused with room: {refused}"
-                ),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
+        accepted_again(&mut police, case, &piece).await;
         count(accepted.len() as u64, "packets until the disk was full");
     });
     assert_eq!(town.health("/health/live"), Some(200));
+}
+
+/// Submits until it is accepted, which it must be soon.
+async fn accepted_again(police: &mut Player, case: CaseRef, piece: &[Piece<'_>]) {
+    let began = std::time::Instant::now();
+    loop {
+        let manifest = police.manifest(case, "prosecution", "legal_duty");
+        let sealed = police.seal(manifest, piece);
+        match police.submit(sealed.frames()).await {
+            Ok(_) => return,
+            Err(refused) => assert!(
+                began.elapsed() < wait::LIMIT,
+                "still refused with room: {refused}"
+            ),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 }

@@ -355,24 +355,31 @@ impl Session {
             .unwrap()
     }
 
-    /// All of the next delivery, up to the hand-over.
+    /// All of the next delivery, up to the hand-over, which must come.
     pub async fn delivery(&mut self) -> Delivery {
+        self.delivery_within(FRAME_LIMIT)
+            .await
+            .expect("a delivery in time")
+    }
+
+    /// All of the next delivery; none if there is no frame of one for `limit`.
+    pub async fn delivery_within(&mut self, limit: Duration) -> Option<Delivery> {
         use wire::receive_frame::Frame;
         let mut frames = Vec::new();
         let mut offer = None;
         loop {
-            let frame = self.next().await;
+            let frame = self.next_within(limit).await?.frame.unwrap();
             frames.push(wire::ReceiveFrame {
                 frame: Some(frame.clone()),
             });
             match frame {
                 Frame::Offer(o) => offer = Some(o),
                 Frame::HandOver(hand_over) => {
-                    return Delivery {
+                    return Some(Delivery {
                         frames,
                         hand_over,
                         offer: offer.expect("an offer first"),
-                    };
+                    });
                 }
                 Frame::Dropped(_) => (frames, offer) = (Vec::new(), None),
                 Frame::Chunk(_) | Frame::Settled(_) => {}
