@@ -2,14 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustls::{ClientConfig, NamedGroup};
 use schakel_proto::refusal;
 use schakel_proto::wire::GetDirectoryRequest;
 use schakel_tests::system::network::{Town, agency, copy, now};
+use schakel_tests::system::office::Office;
 use schakel_tests::system::peer::{self, connect, runtime, tls};
+use schakel_tests::system::process::{Process, binary};
+use schakel_tests::system::wait;
 use tonic::Code;
 
 fn name(town: &Town) -> String {
@@ -89,7 +93,7 @@ fn i02_without_a_certificate_of_the_network_nobody_gets_in() {
 }
 
 /// An agency's folder in another network with the same names.
-fn mint_elsewhere(root: &Path) -> std::path::PathBuf {
+fn mint_elsewhere(root: &Path) -> PathBuf {
     use rand::{SeedableRng, rngs::StdRng};
     use schakel_certs_dev::{Mint, NetworkSpec, mint};
     let mut spec = NetworkSpec::builtin("rupel").unwrap();
@@ -126,20 +130,37 @@ fn i03_a_certificate_of_the_right_authority_counts_only_if_the_directory_lists_i
 
 #[test]
 fn development_keys_are_refused_without_the_word_development() {
-    let town = Town::rupel();
-    let run = |binary: &str, config: std::path::PathBuf| {
-        let program = schakel_tests::system::process::binary(binary);
-        let output = std::process::Command::new(program)
-            .args(["run", "--config"])
-            .arg(config)
-            .output()
-            .unwrap();
-        assert!(
-            !output.status.success(),
-            "{binary} ran on development keys without being told to"
-        );
-        String::from_utf8_lossy(&output.stderr).into_owned()
+    let mut town = Town::rupel();
+    let run = |program: &str, config: PathBuf| {
+        let mut command = Command::new(binary(program));
+        command.args(["run", "--config"]).arg(config);
+        let log = town.scratch("logs").join(format!("plain-{program}.log"));
+        Process::start(program, &mut command, &log)
     };
-    let said = run("schakel-broker", town.network().broker_config());
-    assert!(said.contains("development"), "{said}");
+    let mut broker = run("schakel-broker", town.network().broker_config());
+    let status = wait::until("the broker's refusal", || broker.ended());
+    assert!(
+        !status.success() && broker.printed().contains("development"),
+        "{}",
+        broker.printed()
+    );
+    // The agent learns from the directory what network it is in, and then has nothing to do with it.
+    let config = town.network().agent_config(&agency("pz-rupel"));
+    let mut agent = run("schakel-agent", config);
+    town.start_broker();
+    agent.wait_until("a refusal that says why", || agent_refuses(&town));
+    let office = Office::of(&town, "pz-rupel");
+    assert!(office.ask("GET", "/v1/status", None)["directory_version"].is_null());
+}
+
+/// Whether the agent's status says that the directory is refused for its mark.
+fn agent_refuses(town: &Town) -> Option<()> {
+    let status = Office::of(town, "pz-rupel")
+        .try_ask("GET", "/v1/status", None)
+        .ok()?
+        .1;
+    status["problem"]
+        .to_string()
+        .contains("DEVELOPMENT_MARK")
+        .then_some(())
 }
