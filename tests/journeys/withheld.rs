@@ -262,3 +262,53 @@ fn the_other_recipient_verifies_everything_and_the_sender_sees_both_outcomes() {
     );
     assert_eq!(cell.received(&packet)["parts"].as_array().unwrap().len(), 1);
 }
+
+/// What the follow-up cell's real agent has on its disk of a packet of these pieces: each file with its length,
+/// identifiers in names masked.
+fn stored(rng: &mut StdRng, pieces: &[Piece<'_>]) -> Vec<(String, u64)> {
+    let town = Town::running(&["pz-rupel-opvolgcel"]);
+    let cell = Office::of(&town, "pz-rupel-opvolgcel");
+    let packet = runtime().block_on(async {
+        let mut police = Player::of(&town, "pz-rupel", StdRng::from_rng(rng));
+        let case = police
+            .open_case(&["pz-rupel", "pz-rupel-opvolgcel", "parket-antwerpen"])
+            .await;
+        police
+            .send(case, "triage", "legal_duty", pieces)
+            .await
+            .id()
+            .to_string()
+    });
+    schakel_tests::system::wait::until("the acknowledgement's settlement", || {
+        (!cell.received(&packet)["settled"].is_null()).then_some(())
+    });
+    let inbox = cell.data().join("inbox");
+    let files = walkdir::WalkDir::new(&inbox)
+        .sort_by_file_name()
+        .into_iter()
+        .map(Result::unwrap);
+    let mask = |c: char| if c.is_ascii_hexdigit() { '#' } else { c };
+    let name = |path: &std::path::Path| {
+        path.strip_prefix(&inbox)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .chars()
+            .map(mask)
+            .collect()
+    };
+    let mut found: Vec<(String, u64)> = files
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| (name(entry.path()), entry.metadata().unwrap().len()))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_withheld_part_leaves_no_trace_on_its_recipients_disk() {
+    let mut rng = seeded();
+    let control = stored(&mut rng, &[SHOWN]);
+    assert!(control.iter().any(|(_, length)| *length > 4_096), "{control:?}");
+    assert_eq!(stored(&mut rng, &[SHOWN, SEALED_TO_BOTH]), control);
+}
