@@ -43,7 +43,7 @@ fn c19_the_broker_holds_nothing_that_can_be_read() {
         case,
         &["parket-antwerpen"],
         ("prosecution", "legal_duty"),
-        &[part.clone()],
+        std::slice::from_ref(&part),
     ));
     police.packet(&delivered, "settled");
     // One that stays with the broker: its recipient is not there.

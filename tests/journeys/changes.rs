@@ -37,7 +37,7 @@ fn a_packet_recalled_before_hand_over_is_never_handed_over() {
     town.start_agent("parket-antwerpen");
     prosecutor.received(&right);
     let packets: Vec<String> = prosecutor.inbox().iter().map(|d| text(d, "packet")).collect();
-    assert_eq!(packets, [right.clone()]);
+    assert_eq!(packets, [right.as_str()]);
     let late = police.packet(&right, "settled");
     assert_eq!(outcomes(&late)[0].2, "received");
     let request = json!({ "packet": right, "reason": "sent_in_error" });

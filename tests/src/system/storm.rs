@@ -23,6 +23,8 @@ use super::network::{agency, now};
 const ORIGIN: &str = "storm.example/log";
 /// Packets on their way at once.
 pub const WRITERS: u64 = 8;
+/// Refusals after which a writer gives up.
+const REFUSALS_MAX_COUNT: u32 = 2_000;
 /// Every so many packets a large part, which becomes a file.
 const LARGE_EVERY: u64 = 5;
 
@@ -81,7 +83,8 @@ pub async fn write(folder: &Path, seed: u64) -> Result<(), StoreError> {
         let (place, count) = (Arc::clone(&place), Arc::clone(&count));
         async move {
             let mut rng = StdRng::seed_from_u64(seed ^ (number << 48));
-            loop {
+            let mut refusals = 0;
+            while refusals < REFUSALS_MAX_COUNT {
                 let turn = count.fetch_add(1, Ordering::Relaxed);
                 let large = turn.is_multiple_of(LARGE_EVERY);
                 let length = if large {
@@ -92,6 +95,7 @@ pub async fn write(folder: &Path, seed: u64) -> Result<(), StoreError> {
                 match accept(&place, length, &mut rng).await {
                     Ok((packet, leaf)) => println!("acked {packet} {leaf} {length}"),
                     Err(error) => {
+                        refusals += 1;
                         println!("refused {error}");
                         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     }
