@@ -16,9 +16,12 @@ pub trait SealSink {
     fn open(&mut self, part: &PartId, profile: Profile) -> io::Result<Box<dyn Write + Send + Sync>>;
 }
 
+/// Ciphertexts by part and profile.
+type Sealings = BTreeMap<(PartId, Profile), Vec<u8>>;
+
 /// A sink in memory, for small packets and tests.
 #[derive(Clone, Debug, Default)]
-pub struct MemorySink(Arc<Mutex<BTreeMap<(PartId, Profile), Vec<u8>>>>);
+pub struct MemorySink(Arc<Mutex<Sealings>>);
 
 impl MemorySink {
     /// The ciphertext of a sealing, if it was written.
