@@ -1,14 +1,16 @@
 //! The inbox: one folder a hand-over. It appears whole, by one rename, with the content, the proof and
 //! our signed answer in it; so a part is there exactly once or not at all, whatever stops us when.
 //!
-//!     inbox/<packet>/<consignment>/state.json     what it is, what we answered
-//!     inbox/<packet>/<consignment>/<part>.pgp     session-key packet and encrypted data (sealed at rest)
-//!     inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest)
-//!     inbox/<packet>/<consignment>/manifest.bin   the manifest and the sender's signature
-//!     inbox/<packet>/<consignment>/hand-over.bin  openings, key packets, evidence
-//!     inbox/<packet>/<consignment>/answer.bin     our signed acknowledgement, sent until it is settled
-//!     spool/                                      what is coming in; emptied at start
-//!     quarantine/                                 what did not hold, with the reason
+//! ```text
+//! inbox/<packet>/<consignment>/state.json     what it is, what we answered
+//! inbox/<packet>/<consignment>/<part>.pgp     session-key packet and encrypted data (sealed at rest)
+//! inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest)
+//! inbox/<packet>/<consignment>/manifest.bin   the manifest and the sender's signature
+//! inbox/<packet>/<consignment>/hand-over.bin  openings, key packets, evidence
+//! inbox/<packet>/<consignment>/answer.bin     our signed acknowledgement, sent until it is settled
+//! spool/                                      what is coming in; emptied at start
+//! quarantine/                                 what did not hold, with the reason
+//! ```
 
 pub mod accept;
 

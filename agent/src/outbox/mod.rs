@@ -2,12 +2,14 @@
 //! its state moves only by rewriting `state.json`; the sealed copy goes only when every recipient's
 //! final outcome is proved.
 //!
-//!     outbox/<packet>/state.json            where it stands
-//!     outbox/<packet>/head.bin              manifest and openings, as submitted
-//!     outbox/<packet>/key-packets.bin       session-key packets, as submitted
-//!     outbox/<packet>/<part>.v6|.v4         encrypted data, as submitted
-//!     outbox/<packet>/evidence/<index>.bin  checked log entries
-//!     outbox/<packet>/recall.bin            a signed recall
+//! ```text
+//! outbox/<packet>/state.json            where it stands
+//! outbox/<packet>/head.bin              manifest and openings, as submitted
+//! outbox/<packet>/key-packets.bin       session-key packets, as submitted
+//! outbox/<packet>/<part>.v6|.v4         encrypted data, as submitted
+//! outbox/<packet>/evidence/<index>.bin  checked log entries
+//! outbox/<packet>/recall.bin            a signed recall
+//! ```
 
 pub mod record;
 
