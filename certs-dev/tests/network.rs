@@ -1,5 +1,12 @@
 //! A minted network from outside: complete, sealed off from other users, accepted by the checks that broker
 //! and agents make, never made over another, and changed by signed versions only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a surprise must stop the test"
+)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -145,16 +145,17 @@ async fn d03_n02_the_same_bytes_are_submitted_until_the_broker_answers() {
     let busy = || Answer::Refuse(tonic::Status::unavailable("busy"));
     let (town, running, daemon) = police(vec![busy(), busy(), Answer::Lose]).await;
     let answer = send(&daemon, &town, &["--wait", "accepted"]).await.unwrap();
-    let script = running.script.lock().unwrap();
-    let (first, digest) = script.submissions[0];
-    assert_eq!(first, packet(&answer));
-    assert!(script.submissions.len() >= 3, "tried again after it was busy");
-    assert!(
-        script.submissions.iter().all(|s| *s == (first, digest)),
-        "always the same id and bytes"
-    );
-    assert_eq!(script.held.len(), 1);
-    drop(script);
+    {
+        let script = running.script.lock().unwrap();
+        let (first, digest) = script.submissions[0];
+        assert_eq!(first, packet(&answer));
+        assert!(script.submissions.len() >= 3, "tried again after it was busy");
+        assert!(
+            script.submissions.iter().all(|s| *s == (first, digest)),
+            "always the same id and bytes"
+        );
+        assert_eq!(script.held.len(), 1);
+    }
     daemon.stop().await;
 }
 
@@ -238,14 +239,13 @@ async fn a_statement_is_signed_and_handed_in() {
     let mut words = words.to_vec();
     words.extend(["--roster", "pz-rupel", "--roster", "caw-rupel-dader,perp-side"]);
     daemon.command(&words).await.unwrap();
-    let script = running.script.lock().unwrap();
-    let said = wire::Statement::decode(&*script.statements[0].bytes).unwrap();
+    let statement = running.script.lock().unwrap().statements[0].bytes.clone();
+    let said = wire::Statement::decode(&*statement).unwrap();
     let Some(wire::statement::Body::CaseOpened(opened)) = said.body else {
         panic!("another statement")
     };
     assert_eq!(opened.roster.len(), 2);
     assert!(opened.roster[1].perp_side);
-    drop(script);
     daemon.stop().await;
 }
 

@@ -1,4 +1,11 @@
 //! Both legs over real TLS on loopback: statements, submissions, deliveries, acknowledgements, receipts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a surprise must stop the test"
+)]
 
 mod delivery;
 mod door;
