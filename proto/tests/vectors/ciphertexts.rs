@@ -27,7 +27,10 @@ fn committed(mut forge: Forge<'_>, change: impl FnOnce(&mut Vec<u8>)) -> PacketV
     forge.signed()
 }
 
-#[expect(clippy::ptr_arg, reason = "one of several changes, most of which alter the length")]
+#[expect(
+    clippy::ptr_arg,
+    reason = "one of several changes, most of which alter the length"
+)]
 fn flip_middle(data: &mut Vec<u8>) {
     let middle = data.len() / 2;
     data[middle] ^= 1;
