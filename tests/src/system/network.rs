@@ -14,7 +14,7 @@ use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 
-use super::process::{Process, binary};
+use super::process::{Process, binary, built};
 
 /// Ports that stand in the minted configurations until a copy gets its own.
 const MINTED_PORTS: (u16, u16) = (7443, 7444);
@@ -234,8 +234,8 @@ fn minted() -> &'static Path {
     static MINTED: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = MINTED.get_or_init(|| {
         let folder = tempfile::Builder::new()
-            .prefix("schakel-minted-")
-            .tempdir()
+            .prefix("minted-")
+            .tempdir_in(built())
             .unwrap();
         let spec = NetworkSpec::builtin("rupel").unwrap();
         let (port, health_port) = MINTED_PORTS;
