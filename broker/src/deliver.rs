@@ -1,8 +1,10 @@
 //! Deliver: what was decided goes out in four steps, each of which takes what the one before it proved:
 //! ciphertext streamed, decision committed, leaf under a signed checkpoint, openings and keys sent.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use schakel_proto::ids::{DeliveryId, Digest, PartId};
 use schakel_proto::limits;
 use schakel_proto::openpgp::Profile;
@@ -31,20 +33,31 @@ const CHECKPOINT_MAX: Duration = Duration::from_secs(20);
 
 /// The frames to one recipient's stream. Sending waits for the recipient: that is the flow control.
 #[derive(Clone)]
-pub struct Line(mpsc::Sender<Result<wire::ReceiveFrame, tonic::Status>>);
+pub struct Line {
+    frames: mpsc::Sender<Result<wire::ReceiveFrame, tonic::Status>>,
+    /// The delivery that was offered and is neither handed over nor dropped.
+    offered: Arc<Mutex<Option<Bytes>>>,
+}
 
 impl Line {
     /// Frames go into `sender`, which is bounded.
     pub fn new(sender: mpsc::Sender<Result<wire::ReceiveFrame, tonic::Status>>) -> Self {
-        Self(sender)
+        Self {
+            frames: sender,
+            offered: Arc::default(),
+        }
     }
 
-    /// Sends one frame.
+    /// Sends one frame. Of a delivery that was never offered nothing is said, not even that it was
+    /// dropped: the recipient must not count what is withheld from it.
     ///
     /// # Errors
     /// The recipient is gone.
     pub async fn send(&self, frame: Frame) -> Result<(), Refusal> {
-        self.0
+        if !self.speaks(&frame) {
+            return Ok(());
+        }
+        self.frames
             .send(Ok(wire::ReceiveFrame { frame: Some(frame) }))
             .await
             .map_err(|_| {
@@ -53,15 +66,26 @@ impl Line {
             })
     }
 
+    fn speaks(&self, frame: &Frame) -> bool {
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        match frame {
+            Frame::Offer(offer) => *offered = Some(offer.delivery.clone()),
+            Frame::Dropped(dropped) => return offered.take_if(|open| *open == dropped.delivery).is_some(),
+            Frame::HandOver(_) => *offered = None,
+            Frame::Chunk(_) | Frame::Settled(_) => {}
+        }
+        true
+    }
+
     /// Ends the stream with a refusal.
     pub async fn refuse(&self, refusal: &Refusal) {
         // A recipient that is gone needs no reason.
-        let _gone = self.0.send(Err(refusal.to_status())).await;
+        let _gone = self.frames.send(Err(refusal.to_status())).await;
     }
 
     /// Waits until the recipient is gone.
     pub async fn gone(&self) {
-        self.0.closed().await;
+        self.frames.closed().await;
     }
 }
 
@@ -162,7 +186,7 @@ async fn one(
     Ok(())
 }
 
-fn token(lease: &Lease) -> bytes::Bytes {
+fn token(lease: &Lease) -> Bytes {
     lease.token.to_vec().into()
 }
 
@@ -380,4 +404,42 @@ pub async fn send(line: &Line, proved: Proved) -> Result<Sent, Refusal> {
         "handed over"
     );
     Ok(Sent { token: lease.token })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_what_was_never_offered_not_a_word_is_said() {
+        let (frames, mut sent) = mpsc::channel(8);
+        let line = Line::new(frames);
+        let (one, other) = (Bytes::from_static(b"one"), Bytes::from_static(b"other"));
+        let offer = |delivery: &Bytes| {
+            Frame::Offer(wire::Offer {
+                delivery: delivery.clone(),
+                ..Default::default()
+            })
+        };
+        let dropped = |delivery: &Bytes| {
+            Frame::Dropped(wire::Dropped {
+                delivery: delivery.clone(),
+            })
+        };
+        line.send(dropped(&one)).await.unwrap();
+        assert!(
+            sent.try_recv().is_err(),
+            "withheld, and failed before anything was offered"
+        );
+        line.send(offer(&one)).await.unwrap();
+        line.send(dropped(&other)).await.unwrap();
+        line.send(dropped(&one)).await.unwrap();
+        line.send(dropped(&one)).await.unwrap();
+        drop(line);
+        let mut got = Vec::new();
+        while let Some(frame) = sent.recv().await {
+            got.push(frame.unwrap().frame.unwrap());
+        }
+        assert_eq!(got, [offer(&one), dropped(&one)]);
+    }
 }

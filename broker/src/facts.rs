@@ -110,9 +110,10 @@ async fn attempt(
         .iter()
         .any(|fact| fact.statement().id() == fields.id());
     if !repeated {
-        let taken: usize = chain.facts().iter().map(|fact| weight(fact.signed())).sum();
-        has_room(chain.facts().len() + 1, taken + weight(statement.signed()))?;
-        fits(&chain, statement)?;
+        // To whom the case is not shown, its roster version and size are none of its business either.
+        if chain.facts().is_empty() || may_see(state, caller, &chain) {
+            continues(&chain, statement)?;
+        }
         let question = asking::state_question(fields, &chain, caller.directory(), now);
         let permission = state.rules.current().engine().state(&question);
         if !permission.alarms().is_empty() {
@@ -129,6 +130,7 @@ async fn attempt(
             let remedy = "The statement must be made by an agency that is entitled to it.";
             return Err(Refusal::new(Fault::Forbidden, "STATE_REFUSED", sentence, remedy));
         }
+        continues(&chain, statement)?;
     }
     let draft = EntryDraft {
         case: Some(fields.case_ref()),
@@ -154,6 +156,22 @@ async fn attempt(
         entry,
     };
     Ok(state.store.add_statement(new).await?)
+}
+
+/// Whether there is room for the statement, and it continues the case.
+fn continues(chain: &FactChain, statement: &VerifiedStatement) -> Result<(), Refusal> {
+    let taken: usize = chain.facts().iter().map(|fact| weight(fact.signed())).sum();
+    has_room(chain.facts().len() + 1, taken + weight(statement.signed()))?;
+    fits(chain, statement)
+}
+
+/// Whether the policy (action `inspect`) shows the case to the caller.
+fn may_see(state: &State, caller: &Caller, chain: &FactChain) -> bool {
+    asking::case_state(chain, caller.directory()).is_some_and(|known| {
+        let now = state.clock.now();
+        let question = asking::inspect_question(caller.agency(), Arc::new(known), caller.directory(), now);
+        state.rules.current().engine().inspect(&question).granted()
+    })
 }
 
 /// Bytes that one statement takes in an answer with all facts: itself, its signature, head, number and time.
@@ -237,12 +255,7 @@ pub async fn show(
     let facts = state.store.facts(case).await?;
     let facts = to_wire(case, facts);
     let chain = FactChain::check(&facts)?;
-    let visible = asking::case_state(&chain, caller.directory()).is_some_and(|known| {
-        let now = state.clock.now();
-        let question = asking::inspect_question(caller.agency(), Arc::new(known), caller.directory(), now);
-        state.rules.current().engine().inspect(&question).granted()
-    });
-    if !visible {
+    if !may_see(state, caller, &chain) {
         let sentence = "There is no such case that this agency may see";
         return Err(Refusal::new(
             Fault::NotFound,

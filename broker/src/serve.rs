@@ -134,6 +134,8 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     activate::directory(store.as_ref(), &entries, &directory, now).await?;
     let rules = load_rules(&config, &directory, clock.as_ref()).await?;
     activate::rules(store.as_ref(), &entries, (&rules.current(), &directory), now).await?;
+    // What was held under other rules, or in a stop between a change and its consequence, is decided again.
+    let _nobody_listens_yet = store.reconsider(None).await?;
     let (sequencer, log) = Sequencer::start(Arc::clone(&store), secret).await?;
     let bounds = config.bounds.clone();
     let state = Arc::new(State {

@@ -149,6 +149,8 @@ impl Session {
                 if *stop.borrow() {
                     return Ok(());
                 }
+                // The caller's identity may have been taken out of the directory since the last one.
+                self.caller()?;
                 self.deliver(lease).await;
             }
         }

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sequoia_openpgp as sq;
 use sq::Profile as CertProfile;
-use sq::cert::{Cert, CertBuilder, CertParser, CipherSuite};
+use sq::cert::{Cert, CertBuilder, CertParser, CipherSuite, ValidCert};
 use sq::packet::signature::SignatureBuilder;
 use sq::parse::Parse;
 use sq::policy::StandardPolicy;
 use sq::serialize::SerializeInto;
-use sq::types::{Features, HashAlgorithm, KeyFlags, PublicKeyAlgorithm, SignatureType};
+use sq::types::{Features, HashAlgorithm, KeyFlags, PublicKeyAlgorithm, RevocationStatus, SignatureType};
 use zeroize::Zeroizing;
 
 use super::sealing::SealingKey;
@@ -129,9 +129,7 @@ impl SecretKeys {
     pub fn sign(&self, data: &[u8], at: Timestamp) -> Result<Vec<u8>, KeyError> {
         let policy = StandardPolicy::new();
         let time = seconds(at);
-        self.cert
-            .with_policy(&policy, time)
-            .map_err(|_| Defect::CertificateNotValid)?;
+        not_revoked(&self.cert, &policy, time)?;
         let key = self
             .cert
             .keys()
@@ -152,6 +150,22 @@ impl SecretKeys {
             .and_then(|b| b.sign_message(&mut signer, data))
             .map_err(failed)?;
         sq::Packet::from(signature).to_vec().map_err(failed)
+    }
+}
+
+/// The certificate at `at`, if it is valid and not revoked as a whole: the library looks at the revocations
+/// of each key by itself, and at those of the certificate only when asked.
+pub(super) fn not_revoked<'a>(
+    cert: &'a Cert,
+    policy: &'a StandardPolicy<'a>,
+    at: SystemTime,
+) -> Result<ValidCert<'a>, Defect> {
+    let valid = cert
+        .with_policy(policy, at)
+        .map_err(|_| Defect::CertificateNotValid)?;
+    match valid.revocation_status() {
+        RevocationStatus::Revoked(_) => Err(Defect::CertificateNotValid),
+        RevocationStatus::CouldBe(_) | RevocationStatus::NotAsFarAsWeKnow => Ok(valid),
     }
 }
 

@@ -16,6 +16,7 @@ use sq::serialize::stream::{Encryptor, LiteralWriter, Message};
 use sq::types::{AEADAlgorithm, DataFormat, PublicKeyAlgorithm, SymmetricAlgorithm};
 use zeroize::Zeroizing;
 
+use super::keys::not_revoked;
 use super::{Fingerprint, Profile, fingerprint_of};
 use crate::defect::{Defect, KeyError, SealError};
 
@@ -35,8 +36,7 @@ impl fmt::Debug for SealingKey {
 impl SealingKey {
     pub(super) fn of(cert: &Cert, at: SystemTime) -> Result<Self, KeyError> {
         let policy = StandardPolicy::new();
-        cert.with_policy(&policy, at)
-            .map_err(|_| Defect::CertificateNotValid)?;
+        not_revoked(cert, &policy, at)?;
         let keys = cert
             .keys()
             .with_policy(&policy, at)

@@ -14,7 +14,7 @@ use sq::parse::{PacketParser, PacketParserResult, Parse};
 use sq::policy::StandardPolicy;
 use sq::types::{HashAlgorithm, SignatureType};
 
-use super::keys::signs;
+use super::keys::{not_revoked, signs};
 use super::{Fingerprint, fingerprint_of};
 use crate::defect::{Defect, KeyError, SignatureError};
 use crate::limits;
@@ -54,20 +54,22 @@ impl SignatureTime {
 impl SigningKeys {
     pub(super) fn of(cert: &Cert, at: SystemTime) -> Result<Self, KeyError> {
         let policy = StandardPolicy::new();
-        cert.with_policy(&policy, at)
-            .map_err(|_| Defect::CertificateNotValid)?;
-        let valid = cert
+        let valid = not_revoked(cert, &policy, at)?;
+        let until = |time: Option<SystemTime>| time.map(Timestamp::from_system_time);
+        // The certificate as a whole ends with its primary key.
+        let ends = until(valid.primary_key().key_expiration_time());
+        let usable = cert
             .keys()
             .with_policy(&policy, at)
             .supported()
             .revoked(false)
             .for_signing();
-        let keys: Vec<_> = valid
+        let keys: Vec<_> = usable
             .filter(|ka| signs(ka.key().pk_algo()))
             .map(|ka| SigningKey {
                 key: ka.key().clone(),
                 from: Timestamp::from_system_time(ka.key().creation_time()),
-                until: ka.key_expiration_time().map(Timestamp::from_system_time),
+                until: until(ka.key_expiration_time()).into_iter().chain(ends).min(),
             })
             .collect();
         if keys.is_empty() {

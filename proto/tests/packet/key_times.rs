@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use schakel_proto::openpgp::{Certificate, Defect, SecretKeys};
 use sequoia_openpgp as sq;
 use sq::Packet;
-use sq::cert::{Cert, CertBuilder, CipherSuite, SubkeyRevocationBuilder};
+use sq::cert::{Cert, CertBuilder, CertRevocationBuilder, CipherSuite, SubkeyRevocationBuilder};
 use sq::packet::Key;
 use sq::packet::key::{SubordinateRole, UnspecifiedParts};
 use sq::serialize::SerializeInto;
@@ -82,6 +82,36 @@ fn a_signature_dated_after_its_key_expired_is_refused() {
         .unwrap();
     let error = signing.verify(b"data", &signature, NOW).unwrap_err();
     assert_eq!(error.defect(), Defect::SignatureOutsideKeyValidity);
+}
+
+#[test]
+fn a_certificate_revoked_as_a_whole_signs_and_takes_seals_no_more() {
+    let cert = short_lived();
+    let during = MADE.plus_millis(HOUR_MILLIS);
+    let mut primary = cert
+        .primary_key()
+        .key()
+        .clone()
+        .parts_into_secret()
+        .unwrap()
+        .into_keypair()
+        .unwrap();
+    let revocation = CertRevocationBuilder::new()
+        .set_signature_creation_time(during.to_system_time())
+        .unwrap()
+        .set_reason_for_revocation(ReasonForRevocation::KeyCompromised, b"gestolen")
+        .unwrap()
+        .build(&mut primary, &cert, None)
+        .unwrap();
+    let before = keys(&cert).certificate();
+    assert!(before.signing_keys_at(during).is_ok() && before.sealing_key_at(during).is_ok());
+    let (revoked, _) = cert.insert_packets(Packet::from(revocation)).unwrap();
+    let after = keys(&revoked);
+    let certificate = after.certificate();
+    let defect = Defect::CertificateNotValid;
+    assert_eq!(certificate.signing_keys_at(during).unwrap_err().defect(), defect);
+    assert_eq!(certificate.sealing_key_at(during).unwrap_err().defect(), defect);
+    assert_eq!(after.sign(b"data", during).unwrap_err().defect(), defect);
 }
 
 #[test]
