@@ -2,7 +2,7 @@
 //! bundles that two officers signed. Kept on disk; never replaced by something older than the newest seen.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prost::Message;
 use schakel_policy::bundle::{BundleSignature, OfficerEntry, SignedBundle};
@@ -82,6 +82,9 @@ pub struct Network {
     development: bool,
     pins: Arc<Pins>,
     clock: Arc<dyn Clock>,
+    /// Held from looking at what is newest until it is written: two answers at once must not let the
+    /// older one win.
+    adopting: Mutex<()>,
     view: RwLock<Option<Arc<View>>>,
     newest: RwLock<Newest>,
     engine: RwLock<Option<Arc<Engine>>>,
@@ -120,6 +123,7 @@ impl Network {
             development,
             pins,
             clock,
+            adopting: Mutex::new(()),
             view: RwLock::new(None),
             newest: RwLock::new(newest),
             engine: RwLock::new(None),
@@ -195,6 +199,7 @@ impl Network {
     /// Verifies a directory and makes it the newest: durable first, then in force. One that is older
     /// than any seen is refused, whatever is on disk.
     pub fn adopt(&self, signed: &wire::MultiSigned) -> Result<(), Problem> {
+        let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         let next = Directory::verify(signed, &self.authority, &self.name, now).map_err(directory_problem)?;
         let ceiling = self
@@ -290,6 +295,7 @@ impl Network {
 
     /// Verifies a policy bundle and remembers it; one older than the newest seen is refused.
     pub fn adopt_bundle(&self, signed: &SignedBundle) -> Result<(), Problem> {
+        let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.view()?;
         let engine = self.verify_bundle(signed, &view)?;
         let (version, digest) = (engine.bundle().version(), engine.bundle().digest());

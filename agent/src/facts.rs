@@ -25,6 +25,8 @@ pub struct Facts {
     disk: Disk,
     dir: PathBuf,
     known: Mutex<HashMap<CaseRef, FactChain>>,
+    /// Held from looking at what is known until it is written: the longer chain stays.
+    adopting: Mutex<()>,
 }
 
 fn refused(error: StatementError) -> Problem {
@@ -49,6 +51,7 @@ impl Facts {
             disk,
             dir,
             known: Mutex::new(known),
+            adopting: Mutex::new(()),
         })
     }
 
@@ -92,6 +95,7 @@ impl Facts {
         network: &Network,
         now: Timestamp,
     ) -> Result<FactChain, Problem> {
+        let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let view = network.view()?;
         let chain = FactChain::check(facts).map_err(refused)?;
         if chain.case_ref() != case {
