@@ -16,7 +16,7 @@ use crate::case::Case;
 use crate::engine::check;
 use crate::engine::compile::{Compiled, compile};
 use crate::matrix::{self, Matrix};
-use crate::texts::{Texts, toml_file};
+use crate::texts::{Language, Texts, toml_file};
 
 mod archive;
 mod builtin;
@@ -253,11 +253,11 @@ impl Bundle {
         &self.0.compiled.matrix
     }
 
-    /// The matrix as a grid that an officer reads.
-    pub fn matrix_grid(&self) -> String {
+    /// The matrix as a grid that an officer reads, in one of the bundle's languages.
+    pub fn matrix_grid(&self, language: &str, speech: &Language) -> String {
         let vocabulary = &self.0.compiled.vocabulary;
-        self.matrix()
-            .grid(vocabulary.members("Role"), vocabulary.members("Category"))
+        let (roles, categories) = (vocabulary.members("Role"), vocabulary.members("Category"));
+        self.matrix().grid(roles, categories, language, speech)
     }
 
     /// The matrix as comma-separated values.
@@ -298,11 +298,16 @@ impl Bundle {
     }
 
     /// The ground of a cell, by the id of its link (`matrix:CATEGORY:ROLE`): key and sentence.
-    pub fn cell_ground(&self, id: &str) -> Option<String> {
+    pub fn cell_ground(&self, id: &str, language: &str) -> Option<String> {
         let (category, role) = id.strip_prefix("matrix:")?.split_once(':')?;
         let cell = self.matrix().cells.get(category)?.get(role)?;
         let ground = self.matrix().reasons.get(&cell.reason)?;
-        Some(format!("{} {}: {}", cell.reason, ground.status, ground.text))
+        Some(format!(
+            "{} {}: {}",
+            cell.reason,
+            ground.status,
+            ground.sentence(language)
+        ))
     }
 
     /// Every rule (cells aside) by id: its text as Cedar normalises it, annotations included.

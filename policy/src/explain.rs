@@ -207,7 +207,7 @@ pub fn explain(
         if let Some((sentence, key)) = bundle.policy_text(id, language) {
             let cite = texts.cite(key, question.now).unwrap_or(key).to_owned();
             let cite = bundle
-                .cell_ground(id)
+                .cell_ground(id, language)
                 .map_or(cite.clone(), |cell| format!("{cite}; {cell}"));
             rules.push((id.clone(), sentence.to_owned(), cite));
         }

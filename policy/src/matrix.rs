@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::bundle::BundleError;
 use crate::places::{line_of, line_with};
+use crate::texts::Language;
 
 /// The file in a bundle.
 pub const FILE: &str = "matrix.toml";
@@ -80,8 +81,6 @@ pub struct Cell {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleEntry {
-    /// Name for people.
-    pub label: String,
     /// Default side.
     pub side: String,
     /// Circles.
@@ -94,8 +93,23 @@ pub struct RoleEntry {
 pub struct Ground {
     /// `LAW`, `LAW+MODEL` or `MODEL`.
     pub status: String,
-    /// One sentence.
-    pub text: String,
+    /// One sentence in Dutch.
+    pub nl: String,
+    /// One sentence in French.
+    pub fr: String,
+    /// One sentence in English.
+    pub en: String,
+}
+
+impl Ground {
+    /// Its sentence; English for a language it is not written in.
+    pub fn sentence(&self, language: &str) -> &str {
+        match language {
+            "nl" => &self.nl,
+            "fr" => &self.fr,
+            _ => &self.en,
+        }
+    }
 }
 
 /// The matrix, with what it says of roles and lists.
@@ -219,14 +233,17 @@ impl Matrix {
     }
 
     /// The grid as text: a row for each category, a column for each role, letter and ground in each cell.
-    pub fn grid(&self, roles: &[String], categories: &[String]) -> String {
-        let mut out = String::from(
-            "What each recipient role may receive of each category, after all gates.\n\
-             D deliver · K only with consent · C only in case consultation · E emergency only · N never\n\n",
-        );
+    pub fn grid(&self, roles: &[String], categories: &[String], language: &str, speech: &Language) -> String {
+        let phrase = |key: &str| speech.phrase.get(key).map_or("", String::as_str);
+        let mut out = format!("{}\n\n", phrase("matrix-intro"));
+        for verdict in Verdict::ALL {
+            let words = speech.verdict.get(verdict.as_str()).map_or("", String::as_str);
+            out.push_str(&format!("  {} {words}\n", verdict.letter()));
+        }
+        out.push('\n');
         let widest = categories.iter().map(String::len).max().unwrap_or(0);
         for (number, role) in roles.iter().enumerate() {
-            let label = self.roles.get(role).map_or("", |r| r.label.as_str());
+            let label = speech.role.get(role).map_or("", String::as_str);
             out.push_str(&format!("  {:>2}  {role:<15} {label}\n", number + 1));
         }
         out.push('\n');
@@ -247,9 +264,13 @@ impl Matrix {
             }
             out.push('\n');
         }
-        out.push_str("\nGrounds\n");
+        out.push_str(&format!("\n{}\n", phrase("matrix-grounds")));
         for (key, ground) in &self.reasons {
-            out.push_str(&format!("  {key} {:<9} {}\n", ground.status, ground.text));
+            out.push_str(&format!(
+                "  {key} {:<9} {}\n",
+                ground.status,
+                ground.sentence(language)
+            ));
         }
         out
     }

@@ -23,8 +23,14 @@ pub struct Language {
     pub reason: BTreeMap<String, String>,
     /// Obligations; of one with a value (`expire-at:…`) the part before the colon, `{}` stands for the value.
     pub obligation: BTreeMap<String, String>,
-    /// Hints and the words of an explanation.
+    /// Hints and the words of an explanation and of the grid.
     pub phrase: BTreeMap<String, String>,
+    /// What a cell says, by verdict.
+    pub verdict: BTreeMap<String, String>,
+    /// Roles of agencies.
+    pub role: BTreeMap<String, String>,
+    /// Categories of parts.
+    pub category: BTreeMap<String, String>,
 }
 
 /// One legal reference and the days it holds for.
@@ -52,8 +58,8 @@ pub struct Texts {
     references: References,
 }
 
-/// Phrases that explanations are built from; every language must have them.
-const PHRASES: [&str; 10] = [
+/// Phrases that explanations and the grid are built from; every language must have them.
+const PHRASES: [&str; 14] = [
     "ground",
     "rule",
     "obligations",
@@ -64,7 +70,21 @@ const PHRASES: [&str; 10] = [
     "hint-release",
     "hint-table",
     "hint-emergency",
+    "matrix-title",
+    "matrix-intro",
+    "matrix-category",
+    "matrix-grounds",
 ];
+
+/// What a bundle uses, and so must have a sentence or a name for.
+pub(crate) struct Needed<'a> {
+    pub(crate) reasons: &'a BTreeSet<String>,
+    pub(crate) obligations: &'a BTreeSet<String>,
+    pub(crate) outcomes: &'a [&'a str],
+    pub(crate) verdicts: &'a [&'a str],
+    pub(crate) roles: &'a [String],
+    pub(crate) categories: &'a [String],
+}
 
 impl Texts {
     /// Reads `texts/*.toml` and `references.toml`.
@@ -90,12 +110,7 @@ impl Texts {
     }
 
     /// Codes without a sentence, and grounds without a reference.
-    pub(crate) fn findings(
-        &self,
-        reasons: &BTreeSet<String>,
-        obligations: &BTreeSet<String>,
-        outcomes: &[&str],
-    ) -> Vec<BundleError> {
+    pub(crate) fn findings(&self, needed: &Needed<'_>) -> Vec<BundleError> {
         let mut found = Vec::new();
         for (name, language) in &self.languages {
             let file = format!("texts/{name}.toml");
@@ -105,18 +120,27 @@ impl Texts {
                     found.push(BundleError::new("BUNDLE_TRANSLATION", &sentence, &file, 1));
                 }
             };
-            for reason in reasons {
+            for reason in needed.reasons {
                 need("reason", reason, &language.reason);
             }
-            for obligation in obligations {
+            for obligation in needed.obligations {
                 let key = obligation.split(':').next().unwrap_or("");
                 need("obligation", key, &language.obligation);
             }
-            for outcome in outcomes {
+            for outcome in needed.outcomes {
                 need("outcome", outcome, &language.outcome);
             }
             for phrase in PHRASES {
                 need("phrase", phrase, &language.phrase);
+            }
+            for verdict in needed.verdicts {
+                need("verdict", verdict, &language.verdict);
+            }
+            for role in needed.roles {
+                need("role", role, &language.role);
+            }
+            for category in needed.categories {
+                need("category", category, &language.category);
             }
         }
         found

@@ -18,6 +18,9 @@ pub struct Arguments {
     /// One HTML page.
     #[arg(long, conflicts_with = "csv")]
     html: bool,
+    /// Language of grid and page: nl, fr or en.
+    #[arg(long, default_value = "nl")]
+    lang: String,
     /// Sets one cell: category, role, and a verdict (word or letter D K C E N). Needs a bundle directory.
     #[arg(long, num_args = 3, value_names = ["CATEGORY", "ROLE", "VERDICT"])]
     set: Option<Vec<String>>,
@@ -26,7 +29,7 @@ pub struct Arguments {
 /// Shows or edits the grid.
 pub fn run(arguments: &Arguments, json: bool) -> Answer {
     if let Some([category, role, verdict]) = arguments.set.as_deref() {
-        return set(arguments, category, role, verdict);
+        return set(arguments, category, role, verdict, json);
     }
     let bundle = bundle(arguments.bundle.as_deref())?;
     if json {
@@ -40,17 +43,23 @@ pub fn run(arguments: &Arguments, json: bool) -> Answer {
             );
         }
         println!("{}", serde_json::Value::Object(rows));
-    } else if arguments.html {
-        print!("{}", html::page(&bundle));
     } else if arguments.csv {
         print!("{}", bundle.matrix_csv());
     } else {
-        print!("{}", bundle.matrix_grid());
+        let language = &arguments.lang;
+        let speech = bundle.texts().language(language);
+        let speech =
+            speech.ok_or_else(|| Failure::Other(format!("the bundle does not speak {language:?}")))?;
+        if arguments.html {
+            print!("{}", html::page(&bundle, language, speech));
+        } else {
+            print!("{}", bundle.matrix_grid(language, speech));
+        }
     }
     Ok(true)
 }
 
-fn set(arguments: &Arguments, category: &str, role: &str, verdict: &str) -> Answer {
+fn set(arguments: &Arguments, category: &str, role: &str, verdict: &str, json: bool) -> Answer {
     let folder = arguments.bundle.as_deref().filter(|path| path.is_dir());
     let folder = folder.ok_or_else(|| Failure::Other("--set needs a bundle directory".to_owned()))?;
     let verdict = Verdict::parse(verdict).ok_or_else(|| {
@@ -69,6 +78,18 @@ fn set(arguments: &Arguments, category: &str, role: &str, verdict: &str) -> Answ
     let (path, beside) = (folder.join(matrix::FILE), folder.join(".matrix.toml.new"));
     let write = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
     write.map_err(|error| Failure::reading(&path, &error))?;
-    println!("{category} x {role}: {}", verdict.as_str());
+    let before = bundle.matrix().cells.get(category).and_then(|row| row.get(role));
+    let before = before.map_or("", |cell| cell.verdict.as_str());
+    if json {
+        let (verdict, digest) = (verdict.as_str(), changed.digest().to_string());
+        println!(
+            "{}",
+            serde_json::json!({
+                "category": category, "role": role, "before": before, "verdict": verdict, "digest": digest,
+            })
+        );
+    } else {
+        println!("{category} x {role}: {before} -> {}", verdict.as_str());
+    }
     Ok(true)
 }

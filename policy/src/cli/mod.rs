@@ -12,6 +12,7 @@ mod compare;
 mod explain;
 mod grid;
 mod html;
+mod manual;
 mod sign;
 mod test;
 
@@ -55,6 +56,10 @@ enum Command {
     Sign(sign::SignArguments),
     /// Checks that two officers of two agencies signed.
     Verify(sign::VerifyArguments),
+    /// Prints the completion script of a shell.
+    Completions(manual::CompletionsArguments),
+    /// Prints the manual page, or writes all pages to a folder.
+    Man(manual::ManArguments),
 }
 
 /// Something the command could not do.
@@ -95,6 +100,8 @@ pub fn run() -> ExitCode {
         Command::Simulate(arguments) => compare::simulate(arguments, json),
         Command::Sign(arguments) => sign::sign(arguments, json),
         Command::Verify(arguments) => sign::verify(arguments, json),
+        Command::Completions(arguments) => manual::completions(arguments, json),
+        Command::Man(arguments) => manual::man(arguments, json),
     };
     match answer {
         Ok(true) => ExitCode::SUCCESS,

@@ -9,8 +9,9 @@ use crate::consent::Finding;
 use crate::engine::ENGINE_REASONS;
 use crate::engine::compile::Compiled;
 use crate::engine::rule::{Rule, Scope};
+use crate::matrix::Verdict;
 use crate::ruling::Outcome;
-use crate::texts::{LANGUAGES, Texts};
+use crate::texts::{LANGUAGES, Needed, Texts};
 
 /// Actions whose policies give the outcome of a part.
 const RECEIVE: &str = "receive";
@@ -40,7 +41,14 @@ pub(crate) fn findings(compiled: &Compiled, texts: &Texts) -> Vec<BundleError> {
         Outcome::HoldForConsent,
         Outcome::DenyPacket,
     ];
-    found.extend(texts.findings(&reasons, &obligations, &outcomes.map(Outcome::as_str)));
+    found.extend(texts.findings(&Needed {
+        reasons: &reasons,
+        obligations: &obligations,
+        outcomes: &outcomes.map(Outcome::as_str),
+        verdicts: &Verdict::ALL.map(Verdict::as_str),
+        roles: compiled.vocabulary.members("Role"),
+        categories: compiled.vocabulary.members("Category"),
+    }));
     found.extend(ties(&rules));
     found
 }

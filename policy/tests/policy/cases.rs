@@ -46,7 +46,8 @@ fn a_bundle_that_fails_its_own_case_is_refused() {
 #[test]
 fn the_grid_is_the_golden_one() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("matrix.txt");
-    let grid = engine().bundle().matrix_grid();
+    let bundle = engine().bundle();
+    let grid = bundle.matrix_grid("en", bundle.texts().language("en").unwrap());
     if std::env::var_os("SCHAKEL_REGENERATE").is_some() {
         fs::write(&golden, &grid).unwrap();
     }

@@ -138,3 +138,69 @@ fn signatures_add_up_in_one_file() {
     assert_eq!(signed.signatures.len(), 2);
     assert_eq!(run(&["check", out.to_str().unwrap()]).0, 0);
 }
+
+#[test]
+fn the_grid_speaks_the_officers_language() {
+    for (language, role, never, ground) in [
+        ("nl", "parket", "nooit", "Geheim adres: alleen met toestemming"),
+        (
+            "fr",
+            "parquet",
+            "jamais",
+            "Adresse secrète : uniquement avec le consentement",
+        ),
+        ("en", "public prosecutor", "never", "Protected address: only with"),
+    ] {
+        for form in [&["--html"][..], &[]] {
+            let (status, text) = run(&[&["matrix", "--lang", language], form].concat());
+            assert_eq!(status, 0);
+            for words in [role, never, ground] {
+                assert!(text.contains(words), "{language} {form:?}: {words}");
+            }
+        }
+    }
+    let page = run(&["matrix", "--html", "--lang", "nl"]).1;
+    assert!(page.contains("<html lang=\"nl\">") && !page.contains("<script"));
+    assert_eq!(
+        page.matches("<td ").count(),
+        17 * 16,
+        "one cell for each category and role"
+    );
+    assert_eq!(
+        run(&["matrix", "--html", "--lang", "de"]).0,
+        2,
+        "a language the bundle lacks"
+    );
+}
+
+#[test]
+fn every_command_has_a_manual_page_and_is_completed() {
+    let help = run(&["--help"]).1;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() >= 10, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(&["man", folder.path().to_str().unwrap()]).0, 0);
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (status, script) = run(&["completions", shell]);
+        assert_eq!(status, 0);
+        for command in &commands {
+            assert!(script.contains(command), "{shell} does not complete {command}");
+        }
+    }
+    for command in &commands {
+        let page = fs::read_to_string(folder.path().join(format!("schakel-policy-{command}.1"))).unwrap();
+        assert!(
+            page.contains(".SH SYNOPSIS") && page.contains(&format!("schakel\\-policy {command}")),
+            "{page}"
+        );
+    }
+    assert!(run(&["man"]).1.contains(".TH schakel-policy 1"));
+    assert_eq!(run(&["man", "/nonexistent/folder"]).0, 2);
+}
