@@ -9,10 +9,10 @@ use schakel_proto::ids::Digest;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::time::Timestamp;
 
-use crate::bundle::{self, Rules};
+use crate::bundle::{self, Ending, Rules};
 use crate::clock::seeded_rng;
 use crate::log::entry::{EntryDraft, EntryMaker};
-use crate::redact::{Code, Short, safe};
+use crate::redact::{Code, OfRules, Short, safe};
 use crate::state::State;
 use crate::store::{Ceiling, CeilingOf, Raised, Store};
 
@@ -124,8 +124,12 @@ pub async fn refresh(state: &Arc<State>) {
     }
     match next_rules(state).await {
         Ok(new) => changed |= new,
-        Err(refusal) => tracing::error!(code = safe(Code(&refusal)), "the bundle file is refused"),
+        Err(refusal) => tracing::error!(
+            refusal = safe(OfRules(&refusal)),
+            "the bundle file is refused, the bundle in force stays; `schakel-policy check` and `verify` say more"
+        ),
     }
+    remind(state);
     if changed {
         match state.store.reconsider(None).await {
             Ok(recipients) => recipients.iter().for_each(|agency| state.bells.ring(agency)),
@@ -135,6 +139,22 @@ pub async fn refresh(state: &Arc<State>) {
                     "held parts are not decided again yet"
                 );
             }
+        }
+    }
+}
+
+/// Tells the operator, once a day, that the rules in force end soon.
+fn remind(state: &State) {
+    let version = state.rules.current().version();
+    match state.rules.reminder(state.clock.now()) {
+        None | Some(Ending::Far) => {}
+        Some(Ending::Month) => tracing::warn!(version, "alarm: the policy bundle ends within 30 days"),
+        Some(Ending::Week) => tracing::error!(version, "alarm: the policy bundle ends within 7 days"),
+        Some(Ending::Over) => {
+            tracing::error!(
+                version,
+                "alarm: the policy bundle has ended, every packet is denied"
+            );
         }
     }
 }

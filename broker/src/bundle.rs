@@ -2,7 +2,7 @@
 //! never older than the newest ever seen here, and logged before it decides.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use schakel_policy::bundle::{BundleError, OfficerEntry, SignedBundle};
 use schakel_policy::engine::Engine;
@@ -103,10 +103,47 @@ pub fn older(got: u64, newest: u64) -> Refusal {
     Refusal::new(Fault::Precondition, "BUNDLE_OLDER", sentence, remedy)
 }
 
+/// How near the end of its validity the bundle in force is: what the operator is reminded of, once a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// More than 30 days.
+    Far,
+    /// At most 30 days.
+    Month,
+    /// At most 7 days.
+    Week,
+    /// Past it: every packet is denied.
+    Over,
+}
+
+impl Ending {
+    /// Where `now` stands before the end.
+    pub fn at(now: Timestamp, end: Timestamp) -> Self {
+        match end.millis_since(now) {
+            left if left <= 0 => Self::Over,
+            left if left <= 7 * DAY_MILLIS => Self::Week,
+            left if left <= 30 * DAY_MILLIS => Self::Month,
+            _ => Self::Far,
+        }
+    }
+}
+
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// What is due after `last`, which it replaces.
+fn reminder(last: &mut (Ending, i64), now: Timestamp, end: Timestamp) -> Option<Ending> {
+    let today = (Ending::at(now, end), now.millis().div_euclid(DAY_MILLIS));
+    let due = today.0 != Ending::Far && *last != today;
+    *last = today;
+    due.then_some(today.0)
+}
+
 /// The rules in force, shared by all calls.
 pub struct RulesInForce {
     source: Source,
     current: RwLock<(Arc<Rules>, Digest)>,
+    /// What the operator was reminded of last, and on which day since 1970.
+    reminded: Mutex<(Ending, i64)>,
 }
 
 impl RulesInForce {
@@ -115,7 +152,15 @@ impl RulesInForce {
         Self {
             source,
             current: RwLock::new((Arc::new(first), file)),
+            reminded: Mutex::new((Ending::Far, 0)),
         }
+    }
+
+    /// What the operator must be told of the end of these rules; `None`: nothing, or it was told today.
+    pub fn reminder(&self, now: Timestamp) -> Option<Ending> {
+        let end = self.current().engine().bundle().valid_until();
+        let mut last = self.reminded.lock().unwrap_or_else(PoisonError::into_inner);
+        reminder(&mut last, now, end)
     }
 
     /// The ones in force at this moment. A decision takes them once.
@@ -146,5 +191,34 @@ impl RulesInForce {
     /// Puts `next` in force.
     pub fn activate(&self, next: Rules, file: Digest) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(next), file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_bundle_is_announced_30_and_7_days_before() {
+        let end = Timestamp::from_millis(100 * DAY_MILLIS);
+        let at = |days: i64, millis: i64| Ending::at(Timestamp::from_millis(days * DAY_MILLIS + millis), end);
+        assert_eq!(at(70, -1), Ending::Far);
+        assert_eq!((at(70, 0), at(93, -1)), (Ending::Month, Ending::Month));
+        assert_eq!((at(93, 0), at(100, -1)), (Ending::Week, Ending::Week));
+        assert_eq!((at(100, 0), at(200, 0)), (Ending::Over, Ending::Over));
+    }
+
+    #[test]
+    fn the_operator_is_reminded_once_a_day() {
+        let day = |days: i64| Timestamp::from_millis(days * DAY_MILLIS);
+        let (end, mut last) = (day(100), (Ending::Far, 0));
+        let mut on = |days: i64| reminder(&mut last, day(days), end);
+        assert_eq!(on(10), None);
+        assert_eq!(
+            (on(70), on(70), on(71)),
+            (Some(Ending::Month), None, Some(Ending::Month))
+        );
+        assert_eq!((on(93), on(93)), (Some(Ending::Week), None));
+        assert_eq!((on(100), on(100)), (Some(Ending::Over), None));
     }
 }

@@ -26,6 +26,21 @@ impl fmt::Display for Code<'_> {
 
 impl LogSafe for Code<'_> {}
 
+/// A refusal of a policy bundle: whole if it speaks of rules and their files, which are no secret; else its code.
+pub struct OfRules<'a>(pub &'a Refusal);
+
+impl fmt::Display for OfRules<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.code.starts_with("BUNDLE_") {
+            write!(f, "{}", self.0)
+        } else {
+            f.write_str(self.0.code)
+        }
+    }
+}
+
+impl LogSafe for OfRules<'_> {}
+
 /// The first 8 hexadecimal digits of a digest of something public (directory, bundle, TLS identity).
 pub struct Short<'a>(pub &'a Digest);
 
@@ -69,6 +84,17 @@ mod tests {
         let refusal =
             Refusal::new(Fault::Invalid, "PACKET_MALFORMED", "case-00 is wrong", "Fix it.").at("case-00");
         assert_eq!(Code(&refusal).to_string(), "PACKET_MALFORMED");
+        assert_eq!(OfRules(&refusal).to_string(), "PACKET_MALFORMED");
+        let rules = Refusal::new(
+            Fault::Precondition,
+            "BUNDLE_SYNTAX",
+            "a comma is missing",
+            "Add it.",
+        );
+        assert_eq!(
+            OfRules(&rules.at("policies/walls.cedar:3")).to_string(),
+            "BUNDLE_SYNTAX: a comma is missing (at policies/walls.cedar:3). Add it."
+        );
         assert_eq!(Short(&Digest::of(b"abc")).to_string(), "ba7816bf");
         assert_eq!(
             ConfiguredFile(Path::new("/srv/geheim/broker.toml")).to_string(),

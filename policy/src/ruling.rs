@@ -64,6 +64,7 @@ impl Hint {
 
 /// The decision for one part and one recipient. Made by the engine only.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a decision that nobody looks at decides nothing"]
 pub struct Ruling {
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
@@ -112,6 +113,7 @@ impl Ruling {
 
 /// The decisions for all parts of one packet and one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a decision that nobody looks at decides nothing"]
 pub struct PacketRuling {
     pub(crate) denied: Option<Ruling>,
     pub(crate) parts: Vec<Ruling>,
@@ -131,6 +133,7 @@ impl PacketRuling {
 
 /// Whether an agency may make a statement or see a case's facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a decision that nobody looks at decides nothing"]
 pub struct Permission {
     pub(crate) granted: bool,
     pub(crate) reason: String,

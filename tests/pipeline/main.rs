@@ -56,7 +56,7 @@ fn compile(case: &Path) -> Result<(), String> {
         .arg(out.path())
         .arg("-L")
         .arg(format!("dependency={}", built().join("deps").display()));
-    for name in ["schakel_broker", "schakel_proto"] {
+    for name in ["schakel_broker", "schakel_policy", "schakel_proto"] {
         rustc
             .arg("--extern")
             .arg(format!("{name}={}", library(name).display()));
@@ -74,9 +74,9 @@ fn expected(case: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(case).unwrap();
     let line = text
         .lines()
-        .find_map(|l| l.strip_prefix("//! error["))
+        .find_map(|l| l.strip_prefix("//! ").filter(|l| l.starts_with("error")))
         .expect("a case names its error");
-    format!("error[{line}").split(" | ").map(str::to_owned).collect()
+    line.split(" | ").map(str::to_owned).collect()
 }
 
 fn must_fail(name: &str) {
@@ -85,8 +85,9 @@ fn must_fail(name: &str) {
     for part in expected(&case) {
         assert!(error.contains(&part), "{name}: expected {part:?} in\n{error}");
     }
-    let count = error.lines().filter(|l| l.starts_with("error[")).count();
-    assert_eq!(count, 1, "{name}: one error, the one it is about:\n{error}");
+    let count = |start| error.lines().filter(|l| l.starts_with(start)).count();
+    let errors = count("error[") + count("error: unused");
+    assert_eq!(errors, 1, "{name}: one error, the one it is about:\n{error}");
 }
 
 macro_rules! cases {
@@ -125,6 +126,10 @@ cases! {
     make_up_verified_submission
     make_up_checked_evidence
     make_up_verified_statement
+    p06_ignore_a_ruling
+    p06_ignore_a_packet_ruling
+    p06_ignore_an_admission
+    p06_make_up_a_ruling
 }
 
 #[test]
