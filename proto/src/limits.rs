@@ -46,6 +46,8 @@ pub const STATEMENT_MAX_BYTES: usize = 32 * 1024;
 pub const FACTS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - 256 * 1024;
 /// Most statements of one case.
 pub const FACTS_MAX_COUNT: usize = 4096;
+/// Most values in one list of a statement (categories, recipients, actors …).
+pub const STATEMENT_LIST_MAX_COUNT: usize = 64;
 /// Most entries on a roster.
 pub const ROSTER_MAX_COUNT: usize = 128;
 /// Longest policy-facing code list or similar repeated field not named above.

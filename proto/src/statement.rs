@@ -8,16 +8,19 @@ use crate::directory::Directory;
 use crate::ids::{CaseRef, Digest, StatementId};
 use crate::limits;
 use crate::openpgp::{Fingerprint, SecretKeys};
-use crate::party::{AgencyId, Code, NetworkName};
+use crate::party::{AgencyId, NetworkName};
 use crate::time::Timestamp;
 use crate::wire;
 
+mod body;
 mod chain;
 mod error;
+mod kinds;
 mod parse;
 #[cfg(test)]
 mod tests;
 
+pub use body::{Audience, Consent, Consultation, Made, Mandate, StatementBody};
 pub use chain::{Fact, FactChain, fact_head};
 pub use error::StatementError;
 
@@ -67,48 +70,6 @@ impl RosterEntry {
             from: None,
             until: None,
             perp_side: false,
-        }
-    }
-}
-
-/// What a statement says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StatementBody {
-    /// A case is opened; its roster has version 1 and names the opener.
-    CaseOpened {
-        /// E.g. `partner_violence`.
-        case_type: Code,
-        /// E.g. `vlg`.
-        region: Code,
-        /// Roster version 1.
-        roster: Vec<RosterEntry>,
-    },
-    /// The roster is another one from now on.
-    RosterChanged {
-        /// The version before, plus 1; 2 or more.
-        roster_version: u64,
-        /// The whole roster.
-        roster: Vec<RosterEntry>,
-    },
-}
-
-impl StatementBody {
-    /// The statement's name, as policies and logs call it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::CaseOpened { .. } => "CaseOpened",
-            Self::RosterChanged { .. } => "RosterChanged",
-        }
-    }
-
-    /// The roster it sets, if it sets one: its version and entries.
-    pub fn roster(&self) -> Option<(u64, &[RosterEntry])> {
-        match self {
-            Self::CaseOpened { roster, .. } => Some((1, roster)),
-            Self::RosterChanged {
-                roster_version,
-                roster,
-            } => Some((*roster_version, roster)),
         }
     }
 }

@@ -413,7 +413,10 @@ pub struct Statement {
     pub agency_key: ::prost::bytes::Bytes,
     #[prost(int64, tag = "7")]
     pub made_ms: i64,
-    #[prost(oneof = "statement::Body", tags = "20, 21")]
+    #[prost(
+        oneof = "statement::Body",
+        tags = "20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37"
+    )]
     pub body: ::core::option::Option<statement::Body>,
 }
 /// Nested message and enum types in `Statement`.
@@ -422,9 +425,40 @@ pub mod statement {
     pub enum Body {
         #[prost(message, tag = "20")]
         CaseOpened(super::CaseOpened),
-        /// 22 to 39: the statements of architecture.md "Facts" that later issues add.
         #[prost(message, tag = "21")]
         RosterChanged(super::RosterChanged),
+        #[prost(message, tag = "22")]
+        CaseClosed(super::CaseClosed),
+        #[prost(message, tag = "23")]
+        CaseReopened(super::CaseReopened),
+        #[prost(message, tag = "24")]
+        ConsultationConvened(super::ConsultationConvened),
+        #[prost(message, tag = "25")]
+        ConsultationSigned(super::ConsultationSigned),
+        #[prost(message, tag = "26")]
+        ConsultationEnded(super::ConsultationEnded),
+        #[prost(message, tag = "27")]
+        MandateGiven(super::MandateGiven),
+        #[prost(message, tag = "28")]
+        MandateEnded(super::MandateEnded),
+        #[prost(message, tag = "29")]
+        MeasureImposed(super::MeasureImposed),
+        #[prost(message, tag = "30")]
+        MeasureExtended(super::MeasureExtended),
+        #[prost(message, tag = "31")]
+        MeasureLifted(super::MeasureLifted),
+        #[prost(message, tag = "32")]
+        InvestigationReleased(super::InvestigationReleased),
+        #[prost(message, tag = "33")]
+        ConsentGiven(super::Consent),
+        #[prost(message, tag = "34")]
+        ConsentRefused(super::Consent),
+        #[prost(message, tag = "35")]
+        ConsentWithdrawn(super::ConsentWithdrawn),
+        #[prost(message, tag = "36")]
+        BreakGlassReviewed(super::BreakGlassReviewed),
+        #[prost(message, tag = "37")]
+        DossierTransferred(super::DossierTransferred),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -463,6 +497,148 @@ pub struct RosterEntry {
     /// also serves the perpetrator in this case
     #[prost(bool, tag = "5")]
     pub perp_side: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaseClosed {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CaseReopened {}
+/// A case consultation ("table"); its id is that of this statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsultationConvened {
+    /// decree_vh | law | prosecutor_authorisation
+    #[prost(string, tag = "1")]
+    pub basis: ::prost::alloc::string::String,
+    /// protect_integrity
+    #[prost(string, tag = "2")]
+    pub finality: ::prost::alloc::string::String,
+    /// 0: no end
+    #[prost(int64, tag = "3")]
+    pub valid_until_ms: i64,
+}
+/// The speaker itself signs the agreement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsultationSigned {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub consultation_id: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsultationEnded {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub consultation_id: ::prost::bytes::Bytes,
+}
+/// The mandate of a justice house; its id is that of this statement, its authority the speaker.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MandateGiven {
+    #[prost(string, tag = "1")]
+    pub holder: ::prost::alloc::string::String,
+    /// agencies that work under it
+    #[prost(string, repeated, tag = "2")]
+    pub actors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0: no end
+    #[prost(int64, tag = "3")]
+    pub until_ms: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MandateEnded {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub mandate_id: ::prost::bytes::Bytes,
+}
+/// A measure such as a house ban; its id is that of this statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MeasureImposed {
+    /// e.g. house_ban
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// 0: no end
+    #[prost(int64, tag = "2")]
+    pub until_ms: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MeasureExtended {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub measure_id: ::prost::bytes::Bytes,
+    /// 0: no end
+    #[prost(int64, tag = "2")]
+    pub until_ms: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MeasureLifted {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub measure_id: ::prost::bytes::Bytes,
+}
+/// Content under the secrecy of the investigation may go to these; its id is that of this statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InvestigationReleased {
+    #[prost(string, repeated, tag = "1")]
+    pub agencies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What a person agreed to or refused; its id is that of this statement.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Consent {
+    /// whom it is about
+    #[prost(bytes = "bytes", tag = "1")]
+    pub subject_ref: ::prost::bytes::Bytes,
+    /// the subject's role in the case
+    #[prost(string, tag = "2")]
+    pub subject_role: ::prost::alloc::string::String,
+    /// role in the case of the person who spoke
+    #[prost(string, tag = "3")]
+    pub given_by: ::prost::alloc::string::String,
+    /// self | guardian | partner
+    #[prost(string, tag = "4")]
+    pub capacity: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "5")]
+    pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// recipients by name
+    #[prost(string, repeated, tag = "6")]
+    pub agencies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// and by role
+    #[prost(string, repeated, tag = "7")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "8")]
+    pub purposes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// the person was told beforehand what it means
+    #[prost(bool, tag = "9")]
+    pub informed: bool,
+    /// written | oral
+    #[prost(string, tag = "10")]
+    pub form: ::prost::alloc::string::String,
+    #[prost(int64, tag = "11")]
+    pub given_ms: i64,
+    /// 0: no end
+    #[prost(int64, tag = "12")]
+    pub expires_ms: i64,
+    #[prost(bool, tag = "13")]
+    pub minor_cosign: bool,
+    #[prost(bool, tag = "14")]
+    pub parents_cosign: bool,
+    /// SHA-256 of the signed form that the speaker keeps; empty: none
+    #[prost(bytes = "bytes", tag = "15")]
+    pub form_digest: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsentWithdrawn {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub consent_id: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BreakGlassReviewed {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub packet_id: ::prost::bytes::Bytes,
+    /// officer of the directory
+    #[prost(string, tag = "2")]
+    pub reviewer: ::prost::alloc::string::String,
+    /// justified | not_justified
+    #[prost(string, tag = "3")]
+    pub finding: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DossierTransferred {
+    /// the receiving house
+    #[prost(string, tag = "1")]
+    pub to: ::prost::alloc::string::String,
 }
 /// One accepted statement in the hash chain of its case.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

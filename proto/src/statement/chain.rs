@@ -65,7 +65,7 @@ pub struct FactChain {
 
 impl FactChain {
     /// Parses the statements and recomputes the chain: numbers without gap, one case, every head right,
-    /// opened once and first, roster versions without gap. Signatures are not checked: for that see
+    /// opened once and first, roster versions without gap, nothing that refers to what is not there. Signatures are not checked: for that see
     /// [`Self::verify_signatures`].
     ///
     /// # Errors
@@ -113,6 +113,10 @@ impl FactChain {
         {
             return wrong("does not continue the roster's versions");
         }
+        let before = self.facts.iter().map(Fact::statement);
+        if let Some(what) = statement.body().out_of_place(statement.agency(), before) {
+            return wrong(what);
+        }
         let accepted = Timestamp::from_millis(entry.accepted_ms);
         self.facts.push(Fact {
             number,
@@ -135,6 +139,12 @@ impl FactChain {
     ) -> Result<Vec<VerifiedStatement>, StatementError> {
         let verify = |fact: &Fact| VerifiedStatement::verify(fact.parsed.clone(), directory, network, now);
         self.facts.iter().map(verify).collect()
+    }
+
+    /// Why the statement cannot be the next one, roster versions aside.
+    pub fn out_of_place(&self, statement: &Statement) -> Option<&'static str> {
+        let before = self.facts.iter().map(Fact::statement);
+        statement.body().out_of_place(statement.agency(), before)
     }
 
     /// The case.

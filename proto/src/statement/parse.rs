@@ -2,11 +2,11 @@
 
 use prost::Message;
 
-use super::{RosterEntry, RosterStatus, Statement, StatementBody, StatementError};
+use super::{RosterEntry, RosterStatus, Statement, StatementError, kinds};
 use crate::ids::{CaseRef, StatementId};
 use crate::limits;
 use crate::openpgp::Fingerprint;
-use crate::party::{AgencyId, Code, NetworkName};
+use crate::party::{AgencyId, NetworkName};
 use crate::time::Timestamp;
 use crate::wire;
 
@@ -15,13 +15,13 @@ const TYPE: &str = "schakel.v1.Statement";
 /// 9999-12-31T23:59:59.999Z, the last moment that RFC 3339 can write.
 const TIME_MAX_MILLIS: i64 = 253_402_300_799_999;
 
-type Result<T> = std::result::Result<T, StatementError>;
+pub(super) type Result<T> = std::result::Result<T, StatementError>;
 
-fn fail<T>(place: &str, what: impl Into<String>) -> Result<T> {
+pub(super) fn fail<T>(place: &str, what: impl Into<String>) -> Result<T> {
     Err(StatementError::malformed(place, what))
 }
 
-fn named<E: ToString>(place: &str) -> impl Fn(E) -> StatementError {
+pub(super) fn named<E: ToString>(place: &str) -> impl Fn(E) -> StatementError {
     move |error| StatementError::malformed(place, error.to_string())
 }
 
@@ -35,33 +35,11 @@ pub(super) fn to_wire(statement: &Statement) -> wire::Statement {
         agency: statement.agency.to_string(),
         agency_key: statement.agency_key.as_bytes().to_vec().into(),
         made_ms: statement.made.millis(),
-        body: Some(body_to_wire(&statement.body)),
+        body: Some(kinds::to_wire(&statement.body)),
     }
 }
 
-fn body_to_wire(body: &StatementBody) -> wire::statement::Body {
-    let roster = |entries: &[RosterEntry]| entries.iter().map(entry_to_wire).collect();
-    match body {
-        StatementBody::CaseOpened {
-            case_type,
-            region,
-            roster: entries,
-        } => wire::statement::Body::CaseOpened(wire::CaseOpened {
-            case_type: case_type.to_string(),
-            region: region.to_string(),
-            roster: roster(entries),
-        }),
-        StatementBody::RosterChanged {
-            roster_version,
-            roster: entries,
-        } => wire::statement::Body::RosterChanged(wire::RosterChanged {
-            roster_version: *roster_version,
-            roster: roster(entries),
-        }),
-    }
-}
-
-fn entry_to_wire(entry: &RosterEntry) -> wire::RosterEntry {
+pub(super) fn entry_to_wire(entry: &RosterEntry) -> wire::RosterEntry {
     wire::RosterEntry {
         agency: entry.agency.to_string(),
         status: entry.status.as_str().to_owned(),
@@ -107,40 +85,12 @@ pub(super) fn statement(bytes: &[u8]) -> Result<Statement> {
         case_ref: CaseRef::try_from(message.case_ref.as_ref()).map_err(named("case_ref"))?,
         agency_key: Fingerprint::try_from(message.agency_key.as_ref()).map_err(named("agency_key"))?,
         made,
-        body: parse_body(body, &agency)?,
+        body: kinds::parse(&body, &agency)?,
         agency,
     })
 }
 
-fn parse_body(body: wire::statement::Body, agency: &AgencyId) -> Result<StatementBody> {
-    match body {
-        wire::statement::Body::CaseOpened(opened) => {
-            let roster = roster(&opened.roster)?;
-            if !roster.iter().any(|entry| entry.agency == *agency) {
-                return fail(
-                    "case_opened.roster",
-                    "does not name the agency that opens the case",
-                );
-            }
-            Ok(StatementBody::CaseOpened {
-                case_type: Code::new(&opened.case_type).map_err(named("case_opened.case_type"))?,
-                region: Code::new(&opened.region).map_err(named("case_opened.region"))?,
-                roster,
-            })
-        }
-        wire::statement::Body::RosterChanged(changed) => {
-            if changed.roster_version < 2 {
-                return fail("roster_changed.roster_version", "is smaller than 2");
-            }
-            Ok(StatementBody::RosterChanged {
-                roster_version: changed.roster_version,
-                roster: roster(&changed.roster)?,
-            })
-        }
-    }
-}
-
-fn roster(list: &[wire::RosterEntry]) -> Result<Vec<RosterEntry>> {
+pub(super) fn roster(list: &[wire::RosterEntry]) -> Result<Vec<RosterEntry>> {
     if list.is_empty() || list.len() > limits::ROSTER_MAX_COUNT {
         return fail(
             "roster",
@@ -188,7 +138,7 @@ fn entry(message: &wire::RosterEntry, place: &str) -> Result<RosterEntry> {
 }
 
 /// A time on the wire; 0 is none.
-fn time(millis: i64, place: &str) -> Result<Option<Timestamp>> {
+pub(super) fn time(millis: i64, place: &str) -> Result<Option<Timestamp>> {
     match millis {
         0 => Ok(None),
         1..=TIME_MAX_MILLIS => Ok(Some(Timestamp::from_millis(millis))),

@@ -6,6 +6,9 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::directory::Authority;
 use crate::openpgp::KeyKind;
+use crate::party::Code;
+
+mod kinds;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_278_600_000);
 const CASE: CaseRef = CaseRef::from_bytes([5; 16]);
