@@ -646,6 +646,7 @@ pub struct FactEntry {
     /// 1, 2, 3 …
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    /// unset: the policy does not show it to this reader; then the two digests are set
     #[prost(message, optional, tag = "2")]
     pub statement: ::core::option::Option<Signed>,
     /// after this statement
@@ -653,6 +654,11 @@ pub struct FactEntry {
     pub head: ::prost::bytes::Bytes,
     #[prost(int64, tag = "4")]
     pub accepted_ms: i64,
+    /// of a statement that is not shown
+    #[prost(bytes = "bytes", tag = "5")]
+    pub bytes_sha256: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub signature_sha256: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CaseFacts {
