@@ -1,19 +1,25 @@
 //! From what parties signed to the questions put to the engine: manifest, descriptor, directory and
 //! facts in, typed questions out. Broker and agents ask through this one place, so that they ask the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schakel_proto::directory::{Agency, Directory};
+use schakel_proto::ids::StatementId;
 use schakel_proto::packet::descriptor::{self, PartFields};
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::party::AgencyId;
-use schakel_proto::statement::{FactChain, RosterEntry, Statement, StatementBody};
+use schakel_proto::statement::{Audience, FactChain, Statement, StatementBody};
 use schakel_proto::time::Timestamp;
 
-use crate::facts::{CaseState, Participant};
+use crate::facts::{CaseState, chosen};
+use crate::folding::participants;
 use crate::question::{
-    BreakGlass, InspectQuestion, Part, Party, ReceiveQuestion, Report, StateQuestion, StatementKind, Subject,
+    BreakGlass, Consent, InspectQuestion, Part, Party, ReceiveQuestion, Report, Said, Shown, StateQuestion,
+    StatementKind, Subject,
 };
+
+pub use crate::folding::case_state;
 
 /// When a question is asked: the roster version that the sender saw is judged at admission only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,60 +39,6 @@ pub fn party(directory: &Directory, id: &AgencyId) -> Party {
         role: agency.map(|agency| agency.role().to_string()).unwrap_or_default(),
         side: agency.and_then(Agency::side).map(|side| side.as_str().to_owned()),
         region: agency.map(|agency| agency.region().to_string()),
-    }
-}
-
-/// The roster as the engine takes it; an entry without a beginning holds from `since` on.
-fn participants(roster: &[RosterEntry], directory: &Directory) -> Vec<Participant> {
-    let participant = |entry: &RosterEntry| Participant {
-        id: entry.agency.to_string(),
-        role: directory
-            .agency(&entry.agency)
-            .map(|agency| agency.role().to_string()),
-        status: entry.status.as_str().to_owned(),
-        from: entry.from,
-        until: entry.until,
-        perp_side: entry.perp_side,
-        region: directory
-            .agency(&entry.agency)
-            .map(|agency| agency.region().to_string()),
-    };
-    roster.iter().map(participant).collect()
-}
-
-/// The facts of a case, folded from its accepted statements; none if there are none.
-pub fn case_state(chain: &FactChain, directory: &Directory) -> Option<CaseState> {
-    chain
-        .facts()
-        .iter()
-        .fold(None, |state, fact| after(state, fact.statement(), directory))
-}
-
-/// The state after one more statement.
-fn after(state: Option<CaseState>, statement: &Statement, directory: &Directory) -> Option<CaseState> {
-    match (statement.body(), state) {
-        (
-            StatementBody::CaseOpened {
-                case_type,
-                region,
-                roster,
-            },
-            None,
-        ) => Some(CaseState::opened(
-            statement.agency().as_str(),
-            case_type.as_str(),
-            region.as_str(),
-            participants(roster, directory),
-        )),
-        (
-            StatementBody::RosterChanged {
-                roster_version,
-                roster,
-            },
-            Some(state),
-        ) => Some(state.with_roster(*roster_version, participants(roster, directory))),
-        // A chain that `FactChain::check` passed opens a case once, and first.
-        (_, state) => state,
     }
 }
 
@@ -113,66 +65,191 @@ pub fn receive_questions(
 ) -> Vec<ReceiveQuestion> {
     let sender = party(directory, &manifest.sender);
     let recipient = party(directory, recipient);
-    let question = |fields: &&PartFields| ReceiveQuestion {
-        now,
-        sender: sender.clone(),
-        recipient: recipient.clone(),
-        purpose: manifest.purpose.to_string(),
-        legal_basis: manifest.legal_basis.basis.to_string(),
-        urgency: manifest.urgency.to_string(),
-        roster_version_seen: manifest
-            .roster_version_seen
-            .filter(|_| moment == Moment::Admission),
-        case: Arc::clone(case),
-        part: part(fields),
-        // Consents, releases and measures are statements that no case can hold yet: none is found, and
-        // what depends on one is held or withheld.
-        consents: Vec::new(),
-        break_glass: manifest.break_glass.as_ref().map(|record| BreakGlass {
-            actor: record.actor.to_string(),
-            justification_chars: record.justification_chars,
-            danger_to: record.danger_to.iter().map(ToString::to_string).collect(),
-            reviewer: record.reviewer.to_string(),
-            review_by: Some(record.review_by),
-        }),
-        report: manifest.legal_basis.report.as_ref().map(|report| Report {
-            victim_class: report.victim_class.to_string(),
-            danger: report.danger.to_string(),
-            cannot_protect_otherwise: report.cannot_protect_otherwise,
-        }),
-        // A measure that is referred to and that no statement made known cannot be judged: denied.
-        unknown: fields
-            .measure_ref
-            .iter()
-            .map(|_| "part.measure_ref".to_owned())
-            .collect(),
+    let case = &named_by(manifest, case);
+    let question = |fields: &&PartFields| {
+        let (part, unknown) = part(fields, case);
+        let consents = consents(case, &part, &recipient, manifest.purpose.as_str());
+        ReceiveQuestion {
+            now,
+            sender: sender.clone(),
+            recipient: recipient.clone(),
+            purpose: manifest.purpose.to_string(),
+            legal_basis: manifest.legal_basis.basis.to_string(),
+            urgency: manifest.urgency.to_string(),
+            roster_version_seen: manifest
+                .roster_version_seen
+                .filter(|_| moment == Moment::Admission),
+            case: Arc::clone(case),
+            part,
+            consents,
+            break_glass: break_glass(manifest),
+            report: report(manifest),
+            unknown,
+        }
     };
     parts.iter().map(question).collect()
 }
 
-fn part(fields: &PartFields) -> Part {
+/// The case with the consultation and the mandate that the packet is about.
+fn named_by(manifest: &ManifestFields, case: &Arc<CaseState>) -> Arc<CaseState> {
+    let basis = &manifest.legal_basis;
+    let text = |id: Option<StatementId>| id.map(|id| id.to_string());
+    let (table, mandate) = (text(basis.consultation_ref), text(basis.mandate_ref));
+    let stated = &case.stated;
+    if stated.consultations.is_empty() && stated.mandates.is_empty() {
+        return Arc::clone(case);
+    }
+    let consultation = chosen(
+        &stated.consultations,
+        table.as_deref(),
+        |one| &one.id,
+        |one| one.status != "ended",
+    );
+    let mandate = chosen(
+        &stated.mandates,
+        mandate.as_deref(),
+        |one| &one.id,
+        |one| one.status != "ended",
+    );
+    Arc::new(CaseState {
+        consultation: consultation.cloned(),
+        mandate: mandate.cloned(),
+        ..CaseState::clone(case)
+    })
+}
+
+fn break_glass(manifest: &ManifestFields) -> Option<BreakGlass> {
+    manifest.break_glass.as_ref().map(|record| BreakGlass {
+        actor: record.actor.to_string(),
+        justification_chars: record.justification_chars,
+        danger_to: record.danger_to.iter().map(ToString::to_string).collect(),
+        reviewer: record.reviewer.to_string(),
+        review_by: Some(record.review_by),
+    })
+}
+
+fn report(manifest: &ManifestFields) -> Option<Report> {
+    manifest.legal_basis.report.as_ref().map(|report| Report {
+        victim_class: report.victim_class.to_string(),
+        danger: report.danger.to_string(),
+        cannot_protect_otherwise: report.cannot_protect_otherwise,
+    })
+}
+
+/// The part, with what it refers to. A measure that no statement made known cannot be judged: it is unknown.
+fn part(fields: &PartFields, case: &CaseState) -> (Part, Vec<String>) {
     let subject = |subject: &descriptor::Subject| Subject {
         role: subject.role.to_string(),
         age_class: subject.age_class.to_string(),
         reference: Some(subject.subject_ref.to_string()),
     };
-    Part {
+    let release = fields.release_ref.map(|id| id.to_string());
+    let release = release.and_then(|id| case.stated.releases.iter().find(|(known, _)| *known == id));
+    let named = fields.measure_ref.map(|id| id.to_string());
+    let measure = named
+        .as_ref()
+        .and_then(|id| case.measures.iter().find(|measure| measure.id == *id));
+    let unknown = named
+        .iter()
+        .filter(|_| measure.is_none())
+        .map(|_| "part.measure_ref".to_owned())
+        .collect();
+    let part = Part {
         category: fields.category.to_string(),
         subjects: fields.subjects.iter().map(subject).collect(),
         source_secrecy: fields.source_secrecy.to_string(),
-        release: None,
-        measure: None,
+        release: release.map(|(_, release)| release.clone()),
+        measure: measure.cloned(),
         relevant: fields.relevant,
         pseudonymous: fields.pseudonymous,
+    };
+    (part, unknown)
+}
+
+/// Of the consents stated on the case, for each subject of the part: the latest whose scope covers category,
+/// recipient and purpose; if none covers, the latest of that subject. In the order they were stated.
+fn consents(case: &CaseState, part: &Part, recipient: &Party, purpose: &str) -> Vec<Consent> {
+    let stated = &case.stated.consents;
+    let covers = |consent: &Consent| {
+        let scope = &consent.scope;
+        scope.categories.contains(&part.category)
+            && scope.purposes.iter().any(|one| one == purpose)
+            && (scope.recipients.contains(&recipient.id) || scope.recipients.contains(&recipient.role))
+    };
+    let latest = |subject: &Subject| {
+        let of = |at: &usize| {
+            stated
+                .get(*at)
+                .is_some_and(|one| one.consent.subject_reference == subject.reference)
+        };
+        let mut own: Vec<usize> = (0..stated.len()).filter(of).collect();
+        let covering = own
+            .iter()
+            .rev()
+            .find(|at| stated.get(**at).is_some_and(|one| covers(&one.consent)))
+            .copied();
+        covering.or_else(|| own.pop())
+    };
+    let chosen: BTreeSet<usize> = part.subjects.iter().filter_map(latest).collect();
+    chosen
+        .into_iter()
+        .filter_map(|at| stated.get(at).map(|one| one.consent.clone()))
+        .collect()
+}
+
+/// Who broke the glass with the packet that a review is about, and whom it named to review that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenGlass {
+    /// The sender.
+    pub by: AgencyId,
+    /// The reviewing agency it named.
+    pub reviewer: AgencyId,
+}
+
+/// The statement's name in the schema's actions: `ConsentGiven` is `consent_given`.
+pub fn name(body: &StatementBody) -> String {
+    let mut name = String::with_capacity(24);
+    for (at, letter) in body.kind().char_indices() {
+        if letter.is_ascii_uppercase() && at > 0 {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+fn said(body: &StatementBody, speaker: &AgencyId, broken: Option<&BrokenGlass>) -> Said {
+    match body {
+        StatementBody::ConsentGiven(consent) | StatementBody::ConsentRefused(consent) => Said {
+            subject: Some(consent.subject_role.to_string()),
+            categories: consent.categories.iter().map(ToString::to_string).collect(),
+            roles: consent.recipients.roles.iter().map(ToString::to_string).collect(),
+            ..Said::default()
+        },
+        StatementBody::InvestigationReleased(to) => Said {
+            roles: to.roles.iter().map(ToString::to_string).collect(),
+            ..Said::default()
+        },
+        StatementBody::ConsultationConvened(table) => Said {
+            table_basis: Some(table.basis.to_string()),
+            ..Said::default()
+        },
+        StatementBody::BreakGlassReviewed { .. } => Said {
+            own: broken.is_none_or(|broken| broken.by == *speaker),
+            named: broken.is_some_and(|broken| broken.reviewer == *speaker),
+            ..Said::default()
+        },
+        _ => Said::default(),
     }
 }
 
-/// May the agency that made `statement` make it, on a case with these facts?
+/// May the agency that made `statement` make it, on a case with these facts? `broken` says whose emergency
+/// a review is about; unknown counts as the speaker's own.
 pub fn state_question(
     statement: &Statement,
     chain: &FactChain,
     directory: &Directory,
-    now: Timestamp,
+    (broken, now): (Option<&BrokenGlass>, Timestamp),
 ) -> StateQuestion {
     let case = case_state(chain, directory);
     let (kind, stated_region) = match statement.body() {
@@ -193,6 +270,13 @@ pub fn state_question(
                 String::new(),
             )
         }
+        other => (
+            StatementKind::Other {
+                name: name(other),
+                said: said(other, statement.agency(), broken),
+            },
+            String::new(),
+        ),
     };
     let region = case.as_ref().map_or(stated_region, |case| case.region.clone());
     let speaker = directory.agency(statement.agency());
@@ -214,16 +298,35 @@ pub fn state_question(
     }
 }
 
-/// May `reader` see the facts of this case?
+/// May `reader` see this statement of a case with these facts? What ends or changes an earlier one is shown
+/// to those who may see that one: `statement` is then the earlier.
 pub fn inspect_question(
     reader: &AgencyId,
+    statement: &Statement,
     case: Arc<CaseState>,
-    directory: &Directory,
-    now: Timestamp,
+    (directory, now): (&Directory, Timestamp),
 ) -> InspectQuestion {
+    let reader = party(directory, reader);
+    let names = |audience: &Audience| {
+        audience.agencies.iter().any(|one| one.as_str() == reader.id)
+            || audience.roles.iter().any(|one| one.as_str() == reader.role)
+    };
+    let (covered, subject) = match statement.body() {
+        StatementBody::ConsentGiven(consent) | StatementBody::ConsentRefused(consent) => {
+            (names(&consent.recipients), Some(consent.subject_role.to_string()))
+        }
+        StatementBody::InvestigationReleased(to) => (names(to), None),
+        _ => (false, None),
+    };
     InspectQuestion {
         now,
-        reader: party(directory, reader),
+        shown: Shown {
+            name: name(statement.body()),
+            speaker: statement.agency().as_str() == reader.id,
+            covered,
+            subject,
+        },
+        reader,
         case,
     }
 }

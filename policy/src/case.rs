@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schakel_proto::time::Timestamp;
 use serde_json::Value;
 
-use crate::facts::{CaseState, Consultation, Mandate, Measure, Participant};
+use crate::facts::{CaseState, Consultation, Mandate, Measure, Participant, Stated};
 use crate::question::{
     BreakGlass, Consent, Moment, Part, Party, ReceiveQuestion, Release, Report, Scope, Subject,
 };
@@ -322,6 +322,7 @@ fn part(json: &Value, u: &mut Vec<String>) -> Part {
 fn measure(json: &Value, u: &mut Vec<String>) -> Measure {
     let mut object = Object::new("measure", json, u);
     let measure = Measure {
+        id: String::new(),
         kind: object.text("kind", u),
         status: object.text("status", u),
         valid_until: object.moment("valid_until", u),
@@ -348,6 +349,7 @@ fn case_state(json: &Value, u: &mut Vec<String>) -> CaseState {
     let consultation = object.get("consultation").map(|json| {
         let mut table = Object::new("consultation", json, u);
         let read = Consultation {
+            id: String::new(),
             basis: table.text("basis", u),
             status: table.text("status", u),
             valid_until: table.time("valid_until", u),
@@ -366,6 +368,7 @@ fn case_state(json: &Value, u: &mut Vec<String>) -> CaseState {
     let mandate = object.get("mandate").map(|json| {
         let mut mandate = Object::new("mandate", json, u);
         let read = Mandate {
+            id: String::new(),
             holder: mandate.text("holder", u),
             authority: mandate.text("authority", u),
             actors: mandate.texts("actors", u),
@@ -386,6 +389,7 @@ fn case_state(json: &Value, u: &mut Vec<String>) -> CaseState {
         consultation,
         measures,
         mandate,
+        stated: Stated::default(),
     };
     object.skip(&["id"]);
     object.rest(u);

@@ -95,6 +95,7 @@ impl Supposed {
             Self::Table => {
                 asked.legal_basis = "consultation".to_owned();
                 case.consultation = Some(Consultation {
+                    id: String::new(),
                     basis: "law".to_owned(),
                     status: "active".to_owned(),
                     valid_until: None,

@@ -1,9 +1,8 @@
 //! What is known of a case at one moment, folded from verified statements in their order.
-//! Statements that later issues add fill the fields that stand empty until then.
 
 use schakel_proto::time::Timestamp;
 
-use crate::question::Moment;
+use crate::question::{Consent, Moment, Release};
 
 /// One participant of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +26,8 @@ pub struct Participant {
 /// A case consultation ("table").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consultation {
+    /// Id of the statement that made it; empty where the source does not say.
+    pub id: String,
     /// `decree_vh`, `law` or `prosecutor_authorisation`.
     pub basis: String,
     /// `draft`, `active` or `ended`.
@@ -42,6 +43,8 @@ pub struct Consultation {
 /// A measure such as a house ban.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measure {
+    /// Id of the statement that made it; empty where the source does not say.
+    pub id: String,
     /// Kind, e.g. `house_ban`.
     pub kind: String,
     /// `in_force`, `extended`, `lifted`, `ended` …
@@ -53,6 +56,8 @@ pub struct Measure {
 /// A mandate of a justice house.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mandate {
+    /// Id of the statement that made it; empty where the source does not say.
+    pub id: String,
     /// Agency that holds it.
     pub holder: String,
     /// Commissioning authority.
@@ -80,12 +85,52 @@ pub struct CaseState {
     pub opener: Option<String>,
     /// The roster.
     pub participants: Vec<Participant>,
-    /// The case's consultation, if one was convened.
+    /// The consultation that a question is about: the one its packet names, else the latest that has not
+    /// ended, else the latest.
     pub consultation: Option<Consultation>,
     /// Measures imposed.
     pub measures: Vec<Measure>,
-    /// The justice house's mandate.
+    /// The mandate that a question is about, chosen in the same way.
     pub mandate: Option<Mandate>,
+    /// Every statement's making that questions choose from.
+    pub stated: Stated,
+}
+
+/// What statements made, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// Consultations.
+    pub consultations: Vec<Consultation>,
+    /// Mandates.
+    pub mandates: Vec<Mandate>,
+    /// Releases from the secrecy of the investigation, by id.
+    pub releases: Vec<(String, Release)>,
+    /// Consents, refusals and withdrawals.
+    pub consents: Vec<StatedConsent>,
+}
+
+/// A consent as an agency stated it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatedConsent {
+    /// Id of the statement.
+    pub id: String,
+    /// Agency that stated it.
+    pub stated_by: String,
+    /// What the person agreed to or refused; `withdrawn` once it was taken back.
+    pub consent: Consent,
+}
+
+/// The one with this id, else the last that `open` holds for, else the last.
+pub(crate) fn chosen<'a, T>(
+    all: &'a [T],
+    id: Option<&str>,
+    own: fn(&T) -> &str,
+    open: fn(&T) -> bool,
+) -> Option<&'a T> {
+    match id {
+        Some(id) => all.iter().find(|one| own(one) == id),
+        None => all.iter().rev().find(|one| open(one)).or_else(|| all.last()),
+    }
 }
 
 impl CaseState {

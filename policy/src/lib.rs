@@ -7,6 +7,8 @@ pub mod facts;
 
 pub mod asking;
 
+mod folding;
+
 pub mod consent;
 
 pub mod ruling;

@@ -187,6 +187,30 @@ pub enum StatementKind {
         /// The whole roster from then on.
         roster: Vec<crate::facts::Participant>,
     },
+    /// Any other statement.
+    Other {
+        /// Its name in the schema's actions, e.g. `consent_given` for `state_consent_given`.
+        name: String,
+        /// What it says.
+        said: Said,
+    },
+}
+
+/// What the right to make a statement may depend on, beside who speaks and how the case stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Role in the case of the person whose consent it is about.
+    pub subject: Option<String>,
+    /// Basis of the consultation it convenes or ends.
+    pub table_basis: Option<String>,
+    /// Categories of parts that it names.
+    pub categories: Vec<String>,
+    /// Roles of agencies that it names.
+    pub roles: Vec<String>,
+    /// The speaker itself did what the statement judges (broke the glass that it reviews).
+    pub own: bool,
+    /// The speaker was named for it (as the reviewer in the emergency's record).
+    pub named: bool,
 }
 
 /// May this agency make this statement? (architecture.md, "Facts")
@@ -206,13 +230,28 @@ pub struct StateQuestion {
     pub statement: StatementKind,
 }
 
-/// May this agency see a case's facts?
+/// What a statement is about, as far as the right to see it depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Its name, e.g. `consent_given`.
+    pub name: String,
+    /// The reader made it.
+    pub speaker: bool,
+    /// It names the reader, or the reader's role, as one whom it lets receive.
+    pub covered: bool,
+    /// Role in the case of the person whose consent it is about.
+    pub subject: Option<String>,
+}
+
+/// May this agency see this statement of a case?
 #[derive(Clone, Debug, PartialEq)]
 pub struct InspectQuestion {
     /// The moment decided for.
     pub now: Timestamp,
-    /// Who wants to see them.
+    /// Who wants to see it.
     pub reader: Party,
     /// The case's facts.
     pub case: Arc<CaseState>,
+    /// The statement.
+    pub shown: Shown,
 }

@@ -21,7 +21,7 @@ mod parse;
 mod tests;
 
 pub use body::{Audience, Consent, Consultation, Made, Mandate, StatementBody};
-pub use chain::{Fact, FactChain, fact_head};
+pub use chain::{Fact, FactChain, fact_head, hidden};
 pub use error::StatementError;
 
 /// How a participant stands on the roster.

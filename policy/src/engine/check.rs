@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::Effect;
+use cedar_policy::{Effect, EntityUid};
 
 use crate::bundle::BundleError;
 use crate::consent::Finding;
@@ -70,10 +70,11 @@ fn acts_on(rule: &Rule, actions: &[&str]) -> bool {
 
 fn annotations(rule: &Rule, compiled: &Compiled, texts: &Texts) -> Vec<BundleError> {
     let mut found = Vec::new();
-    if rule.actions.len() != 1 {
+    let statements = |uid: &EntityUid| uid.id().unescaped().starts_with("state_");
+    if rule.actions.len() != 1 && (rule.actions.is_empty() || !rule.actions.iter().all(statements)) {
         found.push(say(
             rule,
-            "the policy must name exactly one action (action == Action::\"…\")",
+            "the policy must name exactly one action (action == Action::\"…\"), or several statements",
         ));
     }
     if rule.principal == Scope::Other || rule.resource == Scope::Other {
@@ -161,15 +162,15 @@ fn ties(rules: &[&Rule]) -> Vec<BundleError> {
         .iter()
         .filter(|r| !acts_on(r, &AFTER) && !acts_on(r, &DEFINITIONS))
     {
-        let (Some(step), Some(action)) = (rule.step, rule.actions.first()) else {
-            continue;
-        };
-        let key = (
-            action.to_string(),
-            rule.effect == Effect::Permit,
-            format!("{step:?}"),
-        );
-        by_step.entry(key).or_default().push(rule);
+        let Some(step) = rule.step else { continue };
+        for action in &rule.actions {
+            let key = (
+                action.to_string(),
+                rule.effect == Effect::Permit,
+                format!("{step:?}"),
+            );
+            by_step.entry(key).or_default().push(rule);
+        }
     }
     let mut found = Vec::new();
     for group in by_step.values() {

@@ -2,18 +2,20 @@
 
 use cedar_policy::{Entities, RestrictedExpression};
 
-use super::request::{Pairs, Unfit};
+use super::request::{Pairs, Unfit, string};
 use super::slice::Place;
+use super::vocabulary::Vocabulary;
 use super::{Answer, Engine, NO_RULE, POLICY_ERROR, UNKNOWN_VALUE, fact};
 use crate::facts::{CaseState, Participant};
-use crate::question::{InspectQuestion, Party, StateQuestion, StatementKind};
+use crate::question::{InspectQuestion, Party, Said, StateQuestion, StatementKind};
 use crate::ruling::Permission;
 
 /// Whether an agency may make a statement.
 pub(super) fn state(engine: &Engine, question: &StateQuestion) -> Permission {
-    let action = match question.statement {
+    let action = match &question.statement {
         StatementKind::CaseOpened { .. } => "state_case_opened",
         StatementKind::RosterChanged { .. } => "state_roster_changed",
+        StatementKind::Other { name, .. } => &format!("state_{name}"),
     };
     let facts = match speaking(engine, question) {
         Ok(facts) => facts,
@@ -24,10 +26,56 @@ pub(super) fn state(engine: &Engine, question: &StateQuestion) -> Permission {
 
 /// Whether an agency may see a case's facts.
 pub(super) fn inspect(engine: &Engine, question: &InspectQuestion) -> Permission {
-    match engine.active(&question.case, &question.reader.id, question.now) {
-        Ok(active) => ask(engine, "inspect", &question.reader, vec![fact("active", active)]),
+    match inspecting(engine, question) {
+        Ok(facts) => ask(engine, "inspect", &question.reader, facts),
         Err(unfit) => refused(unfit),
     }
+}
+
+fn inspecting(engine: &Engine, question: &InspectQuestion) -> Result<Pairs, Unfit> {
+    let vocabulary = &engine.compiled.vocabulary;
+    let reader = &question.reader.id;
+    let mut facts = vec![
+        fact("active", engine.active(&question.case, reader, question.now)?),
+        fact("flagged", flagged(&question.case, reader)),
+        fact("speaker", question.shown.speaker),
+        fact("covered", question.shown.covered),
+        ("statement".to_owned(), string(&question.shown.name)),
+    ];
+    subject(&mut facts, vocabulary, question.shown.subject.as_deref())?;
+    Ok(facts)
+}
+
+fn flagged(case: &CaseState, agency: &str) -> bool {
+    case.participant(agency).is_some_and(|entry| entry.perp_side)
+}
+
+/// The role of the person whose consent it is about, if it is about one.
+fn subject(facts: &mut Pairs, vocabulary: &Vocabulary, role: Option<&str>) -> Result<(), Unfit> {
+    if let Some(role) = role {
+        let role = vocabulary.listed("SubjectRole", role)?.clone();
+        facts.push(("subject".to_owned(), RestrictedExpression::new_entity_uid(role)));
+    }
+    Ok(())
+}
+
+/// What only some statements have; every name must be one that the network knows.
+fn said(facts: &mut Pairs, vocabulary: &Vocabulary, said: &Said) -> Result<(), Unfit> {
+    for category in &said.categories {
+        vocabulary.listed("Category", category)?;
+    }
+    for role in &said.roles {
+        vocabulary.listed("Role", role)?;
+    }
+    subject(facts, vocabulary, said.subject.as_deref())?;
+    if let Some(basis) = &said.table_basis {
+        let basis = vocabulary.listed("TableBasis", basis)?.clone();
+        facts.push((
+            "table_basis".to_owned(),
+            RestrictedExpression::new_entity_uid(basis),
+        ));
+    }
+    Ok(())
 }
 
 fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
@@ -56,9 +104,10 @@ fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
             let next = case.roster_version.checked_add(1) == Some(*version);
             (after.is_some(), joins, joins && same, next)
         }
+        StatementKind::Other { said, .. } => (said.named, false, false, true),
     };
     let status = vocabulary.listed("CaseStatus", &case.status)?.clone();
-    Ok(vec![
+    let mut facts = vec![
         (
             "case_status".to_owned(),
             RestrictedExpression::new_entity_uid(status),
@@ -72,7 +121,15 @@ fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
         fact("only_joins", only_joins),
         fact("next", next),
         fact("competent", question.competent),
-    ])
+        fact("flagged", flagged(case, speaker)),
+    ];
+    if let StatementKind::Other { said: more, .. } = &question.statement {
+        facts.push(fact("own", more.own));
+        said(&mut facts, vocabulary, more)?;
+    } else {
+        facts.push(fact("own", false));
+    }
+    Ok(facts)
 }
 
 /// Whether the change gives the agency anything it did not have: a seat, an earlier start, a later end, or

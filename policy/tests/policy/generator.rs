@@ -183,6 +183,7 @@ fn participant(rng: &mut StdRng, id: &str) -> Participant {
 
 fn measure(rng: &mut StdRng) -> Measure {
     Measure {
+        id: String::new(),
         kind: word(rng, &["house_ban", "house_ban", "contact_ban"]),
         status: word(rng, &["in_force", "extended", "in_force", "lifted", "ended"]),
         valid_until: end(rng).map(Into::into),
@@ -215,6 +216,7 @@ fn case(rng: &mut StdRng) -> CaseState {
         opener: None,
         participants,
         consultation: (!once_in(rng, 4)).then(|| Consultation {
+            id: String::new(),
             basis: word(rng, &["decree_vh", "law", "prosecutor_authorisation"]),
             status: if once_in(rng, 8) {
                 word(rng, &["draft", "ended"])
@@ -231,6 +233,7 @@ fn case(rng: &mut StdRng) -> CaseState {
         }),
         measures: (0..rng.random_range(0..3)).map(|_| measure(rng)).collect(),
         mandate: (!once_in(rng, 3)).then(|| Mandate {
+            id: String::new(),
             holder: word(rng, &["sender", "recipient"]),
             authority: word(rng, &["sender", "recipient", "bystander"]),
             actors: seats(rng),
@@ -241,6 +244,7 @@ fn case(rng: &mut StdRng) -> CaseState {
             },
             until: end(rng),
         }),
+        stated: schakel_policy::facts::Stated::default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod oracle;
 mod bad_bundles;
 mod cases;
 mod command_line;
+mod entitled;
 mod explanations;
 mod four_eyes;
 mod properties;

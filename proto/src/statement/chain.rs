@@ -11,20 +11,44 @@ use crate::wire;
 /// The head after `signed`, given the head before it (none: it is the case's first fact):
 /// `SHA-256("schakel/head/v1" || head or 32 zero bytes || SHA-256(bytes) || SHA-256(signature))`.
 pub fn fact_head(previous: Option<Digest>, signed: &wire::Signed) -> Digest {
+    head_over(previous, Digest::of(&signed.bytes), Digest::of(&signed.signature))
+}
+
+fn head_over(previous: Option<Digest>, bytes: Digest, signature: Digest) -> Digest {
     let previous = previous.unwrap_or(Digest::from_bytes([0; 32]));
     Digest::of_all(&[
         b"schakel/head/v1",
         previous.as_bytes(),
-        Digest::of(&signed.bytes).as_bytes(),
-        Digest::of(&signed.signature).as_bytes(),
+        bytes.as_bytes(),
+        signature.as_bytes(),
     ])
+}
+
+/// An entry as it is shown to a reader who may not see its statement: the chain still holds together.
+pub fn hidden(entry: &wire::FactEntry) -> wire::FactEntry {
+    let digest = |of: fn(&wire::Signed) -> &[u8]| {
+        let digest = entry
+            .statement
+            .as_ref()
+            .map(|signed| Digest::of(of(signed)).to_vec());
+        digest.map(Into::into).unwrap_or_default()
+    };
+    wire::FactEntry {
+        number: entry.number,
+        statement: None,
+        head: entry.head.clone(),
+        accepted_ms: entry.accepted_ms,
+        bytes_sha256: digest(|signed| &signed.bytes),
+        signature_sha256: digest(|signed| &signed.signature),
+    }
 }
 
 /// One accepted statement at its place in the chain.
 #[derive(Clone, Debug)]
 pub struct Fact {
     number: u64,
-    parsed: ParsedStatement,
+    /// None: the reader may not see it.
+    parsed: Option<ParsedStatement>,
     head: Digest,
     accepted: Timestamp,
 }
@@ -35,14 +59,14 @@ impl Fact {
         self.number
     }
 
-    /// What it says.
-    pub fn statement(&self) -> &Statement {
-        self.parsed.statement()
+    /// What it says; none: it is not shown to this reader.
+    pub fn statement(&self) -> Option<&Statement> {
+        self.parsed.as_ref().map(ParsedStatement::statement)
     }
 
-    /// The signed bytes and the signature.
-    pub fn signed(&self) -> &wire::Signed {
-        self.parsed.signed()
+    /// The signed bytes and the signature; none: it is not shown to this reader.
+    pub fn signed(&self) -> Option<&wire::Signed> {
+        self.parsed.as_ref().map(ParsedStatement::signed)
     }
 
     /// The chain's head after it.
@@ -90,8 +114,11 @@ impl FactChain {
             return wrong("is numbered out of order");
         }
         let Some(signed) = &entry.statement else {
-            return wrong("is missing");
+            return self.push_hidden(entry);
         };
+        if !entry.bytes_sha256.is_empty() || !entry.signature_sha256.is_empty() {
+            return wrong("is shown and hidden at once");
+        }
         let head = fact_head(self.head(), signed);
         if entry.head.as_ref() != head.as_bytes() {
             return wrong("has another head than the one its bytes give");
@@ -101,11 +128,7 @@ impl FactChain {
         if statement.case_ref() != self.case_ref {
             return wrong("is about another case");
         }
-        if self
-            .facts
-            .iter()
-            .any(|fact| fact.statement().id() == statement.id())
-        {
+        if self.statements().any(|known| known.id() == statement.id()) {
             return wrong("repeats an earlier statement");
         }
         if let Some((version, _)) = statement.body().roster()
@@ -113,16 +136,41 @@ impl FactChain {
         {
             return wrong("does not continue the roster's versions");
         }
-        let before = self.facts.iter().map(Fact::statement);
-        if let Some(what) = statement.body().out_of_place(statement.agency(), before) {
+        if let Some(what) = self.out_of_place(statement) {
             return wrong(what);
         }
-        let accepted = Timestamp::from_millis(entry.accepted_ms);
         self.facts.push(Fact {
             number,
-            parsed,
+            parsed: Some(parsed),
             head,
-            accepted,
+            accepted: Timestamp::from_millis(entry.accepted_ms),
+        });
+        Ok(())
+    }
+
+    /// A statement that this reader may not see: only its place in the chain can be checked.
+    fn push_hidden(&mut self, entry: &wire::FactEntry) -> Result<(), StatementError> {
+        let number = entry.number;
+        let digest = |bytes: &[u8]| {
+            Digest::try_from(bytes).map_err(|_| StatementError::Chain {
+                number,
+                what: "is missing",
+            })
+        };
+        let head = head_over(
+            self.head(),
+            digest(&entry.bytes_sha256)?,
+            digest(&entry.signature_sha256)?,
+        );
+        if entry.head.as_ref() != head.as_bytes() {
+            let what = "has another head than the one its bytes give";
+            return Err(StatementError::Chain { number, what });
+        }
+        self.facts.push(Fact {
+            number,
+            parsed: None,
+            head,
+            accepted: Timestamp::from_millis(entry.accepted_ms),
         });
         Ok(())
     }
@@ -137,14 +185,29 @@ impl FactChain {
         network: &NetworkName,
         now: Timestamp,
     ) -> Result<Vec<VerifiedStatement>, StatementError> {
-        let verify = |fact: &Fact| VerifiedStatement::verify(fact.parsed.clone(), directory, network, now);
-        self.facts.iter().map(verify).collect()
+        let verify =
+            |parsed: &ParsedStatement| VerifiedStatement::verify(parsed.clone(), directory, network, now);
+        self.facts
+            .iter()
+            .filter_map(|fact| fact.parsed.as_ref())
+            .map(verify)
+            .collect()
     }
 
-    /// Why the statement cannot be the next one, roster versions aside.
+    /// Why the statement cannot be the next one, roster versions aside. Where some are hidden from this reader,
+    /// what it refers to may be among them: only who sees all can tell.
     pub fn out_of_place(&self, statement: &Statement) -> Option<&'static str> {
-        let before = self.facts.iter().map(Fact::statement);
-        statement.body().out_of_place(statement.agency(), before)
+        if self.facts.iter().any(|fact| fact.parsed.is_none()) {
+            return None;
+        }
+        statement
+            .body()
+            .out_of_place(statement.agency(), self.statements())
+    }
+
+    /// The statements that this reader may see, in order.
+    pub fn statements(&self) -> impl DoubleEndedIterator<Item = &Statement> + Clone {
+        self.facts.iter().filter_map(Fact::statement)
     }
 
     /// The case.
@@ -170,10 +233,9 @@ impl FactChain {
     /// The roster's version; 0: the case is not opened.
     pub fn roster_version(&self) -> u64 {
         let versions = self
-            .facts
-            .iter()
+            .statements()
             .rev()
-            .filter_map(|fact| fact.statement().body().roster());
+            .filter_map(|statement| statement.body().roster());
         versions.map(|(version, _)| version).next().unwrap_or(0)
     }
 }
