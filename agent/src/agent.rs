@@ -334,32 +334,13 @@ impl Agent {
     }
 
     async fn statement_body(&self, request: StatementRequest) -> Result<StatementBody, Problem> {
-        Ok(match request {
-            StatementRequest::OpenCase {
-                case_type,
-                region,
-                roster,
-                ..
-            } => StatementBody::CaseOpened {
-                case_type,
-                region,
-                roster: entries(&roster)?,
-            },
+        let next = match &request {
             StatementRequest::ChangeRoster {
-                case,
-                version,
-                roster,
-            } => {
-                let roster_version = match version {
-                    Some(version) => version,
-                    None => self.roster_version(case).await.unwrap_or(0) + 1,
-                };
-                StatementBody::RosterChanged {
-                    roster_version,
-                    roster: entries(&roster)?,
-                }
-            }
-        })
+                case, version: None, ..
+            } => self.roster_version(*case).await.unwrap_or(0) + 1,
+            _ => 1,
+        };
+        request.into_body(next, self.clock.now())
     }
 
     /// The facts of a case, asked anew.
@@ -411,29 +392,6 @@ fn not_yet() -> Problem {
         sentence,
         "Wait, or check `broker` in agent.toml.",
     )
-}
-
-fn entries(roster: &[RosterRequest]) -> Result<Vec<RosterEntry>, Problem> {
-    let entry = |r: &RosterRequest| {
-        let status = match r.status.as_str() {
-            "active" => RosterStatus::Active,
-            "suspended" => RosterStatus::Suspended,
-            "left" => RosterStatus::Left,
-            other => {
-                let sentence = format!("\"{other}\" is no status of a participant");
-                let remedy = "Write active, suspended or left.";
-                return Err(Problem::new(Kind::Usage, "ROSTER_STATUS", sentence, remedy).at(&r.agency));
-            }
-        };
-        Ok(RosterEntry {
-            agency: r.agency.clone(),
-            status,
-            from: r.from_ms.map(Timestamp::from_millis),
-            until: r.until_ms.map(Timestamp::from_millis),
-            perp_side: r.perp_side,
-        })
-    };
-    roster.iter().map(entry).collect()
 }
 
 /// Runs work that reads and writes files away from the network's threads.

@@ -21,6 +21,10 @@ pub mod facts;
 
 pub mod request;
 
+pub mod statements;
+
+mod stated;
+
 pub mod outbox;
 
 pub mod inbox;

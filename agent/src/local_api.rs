@@ -16,7 +16,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use schakel_proto::ids::{CaseRef, PacketId};
-use schakel_proto::statement::Fact;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
@@ -25,7 +24,9 @@ use crate::disk::UNFINISHED;
 use crate::inbox::record::{Answer, Delivery};
 use crate::outbox::record::Record;
 use crate::problem::{Kind, Problem};
-use crate::request::{OpenRequest, RecallRequest, SendRequest, StatementRequest};
+use crate::request::{OpenRequest, RecallRequest, SendRequest};
+use crate::stated;
+use crate::statements::StatementRequest;
 
 /// Longest socket path that the system takes, in bytes; longer ones go by way of an open folder.
 const SOCKET_PATH_MAX_BYTES: usize = 100;
@@ -262,35 +263,7 @@ async fn statement(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
 async fn facts(State(agent): Shared, UrlPath(case): UrlPath<String>) -> Answered {
     let case: CaseRef = id(&case)?;
     let chain = agent.facts(case).await?;
-    let fact = |fact: &Fact| {
-        let statement = fact.statement();
-        let roster = statement.body().roster().map(|(version, entries)| {
-            let entries: Vec<_> = entries
-                .iter()
-                .map(|e| {
-                    json!({
-                        "agency": e.agency,
-                        "status": e.status.as_str(),
-                        "from_ms": e.from,
-                        "until_ms": e.until,
-                        "perp_side": e.perp_side,
-                    })
-                })
-                .collect();
-            json!({ "version": version, "entries": entries })
-        });
-        json!({
-            "number": fact.number(),
-            "kind": statement.body().kind(),
-            "statement": statement.id(),
-            "agency": statement.agency(),
-            "made_ms": statement.made(),
-            "accepted_ms": fact.accepted(),
-            "head": fact.head(),
-            "roster": roster,
-        })
-    };
-    let facts: Vec<_> = chain.facts().iter().map(fact).collect();
+    let facts: Vec<_> = chain.facts().iter().map(stated::fact).collect();
     Ok(Json(
         json!({ "case": case, "roster_version": chain.roster_version(), "facts": facts }),
     ))

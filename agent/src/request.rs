@@ -140,42 +140,6 @@ pub struct SubjectRequest {
     pub subject: SubjectRef,
 }
 
-/// A statement to be signed and submitted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum StatementRequest {
-    /// Opens a case with roster version 1.
-    OpenCase {
-        /// The case.
-        case: CaseRef,
-        /// Kind of violence, e.g. `partner_violence`.
-        case_type: Code,
-        /// Region, e.g. `vlg`.
-        region: Code,
-        /// The participants; the opener must be one.
-        roster: Vec<RosterRequest>,
-    },
-    /// Replaces the roster.
-    ChangeRoster {
-        /// The case.
-        case: CaseRef,
-        /// The version it becomes; none: the one last seen, plus 1.
-        #[serde(default)]
-        version: Option<u64>,
-        /// The whole roster from now on.
-        roster: Vec<RosterRequest>,
-    },
-}
-
-impl StatementRequest {
-    /// The case it is about.
-    pub fn case(&self) -> CaseRef {
-        match self {
-            Self::OpenCase { case, .. } | Self::ChangeRoster { case, .. } => *case,
-        }
-    }
-}
-
 /// One participant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

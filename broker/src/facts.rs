@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 
-use schakel_policy::asking;
+use schakel_policy::asking::{self, BrokenGlass};
+use schakel_policy::facts::CaseState;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::CaseRef;
 use schakel_proto::limits;
+use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::refusal::{Fault, Refusal};
-use schakel_proto::statement::{FactChain, ParsedStatement, VerifiedStatement, fact_head};
+use schakel_proto::statement::{
+    Fact, FactChain, ParsedStatement, Statement, StatementBody, VerifiedStatement, fact_head, hidden,
+};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
@@ -105,16 +109,14 @@ async fn attempt(
 ) -> Result<StatementAdded, Refusal> {
     let fields = statement.statement();
     let chain = chain(state, fields.case_ref()).await?;
-    let repeated = chain
-        .facts()
-        .iter()
-        .any(|fact| fact.statement().id() == fields.id());
+    let repeated = chain.statements().any(|known| known.id() == fields.id());
     if !repeated {
         // To whom the case is not shown, its roster version and size are none of its business either.
         if chain.facts().is_empty() || may_see(state, caller, &chain) {
             continues(&chain, statement)?;
         }
-        let question = asking::state_question(fields, &chain, caller.directory(), now);
+        let broken = broken_glass(state, fields).await?;
+        let question = asking::state_question(fields, &chain, caller.directory(), (broken.as_ref(), now));
         let permission = state.rules.current().engine().state(&question);
         if !permission.alarms().is_empty() {
             tracing::error!(
@@ -158,20 +160,79 @@ async fn attempt(
     Ok(state.store.add_statement(new).await?)
 }
 
+/// Whose emergency a review is about; none: it reviews nothing, or a packet that is not of this case.
+async fn broken_glass(state: &State, statement: &Statement) -> Result<Option<BrokenGlass>, Refusal> {
+    let StatementBody::BreakGlassReviewed { packet, .. } = statement.body() else {
+        return Ok(None);
+    };
+    let Some(stored) = state.store.packet(*packet).await? else {
+        return Ok(None);
+    };
+    if stored.case != statement.case_ref() {
+        return Ok(None);
+    }
+    let manifest = ManifestFields::parse(&stored.manifest.bytes).map_err(|_| {
+        let remedy = "The operator must restore the store from a copy.";
+        Refusal::new(
+            Fault::Internal,
+            "CORRUPT",
+            "a stored manifest no longer parses",
+            remedy,
+        )
+    })?;
+    Ok(manifest.break_glass.map(|record| BrokenGlass {
+        by: stored.sender,
+        reviewer: record.reviewer,
+    }))
+}
+
 /// Whether there is room for the statement, and it continues the case.
 fn continues(chain: &FactChain, statement: &VerifiedStatement) -> Result<(), Refusal> {
-    let taken: usize = chain.facts().iter().map(|fact| weight(fact.signed())).sum();
+    let signed = chain.facts().iter().filter_map(|fact| fact.signed());
+    let taken: usize = signed.map(weight).sum();
     has_room(chain.facts().len() + 1, taken + weight(statement.signed()))?;
     fits(chain, statement)
 }
 
-/// Whether the policy (action `inspect`) shows the case to the caller.
+/// Whether the policy (action `inspect`) shows the case to the caller: its opening is.
 fn may_see(state: &State, caller: &Caller, chain: &FactChain) -> bool {
-    asking::case_state(chain, caller.directory()).is_some_and(|known| {
-        let now = state.clock.now();
-        let question = asking::inspect_question(caller.agency(), Arc::new(known), caller.directory(), now);
-        state.rules.current().engine().inspect(&question).granted()
-    })
+    let opening = chain.statements().next();
+    asking::case_state(chain, caller.directory())
+        .zip(opening)
+        .is_some_and(|(known, opening)| shows(state, caller, opening, &Arc::new(known)))
+}
+
+/// Whether the policy shows this statement to the caller.
+fn shows(state: &State, caller: &Caller, statement: &Statement, case: &Arc<CaseState>) -> bool {
+    let now = state.clock.now();
+    let about = (caller.directory(), now);
+    let question = asking::inspect_question(caller.agency(), statement, Arc::clone(case), about);
+    state.rules.current().engine().inspect(&question).granted()
+}
+
+/// The facts as the caller may see them: of a statement that the policy does not show, its place only. What
+/// changes or ends an earlier statement is shown to those who see that one.
+fn shown(state: &State, caller: &Caller, chain: &FactChain, facts: wire::CaseFacts) -> wire::CaseFacts {
+    let Some(case) = asking::case_state(chain, caller.directory()).map(Arc::new) else {
+        return facts;
+    };
+    let visible = |statement: &Statement| {
+        let earlier = statement.body().refers_to();
+        let origin = earlier.and_then(|(_, id)| chain.statements().find(|one| one.id() == id));
+        shows(state, caller, origin.unwrap_or(statement), &case)
+    };
+    let entries = facts.entries.into_iter().zip(chain.facts());
+    let show = |(entry, fact): (wire::FactEntry, &Fact)| {
+        if fact.statement().is_some_and(visible) {
+            entry
+        } else {
+            hidden(&entry)
+        }
+    };
+    wire::CaseFacts {
+        case_ref: facts.case_ref,
+        entries: entries.map(show).collect(),
+    }
 }
 
 /// Bytes that one statement takes in an answer with all facts: itself, its signature, head, number and time.
@@ -219,7 +280,14 @@ fn fits(chain: &FactChain, statement: &VerifiedStatement) -> Result<(), Refusal>
                 "Fetch the case's facts and make the statement anew.",
             )
         }
-        _ => Ok(()),
+        _ => match chain.out_of_place(statement.statement()) {
+            None => Ok(()),
+            Some(what) => refuse(
+                "STATEMENT_OUT_OF_PLACE",
+                format!("The statement {what}"),
+                "Fetch the case's facts and make the statement anew.",
+            ),
+        },
     }
 }
 
@@ -264,7 +332,9 @@ pub async fn show(
             "Check the case reference.",
         ));
     }
-    Ok(wire::GetFactsAnswer { facts: Some(facts) })
+    Ok(wire::GetFactsAnswer {
+        facts: Some(shown(state, caller, &chain, facts)),
+    })
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub enum Command {
     Send(Box<Send>),
     /// Sign a statement and hand it in.
     #[command(subcommand)]
-    Statement(Statement),
+    Statement(StatementRequest),
     /// What was received.
     Inbox {
         /// List it, write a part out, or look into the quarantine.
@@ -143,38 +143,6 @@ pub struct Send {
     /// Wait no longer than this, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub wait_seconds: u64,
-}
-
-/// A statement.
-#[derive(Debug, Subcommand)]
-pub enum Statement {
-    /// Open a case with its first roster.
-    OpenCase {
-        /// The case; make one with `ref case`.
-        #[arg(long)]
-        case: CaseRef,
-        /// Kind of violence, e.g. partner_violence.
-        #[arg(long = "type", value_name = "CODE")]
-        case_type: Code,
-        /// Region, e.g. vlg.
-        #[arg(long)]
-        region: Code,
-        /// A participant: AGENCY[,status=…][,from=MILLIS][,until=MILLIS][,perp-side].
-        #[arg(long, required = true, value_parser = super::parse::roster, value_name = "ENTRY")]
-        roster: Vec<RosterRequest>,
-    },
-    /// Replace the roster of a case.
-    ChangeRoster {
-        /// The case.
-        #[arg(long)]
-        case: CaseRef,
-        /// The version it becomes; the next one unless given.
-        #[arg(long)]
-        version: Option<u64>,
-        /// A participant, as in open-case; the list is the whole roster from now on.
-        #[arg(long, required = true, value_parser = super::parse::roster, value_name = "ENTRY")]
-        roster: Vec<RosterRequest>,
-    },
 }
 
 /// The inbox.

@@ -5,7 +5,7 @@ pub mod args;
 
 mod client;
 
-mod parse;
+pub(crate) mod parse;
 
 mod show;
 
@@ -25,9 +25,10 @@ use crate::inbox::record::Delivery;
 use crate::keyring::{Keyring, TlsIdentity};
 use crate::outbox::record::{Record, State};
 use crate::problem::{Kind, Problem};
-use crate::request::{OpenRequest, RecallRequest, SendRequest, StatementRequest};
+use crate::request::{OpenRequest, RecallRequest, SendRequest};
+use crate::statements::StatementRequest;
 use crate::transport::{Transport, tls::Pins};
-use args::{Cli, Command, Inbox, RefKind, Send, Statement, Wait};
+use args::{Cli, Command, Inbox, RefKind, Send, Wait};
 
 /// Where answers are printed; `false`: a line could not be written.
 pub type Print<'a> = &'a mut dyn FnMut(&str);
@@ -213,29 +214,7 @@ impl Asking {
         outcome(&from_value(&answer)?, wait, seconds)
     }
 
-    async fn statement(&self, statement: Statement, print: Print<'_>) -> Result<(), Problem> {
-        let request = match statement {
-            Statement::OpenCase {
-                case,
-                case_type,
-                region,
-                roster,
-            } => StatementRequest::OpenCase {
-                case,
-                case_type,
-                region,
-                roster,
-            },
-            Statement::ChangeRoster {
-                case,
-                version,
-                roster,
-            } => StatementRequest::ChangeRoster {
-                case,
-                version,
-                roster,
-            },
-        };
+    async fn statement(&self, request: StatementRequest, print: Print<'_>) -> Result<(), Problem> {
         let answer = self
             .call(Method::POST, "/v1/statements", Some(&to_value(&request)?))
             .await?;

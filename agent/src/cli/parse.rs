@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use schakel_proto::party::{AgencyId, Code};
+use schakel_proto::time::Timestamp;
 
 use crate::request::{PartRequest, RosterRequest, SubjectRequest};
 
@@ -36,6 +37,13 @@ fn fields(text: &str) -> Vec<(String, String)> {
 
 fn typed<T: FromStr<Err = impl std::fmt::Display>>(key: &str, value: &str) -> Result<T, String> {
     value.parse().map_err(|e| format!("{key}: {e}"))
+}
+
+/// A moment: RFC 3339 with offset, e.g. `2026-12-01T12:00:00+01:00`.
+pub fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse::<jiff::Timestamp>()
+        .map(|at| Timestamp::from_millis(at.as_millisecond()))
+        .map_err(|_| "write a moment as 2026-12-01T12:00:00+01:00".to_owned())
 }
 
 fn yes_or_no(key: &str, value: &str) -> Result<bool, String> {

@@ -175,13 +175,23 @@ pub fn facts(value: &Value) -> String {
             .and_then(Value::as_array)
             .unwrap_or(&none);
         let entry = |e: &Value| format!("{}:{}", text(e, "agency"), text(e, "status"));
-        let roster: Vec<_> = entries.iter().map(entry).collect();
+        let mut says: Vec<_> = entries.iter().map(entry).collect();
+        if fact.get("hidden").and_then(Value::as_bool) == Some(true) {
+            says.push("(not shown to this agency)".to_owned());
+        }
+        says.extend(
+            fact.get("says")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .filter_map(said),
+        );
         vec![
             text(fact, "number"),
             text(fact, "kind"),
             text(fact, "agency"),
             text(fact, "statement"),
-            roster.join(" "),
+            says.join(" "),
         ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
@@ -189,8 +199,24 @@ pub fn facts(value: &Value) -> String {
         "{}  roster version {}\n{}",
         text(value, "case"),
         text(value, "roster_version"),
-        table(&["NO", "STATEMENT", "BY", "ID", "ROSTER"], &rows)
+        table(&["NO", "STATEMENT", "BY", "ID", "SAYS"], &rows)
     )
+}
+
+/// One field of what a statement says, `key=value`; nothing for what it leaves open.
+fn said((key, value): (&String, &Value)) -> Option<String> {
+    let words = match value {
+        Value::Null | Value::Bool(false) => return None,
+        Value::Array(all) if all.is_empty() => return None,
+        Value::Bool(true) => return Some(key.clone()),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("+"),
+        Value::Object(inner) => {
+            return Some(inner.iter().filter_map(said).collect::<Vec<_>>().join(" "))
+                .filter(|s| !s.is_empty());
+        }
+        other => other.as_str().map_or_else(|| other.to_string(), str::to_owned),
+    };
+    Some(format!("{key}={words}"))
 }
 
 /// The quarantine.

@@ -47,6 +47,16 @@ pub struct ManifestFields {
     pub checkpoint_seen: Option<CheckpointSeen>,
 }
 
+impl ManifestFields {
+    /// From a manifest's signed bytes. The signature is not looked at.
+    ///
+    /// # Errors
+    /// Names what is malformed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
+        Manifest::parse(bytes).map(|manifest| manifest.fields)
+    }
+}
+
 /// Legal basis with its reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegalBasis {
