@@ -160,7 +160,8 @@ impl Worker {
     }
 
     fn work(&mut self, frames: &mut mpsc::Receiver<Frame>) -> Result<(), Problem> {
-        for (delivery, signed) in self.agent.inbox.open_answers()? {
+        let agent = Arc::clone(&self.agent);
+        for (delivery, signed) in self.with_answering(|answering| agent.inbox.open_answers(answering))? {
             self.answer(&delivery, signed)?;
         }
         while let Some(frame) = frames.blocking_recv() {
@@ -296,7 +297,8 @@ impl Worker {
         if delivery.settled.is_some() && delivery.answer == Answer::Received {
             return Ok(());
         }
-        let signed = self.agent.inbox.answer(delivery)?;
+        let agent = Arc::clone(&self.agent);
+        let signed = self.with_answering(|answering| agent.inbox.answer(delivery, answering))?;
         self.answer(delivery, signed)
     }
 

@@ -44,6 +44,25 @@ pub struct Answering<'a> {
     pub now: Timestamp,
 }
 
+impl Answering<'_> {
+    /// Our answer to a hand-over, signed now.
+    pub(super) fn sign(&self, delivery: &Delivery) -> Result<wire::Signed, Problem> {
+        let answer = acknowledgement(delivery, self).encode_to_vec();
+        self.keyring.sign(answer, self.now)
+    }
+
+    /// Whether an answer signed before is one that the others take: by our current key, not from the future.
+    pub(super) fn still_holds(&self, signed: &wire::Signed) -> bool {
+        let Ok(said) = wire::Acknowledgement::decode(&*signed.bytes) else {
+            return false;
+        };
+        let keys = self.keyring.secret().certificate().signing_keys_at(self.now);
+        *said.recipient_key == *self.keyring.fingerprint().as_bytes()
+            && said.made_ms <= self.now.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS).millis()
+            && keys.is_ok_and(|keys| keys.verify(&signed.bytes, &signed.signature, self.now).is_ok())
+    }
+}
+
 /// The folder in which a hand-over is made ready.
 struct Making {
     folder: PathBuf,
@@ -213,9 +232,7 @@ impl Inbox {
         let write = |name: &str, bytes: Vec<u8>| self.disk.write(&making.folder.join(name), &bytes);
         write("manifest.bin", incoming.manifest().encode_to_vec())?;
         write("hand-over.bin", hand_over.encode_to_vec())?;
-        let answer = acknowledgement(&delivery, answering).encode_to_vec();
-        let answer = answering.keyring.sign(answer, answering.now)?;
-        write("answer.bin", answer.encode_to_vec())?;
+        write("answer.bin", answering.sign(&delivery)?.encode_to_vec())?;
         let path = making.folder.join("state.json");
         self.disk.write(&path, &disk::to_json(&delivery, &path)?)?;
         let (packet, consignment) = (delivery.packet, delivery.consignment);

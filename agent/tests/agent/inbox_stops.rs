@@ -2,6 +2,7 @@
 //! after it came again it is there once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use schakel_agent::clock::randomness;
@@ -9,6 +10,7 @@ use schakel_agent::config::AtRest;
 use schakel_agent::disk::Disk;
 use schakel_agent::inbox::Inbox;
 use schakel_agent::inbox::accept::Answering;
+use schakel_agent::inbox::record::Delivery;
 use schakel_agent::inbox::verify::{Context, Rejection, prove, verify};
 use schakel_agent::keyring::Keyring;
 use schakel_agent::problem::Problem;
@@ -44,6 +46,20 @@ fn handed(town: &Town, parcel: &Parcel, ledger: &mut Ledger, facts: &wire::CaseF
         chunks,
         hand_over: hand_over.unwrap(),
     }
+}
+
+/// The answers that are still to be sent, as they would be with this keyring.
+fn open_answers(town: &Town, inbox: &Inbox, keyring: &Keyring) -> Vec<(Arc<Delivery>, wire::Signed)> {
+    let (directory, me) = (town.directory(), agency(RECIPIENT));
+    let answering = Answering {
+        network: directory.network().as_str(),
+        agency: me.as_str(),
+        keyring,
+        directory_version: directory.version(),
+        checkpoint: None,
+        now: now(),
+    };
+    inbox.open_answers(&answering).unwrap()
 }
 
 /// Takes a hand-over from its first frame to the stored answer.
@@ -111,6 +127,7 @@ fn stops(at_rest: AtRest) {
     let parcel = parcel(&town, case, 2);
     let first = handed(&town, &parcel, &mut ledger, &facts);
     let second = handed(&town, &parcel, &mut ledger, &facts);
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
     let mut steps = 0;
     loop {
         let dir = tempfile::tempdir().unwrap();
@@ -118,7 +135,7 @@ fn stops(at_rest: AtRest) {
         let done = take(&town, disk, dir.path(), at_rest, &first).is_ok();
         // Restart: what is there is whole, with an answer that can be sent.
         let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
-        let open = inbox.open_answers().unwrap();
+        let open = open_answers(&town, &inbox, &keyring);
         assert_eq!(open.len(), inbox.all().len());
         for (delivery, signed) in open {
             assert_eq!(delivery.parts.len(), 2);
@@ -146,7 +163,7 @@ fn stops(at_rest: AtRest) {
         assert_eq!(parts.count(), 2, "stopped after {steps}");
         let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
         assert_eq!(
-            inbox.open_answers().unwrap().len(),
+            open_answers(&town, &inbox, &keyring).len(),
             1,
             "only the newest answer is open"
         );
@@ -217,4 +234,41 @@ fn i05_what_was_sealed_to_a_former_key_is_opened_with_it() {
         .find(|f| f.ends_with(&name))
         .unwrap();
     assert_eq!(std::fs::read(stored).unwrap(), CONTENT);
+}
+
+#[test]
+fn l06_an_answer_signed_with_a_former_key_is_signed_anew_and_kept_so() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    take(&town, Disk::default(), dir.path(), AtRest::Sealed, &handed).unwrap();
+    let former = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let answer = |keyring: &Keyring| {
+        let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        open_answers(&town, &inbox, keyring).remove(0).1
+    };
+    let first = answer(&former);
+    assert_eq!(first, answer(&former), "the same bytes while the key is ours");
+    town.network.rotate_openpgp(&agency(RECIPIENT), now()).unwrap();
+    let current = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let anew = answer(&current);
+    assert_ne!(first, anew);
+    assert_eq!(anew, answer(&current), "signed anew once, then kept");
+    let said = wire::Acknowledgement::decode(&*anew.bytes).unwrap();
+    let before = wire::Acknowledgement::decode(&*first.bytes).unwrap();
+    assert_eq!(
+        *said.recipient_key,
+        *town.keys(RECIPIENT).fingerprint().as_bytes()
+    );
+    assert_eq!(
+        (&said.consignment_leaf, &said.outcome, &said.part_ids),
+        (&before.consignment_leaf, &before.outcome, &before.part_ids)
+    );
+    let directory = town.directory();
+    let keys = directory.agency(&agency(RECIPIENT)).unwrap();
+    let keys = keys.signing_keys(&town.keys(RECIPIENT).fingerprint()).unwrap();
+    keys.verify(&anew.bytes, &anew.signature, now()).unwrap();
 }
