@@ -243,6 +243,11 @@ impl Outbox {
         }
     }
 
+    /// A log entry that was kept.
+    pub fn evidence(&self, packet: &PacketId, index: u64) -> Result<Option<wire::Evidence>, Problem> {
+        self.read_message(packet, &format!("evidence/{index}.bin"))
+    }
+
     /// Settles the packet if everything about it is proved; then the sealed copy goes.
     pub fn settle_if_proved(&self, packet: &PacketId) -> Result<bool, Problem> {
         let record = self.update(packet, |record| {

@@ -1,5 +1,7 @@
 //! The state of one packet that this agency sends, as `state.json` keeps it.
 
+use std::collections::BTreeSet;
+
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::party::{AgencyId, Code};
 use serde::{Deserialize, Serialize};
@@ -185,6 +187,9 @@ pub struct Record {
     pub recall: Option<Recalled>,
     /// Outcome per recipient and part.
     pub outcomes: Vec<Outcome>,
+    /// Positions of log entries that are kept beside the packet and do not prove what they say, yet.
+    #[serde(default)]
+    pub unproved: BTreeSet<u64>,
 }
 
 impl Record {

@@ -198,8 +198,10 @@ impl Broker for Said {
         &self,
         request: Request<wire::GetDirectoryRequest>,
     ) -> Result<Response<wire::GetDirectoryAnswer>, Status> {
-        let known = request.into_inner().known_version > 0;
-        let directory = (!known).then(|| self.0.lock().unwrap().directory.clone());
+        let known = request.into_inner().known_version;
+        let directory = self.0.lock().unwrap().directory.clone();
+        let version = wire::Directory::decode(&*directory.bytes).unwrap().version;
+        let directory = (version > known).then_some(directory);
         Ok(Response::new(wire::GetDirectoryAnswer { directory }))
     }
 
