@@ -11,6 +11,8 @@
 
 mod support;
 
+mod facts;
+
 mod flow;
 
 mod hostile;
