@@ -15,7 +15,7 @@ use schakel_proto::wire;
 use crate::agent::{Agent, blocking};
 use crate::clock::randomness;
 use crate::disk;
-use crate::outbox::record::{Accepted, PartState, Record, State};
+use crate::outbox::record::{Accepted, PartState, Record};
 use crate::problem::Problem;
 use crate::transport::backoff::Backoff;
 use judge::{Said, judge};
@@ -193,15 +193,16 @@ fn change(record: &mut Record, checked: &CheckedEvidence, acknowledged: Option<&
     let (body, index) = (checked.body(), checked.index());
     match body.event {
         Event::SubmissionAcceptance => {
-            if record.state == State::Sealed {
-                record.state = State::Accepted;
-            }
             let (leaf, at_ms) = (checked.leaf_hash(), body.at.millis());
-            record.accepted = Some(Accepted {
+            let log_index = Some(index);
+            let accepted = Accepted {
                 leaf,
                 at_ms,
-                log_index: Some(index),
-            });
+                log_index,
+            };
+            if record.prove_accepted(accepted) {
+                tracing::error!(packet = %record.packet, "alarm: ended here, but the broker has it: it goes on");
+            }
         }
         Event::ContentConsignment | Event::ContentWithheld => {
             for decision in checked.shown().into_iter().chain(checked.hidden()) {

@@ -10,7 +10,7 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 use serde_json::Value;
 
-use crate::flow::{police, send};
+use crate::flow::{police, refusal, send};
 use crate::support::broker::Running;
 use crate::support::ledger::body;
 use crate::support::parcel::{RECIPIENT, SENDER};
@@ -303,5 +303,27 @@ async fn l06_a_broker_cannot_end_a_packet_by_a_recall_that_we_did_not_sign_or_be
     let signed = running.script.lock().unwrap().recalls[0].clone();
     log(Event::Recalled, now(), Some(signed));
     become_so(&town, "settled", "recalled");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d03_a_packet_that_the_broker_took_and_said_it_refused_goes_on_once_that_is_proved() {
+    let (town, running, daemon) = police(vec![refusal("DENIED_FOR_ALL", "DENY_NOT_ON_ROSTER")]).await;
+    let id = send(&daemon, &town, &[]).await.unwrap();
+    let told = Told::of(&id);
+    become_so(&town, "refused", "denied");
+    let entry = wire::EvidenceBody {
+        recipient: String::new(),
+        ..told.entry(Event::SubmissionAcceptance)
+    };
+    {
+        let mut script = running.script.lock().unwrap();
+        let index = script.ledger.add(entry, None, None, None);
+        script.shown.push(index);
+    }
+    become_so(&town, "accepted", "pending");
+    told.decide(&running, "deliver");
+    told.acknowledge(&running, &town, RECIPIENT, "received");
+    become_so(&town, "settled", "received");
     daemon.stop().await;
 }
