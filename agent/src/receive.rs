@@ -455,13 +455,11 @@ impl Worker {
         &self,
         work: impl FnOnce(&Answering<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let view = self.agent.network.view()?;
         let checkpoint = self.agent.checkpoint_seen()?;
         work(&Answering {
             network: self.agent.network.name().as_str(),
             agency: self.agent.network.agency().as_str(),
             keyring: &self.agent.keyring,
-            directory_version: view.directory().version(),
             checkpoint,
             now: self.agent.clock.now(),
         })

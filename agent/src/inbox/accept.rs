@@ -36,8 +36,6 @@ pub struct Answering<'a> {
     pub agency: &'a str,
     /// Our keys.
     pub keyring: &'a Keyring,
-    /// Version of the directory in force.
-    pub directory_version: u64,
     /// Last checkpoint seen.
     pub checkpoint: Option<wire::CheckpointSeen>,
     /// The moment.
@@ -86,7 +84,7 @@ impl Inbox {
             return Ok(delivery);
         }
         let making = self.make(proved)?;
-        let mut delivery = self.describe(verified, decided_again, answering);
+        let mut delivery = self.describe(verified, decided_again);
         for part in verified.parts() {
             if self.part(proved.packet(), part.id).is_some() {
                 delivery.again.push(part.id);
@@ -114,7 +112,7 @@ impl Inbox {
             return Ok(delivery);
         }
         let making = self.make(proved)?;
-        let mut delivery = base(proved, answering);
+        let mut delivery = base(proved);
         delivery.answer = Answer::Refused;
         delivery.reason = problem.code.chars().take(REASON_MAX_CHARS).collect();
         delivery.again = proved.part_ids();
@@ -135,14 +133,9 @@ impl Inbox {
         Ok(Making { folder })
     }
 
-    fn describe(
-        &self,
-        verified: &VerifiedDelivery,
-        decided_again: Option<bool>,
-        answering: &Answering<'_>,
-    ) -> Delivery {
+    fn describe(&self, verified: &VerifiedDelivery, decided_again: Option<bool>) -> Delivery {
         let manifest = verified.handed().manifest();
-        let mut delivery = base(verified.proved(), answering);
+        let mut delivery = base(verified.proved());
         delivery.purpose = Some(manifest.purpose.clone());
         delivery.basis = Some(manifest.legal_basis.basis.clone());
         delivery.urgency = Some(manifest.urgency.clone());
@@ -258,7 +251,7 @@ impl Inbox {
     }
 }
 
-fn base(proved: &ProvedDelivery, answering: &Answering<'_>) -> Delivery {
+fn base(proved: &ProvedDelivery) -> Delivery {
     Delivery {
         format: 1,
         packet: proved.packet(),
@@ -266,8 +259,8 @@ fn base(proved: &ProvedDelivery, answering: &Answering<'_>) -> Delivery {
         manifest_digest: proved.manifest_digest(),
         answer: Answer::Received,
         reason: String::new(),
-        at_ms: answering.now.millis(),
-        directory_version: answering.directory_version,
+        at_ms: proved.at().millis(),
+        directory_version: proved.directory_version(),
         sender: proved.sender().clone(),
         case: proved.case(),
         purpose: None,

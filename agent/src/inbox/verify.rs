@@ -64,9 +64,21 @@ pub struct ProvedDelivery {
     submission: CheckedEvidence,
     consignment: CheckedEvidence,
     decision: Decision,
+    directory_version: u64,
+    at: Timestamp,
 }
 
 impl ProvedDelivery {
+    /// Version of the directory that it was judged by.
+    pub fn directory_version(&self) -> u64 {
+        self.directory_version
+    }
+
+    /// The moment as of which it was judged.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
     /// The packet, as the log has it.
     pub fn packet(&self) -> PacketId {
         self.packet
@@ -198,6 +210,8 @@ pub fn prove(
         submission,
         consignment,
         decision,
+        directory_version: context.directory.version(),
+        at: context.now,
     })
 }
 
@@ -261,6 +275,11 @@ pub fn verify(
     proved: ProvedDelivery,
     context: &Context<'_>,
 ) -> Result<VerifiedDelivery, Rejection> {
+    let proved = ProvedDelivery {
+        directory_version: context.directory.version(),
+        at: context.now,
+        ..proved
+    };
     if incoming.count() != hand_over.parts.len() {
         return Err(unproved("DELIVERY_MALFORMED", "other parts were offered than handed over").into());
     }

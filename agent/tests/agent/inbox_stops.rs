@@ -55,7 +55,6 @@ fn open_answers(town: &Town, inbox: &Inbox, keyring: &Keyring) -> Vec<(Arc<Deliv
         network: directory.network().as_str(),
         agency: me.as_str(),
         keyring,
-        directory_version: directory.version(),
         checkpoint: None,
         now: now(),
     };
@@ -75,6 +74,17 @@ fn take_with(
     data: &Path,
     at_rest: AtRest,
     handed: &Handed,
+) -> Result<(), Problem> {
+    take_slowly(town, keyring, (disk, data, at_rest), handed, || 0)
+}
+
+/// Takes it; `between` happens between the check and the answer and gives the milliseconds that pass.
+fn take_slowly(
+    town: &Town,
+    keyring: Keyring,
+    (disk, data, at_rest): (Disk, &Path, AtRest),
+    handed: &Handed,
+    between: impl FnOnce() -> i64,
 ) -> Result<(), Problem> {
     let inbox = Inbox::open(disk, data, at_rest, 8)?;
     let directory = town.directory();
@@ -101,9 +111,8 @@ fn take_with(
         network: directory.network().as_str(),
         agency: me.as_str(),
         keyring: &keyring,
-        directory_version: directory.version(),
         checkpoint: None,
-        now: now(),
+        now: now().plus_millis(between()),
     };
     inbox
         .accept(incoming, &handed.hand_over, &verified, Some(true), &answering)
@@ -271,4 +280,27 @@ fn l06_an_answer_signed_with_a_former_key_is_signed_anew_and_kept_so() {
     let keys = directory.agency(&agency(RECIPIENT)).unwrap();
     let keys = keys.signing_keys(&town.keys(RECIPIENT).fingerprint()).unwrap();
     keys.verify(&anew.bytes, &anew.signature, now()).unwrap();
+}
+
+#[test]
+fn a_delivery_is_recorded_with_the_directory_and_the_moment_it_was_verified_with() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    let before = now();
+    // Between the check and the answer a newer directory comes, and time passes.
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let (at_rest, disk) = (AtRest::Sealed, Disk::default());
+    let between = || {
+        town.network.refresh(now()).unwrap();
+        3_600_000
+    };
+    take_slowly(&town, keyring, (disk, dir.path(), at_rest), &handed, between).unwrap();
+    let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+    let delivery = &inbox.all()[0];
+    assert_eq!(delivery.directory_version, 1);
+    assert!((before.millis()..=now().millis()).contains(&delivery.at_ms));
 }
