@@ -22,6 +22,10 @@ use super::spool::Incoming;
 use crate::keyring::Keyring;
 use crate::problem::Problem;
 
+/// How far from now a decision may have been made, in milliseconds. Keys follow a decision at once; what lay
+/// longer behind other deliveries here is handed over again. A broker cannot decide as of long ago.
+const DECISION_AGE_MAX_MILLIS: i64 = 3_600_000;
+
 /// What verification rests on.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -260,6 +264,9 @@ fn check_decision(
             "DECISION_TIME",
             "the decision was not made when it was consigned",
         ));
+    }
+    if context.now.millis_since(decision.at()).saturating_abs() > DECISION_AGE_MAX_MILLIS {
+        return Err(unproved("DECISION_TIME", "the decision was not made just now"));
     }
     if decision.directory_version() > context.directory.version() {
         let sentence = "it was decided with a newer directory than we were shown";

@@ -32,7 +32,7 @@ fn evidence(slot: &mut Option<wire::Evidence>) -> &mut wire::Evidence {
 }
 
 /// What the prosecutor keeps in quarantine for a packet: the reason code.
-fn quarantined(town: &Town, parcel: &Parcel) -> Option<String> {
+pub fn quarantined(town: &Town, parcel: &Parcel) -> Option<String> {
     let dir = town.network.agent_data(&agency(RECIPIENT)).join("quarantine");
     let entries = std::fs::read_dir(dir).ok()?.map(|e| e.unwrap().path());
     let mine = entries.filter(|p| p.to_string_lossy().contains(&parcel.sealed.packet_id.to_string()));
@@ -83,22 +83,23 @@ fn answers(running: &Running, parcel: &Parcel) -> Vec<String> {
 }
 
 /// What the broker does to an honest hand-over.
-type Bend = fn(&mut Vec<Frame>, &Ledger);
+pub type Bend = fn(&mut Vec<Frame>, &Ledger);
 /// What the broker decides instead of the truth.
-type Decide = fn(&mut wire::Decision);
+pub type Decide = fn(&mut wire::Decision);
 /// What the broker logs instead of the truth.
-type Log = fn(&mut wire::EvidenceBody);
+pub type Log = fn(&mut wire::EvidenceBody);
 
 /// One lie, and the code that it must end with.
-struct Lie {
-    name: &'static str,
-    code: &'static str,
-    decide: Decide,
-    log: Log,
-    bend: Bend,
+pub struct Lie {
+    pub name: &'static str,
+    pub code: &'static str,
+    pub decide: Decide,
+    pub log: Log,
+    pub bend: Bend,
 }
 
-const HONEST: Lie = Lie {
+/// No lie.
+pub const HONEST: Lie = Lie {
     name: "honest",
     code: "",
     decide: |_| {},
@@ -188,6 +189,13 @@ fn lies_of_the_decision() -> Vec<Lie> {
         decide("decided at another time", "DECISION_TIME", |d| {
             d.at_ms -= 3_600_000
         }),
+        Lie {
+            name: "decided and logged as of long ago",
+            code: "DECISION_TIME",
+            decide: |d| d.at_ms -= 7_200_000,
+            log: |body| body.at_ms -= 7_200_000,
+            ..HONEST
+        },
         decide("a directory nobody has seen", "DECISION_DIRECTORY", |d| {
             d.directory_version = 99
         }),
@@ -243,7 +251,7 @@ fn random_part() -> bytes::Bytes {
 }
 
 /// Logs and hands over a parcel with a lie.
-fn tell(running: &Running, town: &Town, parcel: &Parcel, lie: &Lie) {
+pub fn tell(running: &Running, town: &Town, parcel: &Parcel, lie: &Lie) {
     let mut script = running.script.lock().unwrap();
     let facts = script.facts.get(&parcel.case).cloned().unwrap_or_default();
     let submission = parcel.submit(&mut script.ledger);
@@ -256,7 +264,7 @@ fn tell(running: &Running, town: &Town, parcel: &Parcel, lie: &Lie) {
 }
 
 /// A case that police and prosecutor are on.
-fn case(running: &Running, town: &Town, roster: &[&str]) -> CaseRef {
+pub fn case(running: &Running, town: &Town, roster: &[&str]) -> CaseRef {
     let case = CaseRef::random(&mut randomness());
     running
         .script
@@ -267,11 +275,11 @@ fn case(running: &Running, town: &Town, roster: &[&str]) -> CaseRef {
     case
 }
 
-fn await_quarantine(town: &Town, parcel: &Parcel, name: &str) -> String {
+pub fn await_quarantine(town: &Town, parcel: &Parcel, name: &str) -> String {
     tokio::task::block_in_place(|| until(name, || quarantined(town, parcel)))
 }
 
-fn await_received(town: &Town, parcel: &Parcel) -> Vec<PathBuf> {
+pub fn await_received(town: &Town, parcel: &Parcel) -> Vec<PathBuf> {
     let some = || Some(received(town, parcel)).filter(|parts| !parts.is_empty());
     tokio::task::block_in_place(|| until("the honest delivery", some))
 }

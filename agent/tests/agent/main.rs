@@ -23,4 +23,6 @@ mod network;
 
 mod outbox_stops;
 
+mod own_decision;
+
 mod receipts;

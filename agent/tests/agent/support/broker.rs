@@ -38,6 +38,8 @@ pub struct Script {
     pub directory: wire::MultiSigned,
     pub bundle: wire::GetBundleAnswer,
     pub facts: HashMap<CaseRef, wire::CaseFacts>,
+    /// Cases whose facts it does not show.
+    pub hidden: HashSet<CaseRef>,
     /// Frames for the stream of deliveries; sent as soon as there is one.
     pub frames: Vec<Frame>,
     /// Whether acknowledgements are settled.
@@ -83,6 +85,7 @@ pub async fn start(certificate_of: Option<&str>) -> (Town, Running) {
             .unwrap(),
         bundle: wire::GetBundleAnswer::decode(&*std::fs::read(town.network.bundle_file()).unwrap()).unwrap(),
         facts: HashMap::new(),
+        hidden: HashSet::new(),
         frames: Vec::new(),
         settles: true,
         consistency: None,
@@ -283,11 +286,12 @@ impl Broker for Said {
         request: Request<wire::GetFactsRequest>,
     ) -> Result<Response<wire::GetFactsAnswer>, Status> {
         let case = CaseRef::try_from(&*request.into_inner().case_ref).unwrap();
-        match self.0.lock().unwrap().facts.get(&case) {
-            Some(facts) => Ok(Response::new(wire::GetFactsAnswer {
+        let script = self.0.lock().unwrap();
+        match script.facts.get(&case) {
+            Some(facts) if !script.hidden.contains(&case) => Ok(Response::new(wire::GetFactsAnswer {
                 facts: Some(facts.clone()),
             })),
-            None => Err(Status::not_found("no such case")),
+            _ => Err(Status::not_found("no such case")),
         }
     }
 
