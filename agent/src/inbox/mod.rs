@@ -14,6 +14,8 @@
 
 pub mod accept;
 
+pub mod blame;
+
 pub mod open;
 
 pub mod quarantine;

@@ -12,12 +12,13 @@ use schakel_proto::limits;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::packet::open::{OpenedPart, check_part};
 use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
-use schakel_proto::packet::{Defect, OpenError, PacketError};
+use schakel_proto::packet::{OpenError, PacketError};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
 use schakel_proto::wire;
 
+use super::blame::{Judged, is_senders, is_senders_part};
 use super::spool::Incoming;
 use crate::keyring::Keyring;
 use crate::problem::Problem;
@@ -292,12 +293,23 @@ pub fn verify(
     }
     let handed = match handed(incoming, hand_over, context) {
         Ok(handed) => handed,
-        Err(error) => return Err(unsound(proved, &error)),
+        Err(error) => {
+            let judged = Judged {
+                manifest: incoming.manifest(),
+                hand_over,
+                directory: context.directory,
+                now: context.now,
+            };
+            let problem = unproved(error.code(), error.to_string()).at(error.place());
+            return Err(if is_senders(error.defect(), &judged) {
+                Rejection::Unsound(Box::new((proved, problem)))
+            } else {
+                Rejection::Unproved(problem)
+            });
+        }
     };
     check_same_parts(&proved, &handed)?;
-    if let Err(problem) = check_same_packet(&proved, handed.manifest()) {
-        return Err(Rejection::Unsound(Box::new((proved, problem))));
-    }
+    check_same_packet(&proved, handed.manifest())?;
     let keys = context.keys.opening(handed.recipient().key());
     let mut parts = Vec::new();
     let mut streams = BTreeSet::new();
@@ -315,8 +327,15 @@ pub fn verify(
                 ciphertext,
                 opened,
             }),
-            Err(error) if is_underway(error.defect()) => return Err(open_problem(&error).into()),
-            Err(error) => return Err(Rejection::Unsound(Box::new((proved, open_problem(&error))))),
+            Err(error) => {
+                let problem = open_problem(&error);
+                let (id, key_packet) = (described.id(), &handed_part.key_packet);
+                return Err(if is_senders_part(error.defect(), &handed, &id, key_packet) {
+                    Rejection::Unsound(Box::new((proved, problem)))
+                } else {
+                    Rejection::Unproved(problem)
+                });
+            }
         }
     }
     Ok(VerifiedDelivery {
@@ -326,30 +345,9 @@ pub fn verify(
     })
 }
 
-/// Whether it is not the sender's fault: our own disk or keyring, or the broker changed ciphertext or keys on the way.
-/// Nothing is answered then, and it may come again, whole.
-fn is_underway(defect: Defect) -> bool {
-    matches!(
-        defect,
-        Defect::ReadFailed
-            | Defect::SecretKeyMissing
-            | Defect::WriteFailed
-            | Defect::CiphertextChanged
-            | Defect::KeyPacketTooLong
-            | Defect::KeyPacketMalformed
-            | Defect::KeyPacketOtherRecipient
-            | Defect::KeyPacketNotCommitted
-    )
-}
-
 /// An error of opening, as a problem.
 pub fn open_problem(error: &OpenError) -> Problem {
     unproved(error.code(), error.to_string()).at(error.place())
-}
-
-fn unsound(proved: ProvedDelivery, error: &PacketError) -> Rejection {
-    let problem = unproved(error.code(), error.to_string()).at(error.place());
-    Rejection::Unsound(Box::new((proved, problem)))
 }
 
 fn handed(

@@ -314,22 +314,13 @@ async fn c04_c05_c08_l06_p04_a_broker_that_lies_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c07_c09_p04_what_is_not_for_us_or_not_sound_is_refused_with_a_reason() {
+async fn c09_p04_what_is_not_sound_or_not_for_us_by_the_rules_is_refused_with_a_reason() {
     let (town, running) = broker::start(None).await;
     let daemon = Daemon::start(&town, RECIPIENT);
     let members = case(&running, &town, &["pz-rupel", RECIPIENT]);
-    let mut forged = parcel(&town, members, 1);
-    let mut signature = forged.sealed.manifest.signature.to_vec();
-    *signature.last_mut().unwrap() ^= 1;
-    forged.sealed.manifest.signature = signature.into();
     let wrong = parcel(&town, members, 1).with_wrong_commitment(&town);
     assert!(wrong.parses());
     for (parcel, code) in [
-        (
-            parcel_to(&town, members, 1, ("caw-rupel", "prosecution")),
-            "RECIPIENT_NOT_READER",
-        ),
-        (forged, "SIGNATURE"),
         (wrong, "COMMITMENT_DIFFERS"),
         (
             parcel_to(&town, members, 1, (RECIPIENT, "victim_support")),
@@ -344,6 +335,69 @@ async fn c07_c09_p04_what_is_not_for_us_or_not_sound_is_refused_with_a_reason() 
         let answered = tokio::task::block_in_place(|| until("a signed refusal", answered));
         assert!(answered.iter().all(|a| a == "refused"), "{code}: {answered:?}");
     }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c07_what_the_broker_may_have_made_so_is_never_answered_as_the_senders_fault() {
+    let (town, running) = broker::start(None).await;
+    let daemon = Daemon::start(&town, RECIPIENT);
+    let members = case(&running, &town, &["pz-rupel", RECIPIENT]);
+    let bent = |bend: &dyn Fn(&mut Parcel)| {
+        let mut parcel = parcel(&town, members, 1);
+        bend(&mut parcel);
+        parcel
+    };
+    let flip = |bytes: &mut bytes::Bytes| {
+        let mut changed = bytes.to_vec();
+        *changed.last_mut().unwrap() ^= 1;
+        *bytes = changed.into();
+    };
+    let parcels = [
+        // Damaged in the broker: the signature, an opening, all of an opening.
+        ("SIGNATURE", bent(&|p| flip(&mut p.sealed.manifest.signature))),
+        (
+            "SIGNATURE",
+            bent(&|p| p.sealed.manifest.signature = bytes::Bytes::new()),
+        ),
+        (
+            "OPENING_NOT_IN_MANIFEST",
+            bent(&|p| flip(&mut p.sealed.parts[0].nonce)),
+        ),
+        (
+            "OPENING_NONCE_WRONG",
+            bent(&|p| p.sealed.parts[0].nonce = bytes::Bytes::new()),
+        ),
+        (
+            "OPENING_NOT_IN_MANIFEST",
+            bent(&|p| p.sealed.parts[0].descriptor = b"\xff".to_vec().into()),
+        ),
+        (
+            "OPENING_NOT_IN_MANIFEST",
+            bent(&|p| flip(&mut p.sealed.recipients[0].nonce)),
+        ),
+        (
+            "KEY_PACKET",
+            bent(&|p| p.sealed.key_packets[0].packet = b"\xc1\x01\x07".to_vec().into()),
+        ),
+        // Somebody else's: sealed, signed and committed to, but not for us.
+        (
+            "RECIPIENT_NOT_READER",
+            parcel_to(&town, members, 1, ("caw-rupel", "prosecution")),
+        ),
+    ];
+    for (code, parcel) in parcels {
+        tell(&running, &town, &parcel, &HONEST);
+        let found = await_quarantine(&town, &parcel, code);
+        assert!(found.starts_with(code), "{found} instead of {code}");
+    }
+    // What comes after them is answered, and they never were.
+    let honest = parcel(&town, members, 1);
+    tell(&running, &town, &honest, &HONEST);
+    await_received(&town, &honest);
+    let answered = || Some(answers(&running, &honest)).filter(|a| !a.is_empty());
+    tokio::task::block_in_place(|| until("the answer", answered));
+    assert_eq!(running.script.lock().unwrap().acknowledgements.len(), 1);
     daemon.stop().await;
 }
 
