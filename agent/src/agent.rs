@@ -220,6 +220,7 @@ impl Agent {
 
     /// Signs a recall and hands it in; if the broker is not reached it is handed in later.
     pub async fn recall(self: &Arc<Self>, request: &RecallRequest) -> Result<Arc<Record>, Problem> {
+        self.outbox.end_replacement(&request.packet)?;
         let record = self.outbox.known(&request.packet)?;
         if record.state.is_final() {
             let sentence = "nothing of this packet can be taken back any more";

@@ -67,9 +67,14 @@ pub async fn run(
 async fn refresh(agent: Arc<Agent>) {
     let mut backoff = Backoff::new(randomness());
     loop {
-        let known = agent.network.view().is_ok();
+        let version = || agent.network.view().map(|view| view.directory().version()).ok();
+        let (known, before) = (version().is_some(), version());
         match agent.network.refresh(&mut agent.client()).await {
             Ok(()) => {
+                if version() != before {
+                    // What did not hold under the former directory is judged again.
+                    agent.changed();
+                }
                 if !known {
                     // The channel of the first contact knew no pinned key.
                     agent.reconnect();

@@ -1,22 +1,107 @@
 //! The receiving agent decides again, with the same rules on the same facts as of the same moment, before
-//! it accepts: a broker that lets through what the rules refuse is found here.
+//! it accepts: a broker that lets through what the rules refuse is found here. It is not let off by a broker
+//! that shows fewer facts than it has shown before, or none at all.
+
+use std::sync::Arc;
 
 use schakel_policy::asking::{self, Moment};
 use schakel_policy::engine::Engine;
+use schakel_policy::facts::CaseState;
+use schakel_policy::ruling::{PacketRuling, Ruling};
 use schakel_proto::directory::Directory;
 use schakel_proto::evidence::Decision;
 use schakel_proto::ids::CaseRef;
 use schakel_proto::packet::parse::Part;
-use schakel_proto::packet::verify::VerifiedHanded;
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::FactChain;
 use schakel_proto::wire;
 
+use crate::inbox::verify::VerifiedDelivery;
 use crate::problem::Problem;
 
-/// The facts that a decision was made on: the first `facts_count` of the chain, under the head it names.
-pub fn facts_of(decision: &Decision, chain: &FactChain) -> Result<FactChain, Problem> {
+/// A decision may leave out a fact that was accepted no longer before it than this, in milliseconds: they
+/// passed each other in the broker.
+const PASSED_EACH_OTHER_MAX_MILLIS: i64 = 60_000;
+
+/// What the broker shows of a case.
+#[derive(Debug)]
+pub enum Shown {
+    /// The facts as they are.
+    Now(FactChain),
+    /// Nothing now; this it showed before.
+    Before(FactChain),
+    /// Nothing, now or before.
+    Never,
+}
+
+/// Who decides, and by what.
+pub struct Own<'a> {
+    /// The rules.
+    pub engine: &'a Engine,
+    /// The directory.
+    pub directory: &'a Directory,
+    /// We.
+    pub agency: &'a AgencyId,
+}
+
+impl Own<'_> {
+    /// Whether every part is delivered; none if the facts are rightly not shown to us.
+    pub fn decide(&self, shown: Shown, verified: &VerifiedDelivery) -> Result<Option<bool>, Problem> {
+        let decision = verified.proved().decision();
+        let facts = match shown {
+            Shown::Now(chain) => facts_of(decision, &chain)?,
+            Shown::Before(chain) if chain.count() >= decision.facts_count() => facts_of(decision, &chain)?,
+            Shown::Never if decision.facts_count() == 0 => no_facts(verified.proved().case())?,
+            Shown::Before(_) | Shown::Never => return self.outside(verified).map(|()| None),
+        };
+        let sender = &verified.handed().manifest().sender;
+        let case = asking::case_or_unopened(&facts, self.directory, sender);
+        let ruling = self.ruling(&case, verified);
+        Ok(Some(ruling.is_some_and(|ruling| {
+            ruling.denied().is_none() && ruling.parts().iter().all(Ruling::delivers)
+        })))
+    }
+
+    /// The broker does not show us the facts it decided on: it says by that that we take no part in the case.
+    /// Then the rules must not show them to us whatever our part, and the packet must be one of the few that
+    /// go to who takes no part.
+    fn outside(&self, verified: &VerifiedDelivery) -> Result<(), Problem> {
+        let sender = self.directory.agency(&verified.handed().manifest().sender);
+        let region = sender.map_or("", |agency| agency.region().as_str());
+        let nobodys = Arc::new(CaseState::unopened(region));
+        let at = verified.proved().decision().at();
+        let question = asking::inspect_question(self.agency, Arc::clone(&nobodys), self.directory, at);
+        let hidden = !self.engine.inspect(&question).granted();
+        let gate = |reason: &str| matches!(reason, "DENY_SENDER_NOT_IN_CASE" | "DENY_RECIPIENT_NOT_IN_CASE");
+        let ruling = self.ruling(&nobodys, verified);
+        let goes = ruling.is_some_and(|ruling| !ruling.denied().is_some_and(|denied| gate(denied.reason())));
+        if hidden && goes {
+            return Ok(());
+        }
+        let sentence = "the broker does not show the facts that it decided on, and the rules show them to us";
+        Err(Problem::distrust("FACTS_WITHHELD", sentence).at(verified.proved().packet()))
+    }
+
+    fn ruling(&self, case: &Arc<CaseState>, verified: &VerifiedDelivery) -> Option<PacketRuling> {
+        let handed = verified.handed();
+        let parts: Vec<_> = handed.parts().iter().map(Part::descriptor).collect();
+        let when = (Moment::HandOver, verified.proved().decision().at());
+        let (manifest, ground) = (handed.manifest(), (self.directory, case));
+        let questions = asking::receive_questions(manifest, &parts, self.agency, ground, when);
+        let ruling = self.engine.packet(&questions);
+        (ruling.parts().len() == parts.len()).then_some(ruling)
+    }
+}
+
+/// The facts that a decision was made on: the first `facts_count` of the chain, under the head it names. They
+/// must be all that there were.
+fn facts_of(decision: &Decision, chain: &FactChain) -> Result<FactChain, Problem> {
     let count = decision.facts_count();
+    let mut later = chain.facts().iter().filter(|fact| fact.number() > count);
+    if later.any(|fact| decision.at().millis_since(fact.accepted()) > PASSED_EACH_OTHER_MAX_MILLIS) {
+        let sentence = "it was decided without facts that the broker had accepted before";
+        return Err(Problem::distrust("DECISION_FACTS", sentence).at(decision.packet()));
+    }
     let entries = chain
         .facts()
         .iter()
@@ -41,32 +126,10 @@ pub fn facts_of(decision: &Decision, chain: &FactChain) -> Result<FactChain, Pro
 }
 
 /// A case of which there are no facts.
-pub fn no_facts(case: CaseRef) -> Result<FactChain, Problem> {
+fn no_facts(case: CaseRef) -> Result<FactChain, Problem> {
     let facts = wire::CaseFacts {
         case_ref: case.to_vec().into(),
         entries: Vec::new(),
     };
     FactChain::check(&facts).map_err(|e| Problem::distrust("DECISION_FACTS", e.to_string()))
-}
-
-/// Whether these rules on these facts deliver every part that was handed over.
-pub fn delivers(
-    engine: &Engine,
-    directory: &Directory,
-    agency: &AgencyId,
-    chain: &FactChain,
-    handed: &VerifiedHanded,
-    decision: &Decision,
-) -> bool {
-    let case = asking::case_or_unopened(chain, directory, &handed.manifest().sender);
-    let parts: Vec<_> = handed.parts().iter().map(Part::descriptor).collect();
-    let when = (Moment::HandOver, decision.at());
-    let questions = asking::receive_questions(handed.manifest(), &parts, agency, (directory, &case), when);
-    let ruling = engine.packet(&questions);
-    ruling.denied().is_none()
-        && ruling.parts().len() == parts.len()
-        && ruling
-            .parts()
-            .iter()
-            .all(schakel_policy::ruling::Ruling::delivers)
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::disk::{self, Disk};
+use crate::former::Former;
 use crate::problem::{Kind, Problem};
 use crate::transport::{Client, bounded, tls::Pins};
 
@@ -85,6 +86,7 @@ pub struct Network {
     /// Held from looking at what is newest until it is written: two answers at once must not let the
     /// older one win.
     adopting: Mutex<()>,
+    former: Former,
     view: RwLock<Option<Arc<View>>>,
     newest: RwLock<Newest>,
     engine: RwLock<Option<Arc<Engine>>>,
@@ -114,6 +116,7 @@ impl Network {
         let newest = disk::read_json(&dir.join("newest.json"))?.unwrap_or_default();
         let network = Self {
             disk,
+            former: Former::open(dir.clone())?,
             dir,
             authority,
             name: config.network.clone(),
@@ -216,8 +219,8 @@ impl Network {
         self.check_self(&next)?;
         if ceiling < next.version() {
             let encoded = signed.encode_to_vec();
-            self.disk
-                .write(&self.dir.join(former(next.version())), &encoded)?;
+            self.disk.write(&self.former.path(next.version()), &encoded)?;
+            self.former.note(&next);
             self.disk.write(&self.dir.join("directory.bin"), &encoded)?;
             self.remember(|newest| newest.directory_version = next.version())?;
         }
@@ -235,10 +238,21 @@ impl Network {
     /// The directory of a former version, its keys judged as of `at`: what was verified with it then can
     /// be verified again.
     pub fn directory_at(&self, version: u64, at: Timestamp) -> Result<Directory, Problem> {
-        let path = self.dir.join(former(version));
+        let path = self.former.path(version);
         let bytes = disk::read(&path, 2 * limits::DIRECTORY_MAX_BYTES as u64)?
             .ok_or_else(|| Problem::damaged(&path, "this former directory is missing"))?;
         Directory::verify_encoded(&bytes, &self.authority, &self.name, at).map_err(directory_problem)
+    }
+
+    /// The directories that may have been in force at `at`, as far as this agent has seen them, newest first.
+    pub fn directories_of(&self, at: Timestamp) -> Vec<Directory> {
+        let versions = self.former.in_force_at(at).into_iter();
+        let read = |version| {
+            let read = self.directory_at(version, at);
+            let note = |problem: &Problem| tracing::warn!(version, code = problem.code, "a former directory");
+            read.inspect_err(note).ok()
+        };
+        versions.filter_map(read).collect()
     }
 
     fn check_mark(&self, directory: &Directory) -> Result<(), Problem> {
@@ -402,9 +416,4 @@ impl Network {
             signatures,
         })
     }
-}
-
-/// Name of the file of a former directory.
-fn former(version: u64) -> String {
-    format!("directory-{version}.bin")
 }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use prost::Message;
+use schakel_proto::directory::Directory;
 use schakel_proto::ids::{CaseRef, Digest};
+use schakel_proto::limits;
 use schakel_proto::refusal::Refusal;
-use schakel_proto::statement::{FactChain, ParsedStatement, StatementError, VerifiedStatement};
+use schakel_proto::statement::{Fact, FactChain, ParsedStatement, StatementError, VerifiedStatement};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
@@ -107,7 +109,11 @@ impl Facts {
         let known = self.known(&case);
         let seen = known.as_ref().map_or(0, FactChain::count);
         let before = known.as_ref().and_then(FactChain::head);
-        if chain.count() < seen || head_at(&chain, seen) != before {
+        let known = known.iter().flat_map(FactChain::facts);
+        let times_kept = known
+            .zip(chain.facts())
+            .all(|(old, new)| old.accepted() == new.accepted());
+        if chain.count() < seen || head_at(&chain, seen) != before || !times_kept {
             let sentence = "facts that were shown before are missing or changed now";
             return Err(Problem::distrust("FACTS_REWRITTEN", sentence).at(case));
         }
@@ -129,10 +135,12 @@ fn head_at(chain: &FactChain, count: u64) -> Option<Digest> {
         .facts()
         .iter()
         .find(|fact| fact.number() == count)
-        .map(schakel_proto::statement::Fact::head)
+        .map(Fact::head)
 }
 
-/// Signatures of the facts after the first `seen`; those were verified when they came.
+/// Signatures of the facts after the first `seen`; those were verified when they came. Each is judged by the
+/// directory of now, or, if its agency has left or its key was replaced since, by those of its time. That is
+/// not before the time of any fact that stands before it: who has left cannot have spoken earlier afterwards.
 fn verify_from(
     chain: &FactChain,
     seen: u64,
@@ -140,11 +148,40 @@ fn verify_from(
     view: &View,
     now: Timestamp,
 ) -> Result<(), Problem> {
-    for fact in chain.facts().iter().filter(|fact| fact.number() > seen) {
-        let parsed = ParsedStatement::parse(fact.signed()).map_err(refused)?;
-        VerifiedStatement::verify(parsed, view.directory(), network.name(), now).map_err(refused)?;
+    let mut time: Option<Timestamp> = None;
+    for fact in chain.facts() {
+        let at = time.map_or(fact.accepted(), |before| before.max(fact.accepted()));
+        time = Some(at);
+        if fact.accepted() > now.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS) {
+            let sentence = "a fact was accepted in the future";
+            return Err(Problem::distrust("FACTS_TIME", sentence).at(format!("fact {}", fact.number())));
+        }
+        if fact.number() > seen {
+            verify_one(fact, at.min(now), network, view, now)?;
+        }
     }
     Ok(())
+}
+
+fn verify_one(
+    fact: &Fact,
+    at: Timestamp,
+    network: &Network,
+    view: &View,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let verify = |directory: &Directory, now: Timestamp| {
+        let parsed = ParsedStatement::parse(fact.signed())?;
+        VerifiedStatement::verify(parsed, directory, network.name(), now).map(|_| ())
+    };
+    let Err(error) = verify(view.directory(), now) else {
+        return Ok(());
+    };
+    let former = network.directories_of(at);
+    if former.iter().any(|directory| verify(directory, at).is_ok()) {
+        return Ok(());
+    }
+    Err(refused(error).at(format!("fact {}", fact.number())))
 }
 
 fn read(path: &Path) -> Result<FactChain, Problem> {

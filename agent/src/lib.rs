@@ -13,6 +13,8 @@ pub mod keyring;
 
 pub mod transport;
 
+pub mod former;
+
 pub mod directory;
 
 pub mod audit;

@@ -1,23 +1,29 @@
 //! The sender's side of the log: every entry that concerns us is checked, kept beside its packet, and
-//! turned into the outcome of each part for each recipient. Only what is proved here settles a packet.
+//! turned into the outcome of each part for each recipient. Only what is proved here settles a packet; what
+//! is not, yet, is judged again when the directory changes.
+
+mod judge;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
 use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event};
-use schakel_proto::ids::{Digest, PacketId, PartId};
-use schakel_proto::openpgp::Fingerprint;
-use schakel_proto::party::AgencyId;
+use schakel_proto::ids::PacketId;
+use schakel_proto::tlog::checkpoint::LogKey;
 use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking};
 use crate::clock::randomness;
 use crate::disk;
-use crate::outbox::record::{Accepted, PartState, Record, State};
+use crate::outbox::record::{Accepted, PartState, Record};
 use crate::problem::Problem;
 use crate::transport::backoff::Backoff;
+use judge::{Said, judge};
 
+/// What was not proved is judged again at least this often.
+const JUDGE_AGAIN_EVERY: Duration = Duration::from_secs(60);
+/// Unproved entries kept for one packet.
+const UNPROVED_MAX_COUNT: usize = 256;
 /// File that holds the position in the log from which to go on.
 const CURSOR: &str = "evidence-cursor.json";
 
@@ -55,11 +61,22 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
     let request = wire::FollowEvidenceRequest { after_index_plus_one };
     let mut frames = client.follow_evidence(request).await?.into_inner();
     let mut next = after_index_plus_one;
-    while let Some(frame) = frames.message().await? {
+    let mut changes = agent.watch();
+    let mut judged = None;
+    loop {
+        judge_again(agent, &mut judged).await?;
+        let frame = tokio::select! {
+            frame = frames.message() => frame?,
+            _ = changes.changed() => continue,
+            () = tokio::time::sleep(JUDGE_AGAIN_EVERY) => {
+                judged = None;
+                continue;
+            }
+        };
+        let Some(frame) = frame else { return Ok(()) };
         backoff.reset();
         let evidence = frame.evidence.unwrap_or_default();
-        let wrong = |e: evidence::EvidenceError| Problem::distrust("EVIDENCE_WRONG", e.to_string());
-        let checked = evidence::check(&evidence, agent.network.name(), view.log_key()).map_err(wrong)?;
+        let checked = check(agent, view.log_key(), &evidence)?;
         if checked.index() < next {
             return Err(Problem::distrust(
                 "EVIDENCE_ORDER",
@@ -71,44 +88,70 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
             .place(&mut client, view.log_key(), checked.checkpoint())
             .await?;
         next = checked.index() + 1;
-        let (agent, path) = (Arc::clone(agent), path.clone());
-        blocking(move || {
-            apply(&agent, &evidence, &checked)?;
-            agent.disk.write(&path, &disk::to_json(&next, &path)?)
-        })
-        .await?;
+        let proved = {
+            let (agent, path) = (Arc::clone(agent), path.clone());
+            blocking(move || {
+                let proved = apply(&agent, &evidence, &checked)?;
+                agent.disk.write(&path, &disk::to_json(&next, &path)?)?;
+                Ok(proved)
+            })
+            .await?
+        };
+        if !proved {
+            // Perhaps our directory is older than what was signed.
+            if let Err(problem) = agent.network.refresh(&mut client).await {
+                tracing::debug!(code = problem.code, "no newer directory");
+            }
+        }
     }
-    Ok(())
 }
 
-/// Applies one checked entry. Idempotent: entries seen before change nothing.
-fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) -> Result<(), Problem> {
+fn check(agent: &Agent, log_key: &LogKey, evidence: &wire::Evidence) -> Result<CheckedEvidence, Problem> {
+    let wrong = |e: evidence::EvidenceError| Problem::distrust("EVIDENCE_WRONG", e.to_string());
+    evidence::check(evidence, agent.network.name(), log_key).map_err(wrong)
+}
+
+/// Applies one checked entry; false if it does not prove what it says, yet. Idempotent: entries seen before
+/// change nothing.
+fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) -> Result<bool, Problem> {
     let body = checked.body();
     let ours = body.sender.as_ref() == Some(agent.network.agency());
     let Some(packet) = body.packet.filter(|_| ours) else {
-        return Ok(());
+        return Ok(true);
     };
     let Some(record) = agent.outbox.get(&packet) else {
-        return Ok(());
+        return Ok(true);
     };
     if body.manifest_digest != Some(record.manifest_digest) {
         tracing::error!(%packet, "alarm: the log names our packet with another manifest");
-        return Ok(());
+        return Ok(true);
     }
     agent.outbox.keep_evidence(&packet, checked.index(), evidence)?;
-    let acknowledged = match body.event {
-        Event::ContentHandover | Event::ContentHandoverFailure => match acknowledgement(agent, checked) {
-            Ok(said) => Some(said),
-            Err(problem) => {
-                tracing::error!(%packet, code = problem.code, "alarm: an acknowledgement does not hold");
-                return Ok(());
-            }
-        },
-        _ => None,
-    };
-    agent
-        .outbox
-        .update(&packet, |record| change(record, checked, acknowledged.as_ref()))?;
+    match judge(agent, &record, checked) {
+        Ok(said) => take(agent, packet, checked, said.as_ref()).map(|()| true),
+        Err(problem) => {
+            tracing::error!(%packet, code = problem.code, sentence = problem.sentence, "alarm: unproved");
+            agent.outbox.update(&packet, |record| {
+                if record.unproved.len() < UNPROVED_MAX_COUNT {
+                    record.unproved.insert(checked.index());
+                }
+            })?;
+            Ok(false)
+        }
+    }
+}
+
+/// What an entry proves becomes the packet's state.
+fn take(
+    agent: &Agent,
+    packet: PacketId,
+    checked: &CheckedEvidence,
+    said: Option<&Said>,
+) -> Result<(), Problem> {
+    agent.outbox.update(&packet, |record| {
+        record.unproved.remove(&checked.index());
+        change(record, checked, said);
+    })?;
     if agent.outbox.settle_if_proved(&packet)? {
         tracing::info!(%packet, "settled: every outcome is proved");
     }
@@ -116,71 +159,50 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
     Ok(())
 }
 
-/// What a recipient signed.
-struct Said {
-    recipient: AgencyId,
-    parts: Vec<PartId>,
-    state: PartState,
-    reason: String,
-}
-
-/// Checks that the recipient itself signed the acknowledgement that the entry is about.
-fn acknowledgement(agent: &Agent, checked: &CheckedEvidence) -> Result<Said, Problem> {
-    let wrong = |what: &str| Problem::distrust("ACKNOWLEDGEMENT_WRONG", format!("an acknowledgement {what}"));
-    let body = checked.body();
-    let signed = checked.attachment().ok_or_else(|| wrong("is missing"))?;
-    let said = wire::Acknowledgement::decode(&*signed.bytes).map_err(|_| wrong("does not parse"))?;
-    let recipient = body.recipient.clone().ok_or_else(|| wrong("is nobody's"))?;
-    let packet = PacketId::try_from(&*said.packet_id).ok();
-    let digest = Digest::try_from(&*said.manifest_digest).ok();
-    let about_it = said.r#type == "schakel.v1.Acknowledgement"
-        && said.network == agent.network.name().as_str()
-        && said.recipient == recipient.as_str()
-        && packet == body.packet
-        && digest == body.manifest_digest;
-    if !about_it {
-        return Err(wrong("is about something else"));
+/// Judges again what was not proved, unless that was done with this directory; `judged` is its version.
+async fn judge_again(agent: &Arc<Agent>, judged: &mut Option<u64>) -> Result<(), Problem> {
+    let version = agent.network.view()?.directory().version();
+    if judged.replace(version) == Some(version) {
+        return Ok(());
     }
-    let view = agent.network.view()?;
-    let key = Fingerprint::try_from(&*said.recipient_key).map_err(|_| wrong("names no key"))?;
-    let keys = view
-        .directory()
-        .agency(&recipient)
-        .and_then(|a| a.signing_keys(&key));
-    let keys = keys.ok_or_else(|| wrong("is signed with a key that is not the recipient's"))?;
-    keys.verify(&signed.bytes, &signed.signature, agent.clock.now())
-        .map_err(|_| wrong("has a signature that does not hold"))?;
-    let (state, event) = match said.outcome.as_str() {
-        "received" | "taken" => (PartState::Received, Event::ContentHandover),
-        "refused" => (PartState::Refused, Event::ContentHandoverFailure),
-        _ => return Err(wrong("has an unknown outcome")),
-    };
-    if body.event != event {
-        return Err(wrong("says something else than the log"));
+    let mut open = agent.outbox.all();
+    open.retain(|record| !record.unproved.is_empty());
+    if open.is_empty() {
+        return Ok(());
     }
-    let parts: Result<Vec<_>, _> = said.part_ids.iter().map(|id| PartId::try_from(&**id)).collect();
-    let parts = parts.map_err(|_| wrong("names no parts"))?;
-    Ok(Said {
-        recipient,
-        parts,
-        state,
-        reason: crate::problem::printable(&said.reason, 48),
+    let agent = Arc::clone(agent);
+    blocking(move || {
+        let view = agent.network.view()?;
+        for record in open {
+            for index in &record.unproved {
+                let kept = agent.outbox.evidence(&record.packet, *index)?.unwrap_or_default();
+                let checked = check(&agent, view.log_key(), &kept)?;
+                let current = agent.outbox.known(&record.packet)?;
+                if let Ok(said) = judge(&agent, &current, &checked) {
+                    tracing::info!(packet = %record.packet, index, "what was unproved holds now");
+                    take(&agent, record.packet, &checked, said.as_ref())?;
+                }
+            }
+        }
+        Ok(())
     })
+    .await
 }
 
 fn change(record: &mut Record, checked: &CheckedEvidence, acknowledged: Option<&Said>) {
     let (body, index) = (checked.body(), checked.index());
     match body.event {
         Event::SubmissionAcceptance => {
-            if record.state == State::Sealed {
-                record.state = State::Accepted;
-            }
             let (leaf, at_ms) = (checked.leaf_hash(), body.at.millis());
-            record.accepted = Some(Accepted {
+            let log_index = Some(index);
+            let accepted = Accepted {
                 leaf,
                 at_ms,
-                log_index: Some(index),
-            });
+                log_index,
+            };
+            if record.prove_accepted(accepted) {
+                tracing::error!(packet = %record.packet, "alarm: ended here, but the broker has it: it goes on");
+            }
         }
         Event::ContentConsignment | Event::ContentWithheld => {
             for decision in checked.shown().into_iter().chain(checked.hidden()) {

@@ -5,14 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use schakel_proto::ids::{DeliveryId, Digest, PacketId};
+use schakel_proto::ids::{CaseRef, DeliveryId, Digest, PacketId};
 use schakel_proto::wire::{self, receive_frame::Frame, receive_request::Request};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::agent::Agent;
 use crate::clock::randomness;
-use crate::decide;
+use crate::decide::{Own, Shown};
 use crate::directory::View;
 use crate::inbox::accept::Answering;
 use crate::inbox::record::{Answer, Delivery};
@@ -160,7 +160,8 @@ impl Worker {
     }
 
     fn work(&mut self, frames: &mut mpsc::Receiver<Frame>) -> Result<(), Problem> {
-        for (delivery, signed) in self.agent.inbox.open_answers()? {
+        let agent = Arc::clone(&self.agent);
+        for (delivery, signed) in self.with_answering(|answering| agent.inbox.open_answers(answering))? {
             self.answer(&delivery, signed)?;
         }
         while let Some(frame) = frames.blocking_recv() {
@@ -296,7 +297,8 @@ impl Worker {
         if delivery.settled.is_some() && delivery.answer == Answer::Received {
             return Ok(());
         }
-        let signed = self.agent.inbox.answer(delivery)?;
+        let agent = Arc::clone(&self.agent);
+        let signed = self.with_answering(|answering| agent.inbox.answer(delivery, answering))?;
         self.answer(delivery, signed)
     }
 
@@ -413,53 +415,47 @@ impl Worker {
         other.then(|| Problem::distrust("PACKET_ID_REUSED", sentence))
     }
 
-    /// Our own decision; none if the case's facts are not shown to us or the rules changed meanwhile.
+    /// Our own decision; none if the rules changed meanwhile, or if the case's facts are rightly not shown to
+    /// us.
     fn decide_again(&mut self, view: &View, verified: &VerifiedDelivery) -> Result<Option<bool>, Problem> {
-        let decision = verified.proved().decision();
         let Some(engine) = self.agent.network.engine() else {
             return Ok(None);
         };
-        if engine.bundle().digest() != decision.bundle_digest() {
+        if engine.bundle().digest() != verified.proved().decision().bundle_digest() {
             return Ok(None);
         }
-        let case = verified.proved().case();
-        let facts = if decision.facts_count() == 0 {
-            decide::no_facts(case)?
-        } else {
-            let now = self.agent.clock.now();
-            let fetched = self
-                .agent
-                .facts
-                .refresh(&mut self.client, &self.agent.network, case, now);
-            match self.handle.block_on(fetched) {
-                Ok(chain) => decide::facts_of(decision, &chain)?,
-                Err(problem) if matches!(problem.kind, Kind::Refused | Kind::NotFound) => return Ok(None),
-                Err(problem) => return Err(problem),
-            }
+        let facts = self.facts(verified.proved().case())?;
+        let own = Own {
+            engine: &engine,
+            directory: view.directory(),
+            agency: self.agent.network.agency(),
         };
-        let agency = self.agent.network.agency();
-        let delivers = decide::delivers(
-            &engine,
-            view.directory(),
-            agency,
-            &facts,
-            verified.handed(),
-            decision,
-        );
-        Ok(Some(delivers))
+        own.decide(facts, verified)
+    }
+
+    /// The facts of a case as the broker shows them, or as it showed them before.
+    fn facts(&mut self, case: CaseRef) -> Result<Shown, Problem> {
+        let now = self.agent.clock.now();
+        let facts = &self.agent.facts;
+        let fetched = facts.refresh(&mut self.client, &self.agent.network, case, now);
+        match self.handle.block_on(fetched) {
+            Ok(chain) => Ok(Shown::Now(chain)),
+            Err(problem) if matches!(problem.kind, Kind::Refused | Kind::NotFound) => {
+                Ok(facts.known(&case).map_or(Shown::Never, Shown::Before))
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     fn with_answering<T>(
         &self,
         work: impl FnOnce(&Answering<'_>) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let view = self.agent.network.view()?;
         let checkpoint = self.agent.checkpoint_seen()?;
         work(&Answering {
             network: self.agent.network.name().as_str(),
             agency: self.agent.network.agency().as_str(),
             keyring: &self.agent.keyring,
-            directory_version: view.directory().version(),
             checkpoint,
             now: self.agent.clock.now(),
         })

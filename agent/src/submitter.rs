@@ -111,7 +111,7 @@ async fn one(agent: &Arc<Agent>, packet: PacketId) -> Result<(), Problem> {
 async fn attempt(agent: &Arc<Agent>, packet: PacketId) -> Result<(), Problem> {
     let _guard = agent.lock(packet).await;
     let record = agent.outbox.known(&packet)?;
-    if record.state != State::Sealed || record.recall.is_some() {
+    if record.state != State::Sealed || record.recall.is_some() || agent.outbox.end_replacement(&packet)? {
         return Ok(());
     }
     if agent.clock.now().millis() > record.expires_ms {
@@ -134,11 +134,10 @@ async fn attempt(agent: &Arc<Agent>, packet: PacketId) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether every refusal is for the roster's version only.
+/// Whether a recipient is refused for the roster's version: a packet is taken as soon as one recipient may have
+/// it, so sealing anew may help, whatever the others are refused for.
 fn is_stale(problem: &Problem) -> bool {
-    let by_recipient =
-        !problem.recipients.is_empty() && problem.recipients.iter().any(|r| r.reason == STALE_ROSTER);
-    problem.code == STALE_ROSTER || by_recipient
+    problem.code == STALE_ROSTER || problem.recipients.iter().any(|r| r.reason == STALE_ROSTER)
 }
 
 async fn refused(agent: &Arc<Agent>, record: &Record, problem: Problem) -> Result<(), Problem> {
@@ -154,4 +153,30 @@ async fn refused(agent: &Arc<Agent>, record: &Record, problem: Problem) -> Resul
     }
     tracing::warn!(packet = %record.packet, code = problem.code, "refused by the broker");
     agent.outbox.refused(&record.packet, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::RecipientProblem;
+
+    #[test]
+    fn one_recipient_with_a_stale_roster_is_enough_to_seal_anew() {
+        let refused = |reasons: &[&str]| {
+            let one = |reason: &&str| RecipientProblem {
+                recipient: "parket-antwerpen".to_owned(),
+                reason: (*reason).to_owned(),
+                obligations: Vec::new(),
+            };
+            let recipients = reasons.iter().map(one).collect();
+            Problem {
+                recipients,
+                ..Problem::new(Kind::Refused, "DENIED", "", "")
+            }
+        };
+        assert!(is_stale(&refused(&["DENY_NOT_ON_ROSTER", STALE_ROSTER])));
+        assert!(is_stale(&refused(&[STALE_ROSTER, STALE_ROSTER])));
+        assert!(!is_stale(&refused(&["DENY_NOT_ON_ROSTER"])));
+        assert!(!is_stale(&refused(&[])));
+    }
 }

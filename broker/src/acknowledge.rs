@@ -147,11 +147,8 @@ fn draft(
         .concerning(caller.agency(), false)
 }
 
-/// The code of an acknowledgement that answers nothing the broker knows.
-pub const UNKNOWN: &str = "ACKNOWLEDGEMENT_UNKNOWN";
-
 fn unknown() -> Refusal {
     let sentence = "There is no such consignment of such a packet to this recipient";
     let remedy = "Acknowledge the consignment that came with the packet; if it did, the broker lost it: tell its operator.";
-    Refusal::new(Fault::NotFound, UNKNOWN, sentence, remedy)
+    Refusal::new(Fault::NotFound, "ACKNOWLEDGEMENT_UNKNOWN", sentence, remedy)
 }

@@ -31,7 +31,7 @@ use crate::log::publish::Evidences;
 use crate::log::sequencer::{LogState, Sequencer};
 use crate::redact::{Code, safe};
 use crate::service::Service;
-use crate::state::{Bells, State};
+use crate::state::{Alarms, Bells, State};
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError, StoreHealth};
 use crate::tls;
@@ -155,6 +155,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         rejections: Rates::new(bounds.rejection_leaves_per_hour_max_count, 3_600_000),
         bounds,
         bells: Bells::default(),
+        alarms: Alarms::default(),
         stop: stopped.clone(),
     });
     let listener = listen(config.listen).await?;

@@ -19,7 +19,7 @@ use crate::intake::rates::Place;
 use crate::pipeline;
 use crate::redact::{Code, safe};
 use crate::roles::Caller;
-use crate::state::State;
+use crate::state::{Alarms, State};
 use crate::store::{Lease, LeaseRequest};
 
 /// Frames ahead of a slow recipient.
@@ -105,24 +105,34 @@ impl Session {
             .add_permits(usize::try_from(packets).unwrap_or(usize::MAX).min(room));
     }
 
+    /// Settles an acknowledgement. One that does not hold must not keep the others, or new packets, from
+    /// being served, now or after the recipient connected again: its consignment stays unacknowledged.
     async fn acknowledge(&self, caller: &Caller, signed: wire::Signed) -> Result<(), Refusal> {
-        let verified = acknowledge::verify(&self.state, caller, signed)?;
-        match acknowledge::settle(&self.state, caller, verified).await {
+        let settled = match acknowledge::verify(&self.state, caller, signed) {
+            Ok(verified) => acknowledge::settle(&self.state, caller, verified).await,
+            Err(refusal) => Err(refusal),
+        };
+        match settled {
             Ok(settled) => {
                 if let Ok(packet) = PacketId::try_from(settled.packet_id.as_ref()) {
                     self.forget(packet);
                 }
                 self.line.send(Frame::Settled(settled)).await
             }
-            Err(refusal) if refusal.code == acknowledge::UNKNOWN => {
-                // One such acknowledgement must not keep the others, or new packets, from being served.
-                tracing::error!(
-                    agency = safe(caller.agency()),
-                    "alarm: acknowledgement of an unknown consignment"
-                );
+            // The broker cannot now: the recipient connects again and says it again.
+            Err(refusal) if refusal.retry_after_millis > 0 => Err(refusal),
+            Err(refusal) => {
+                let count = self.state.alarms.raise(refusal.code);
+                if Alarms::is_told(count) {
+                    tracing::error!(
+                        agency = safe(caller.agency()),
+                        code = safe(Code(&refusal)),
+                        count,
+                        "alarm: an acknowledgement does not hold; its consignment stays unacknowledged"
+                    );
+                }
                 Ok(())
             }
-            Err(refusal) => Err(refusal),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What every call shares: the clock, the store and its log, the directory and the rules in force, the
 //! bounds. Nothing here changes in the middle of a call: a call takes what it needs once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schakel_proto::evidence::Event;
@@ -50,6 +50,8 @@ pub struct State {
     pub rejections: Rates,
     /// Wakes the streams of recipients.
     pub bells: Bells,
+    /// What a person must look at, counted.
+    pub alarms: Alarms,
     /// Becomes true when the broker is to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -98,9 +100,51 @@ impl Bells {
     }
 }
 
+/// Counts what a person must look at, by its code, since the start.
+#[derive(Default)]
+pub struct Alarms(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Alarms {
+    /// How often each kind is told before only every doubling of its count is.
+    const TOLD_MAX_COUNT: u64 = 64;
+
+    /// Counts one; gives how many there are of this code by now.
+    pub fn raise(&self, code: &'static str) -> u64 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(code).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// How many there were of this code.
+    pub fn count(&self, code: &str) -> u64 {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(code).copied().unwrap_or_default()
+    }
+
+    /// Whether the one with this count gets a line in the log: a member that repeats itself must not be able
+    /// to fill the disk with lines.
+    pub fn is_told(count: u64) -> bool {
+        count <= Self::TOLD_MAX_COUNT || count.is_power_of_two()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alarms_are_all_counted_and_not_all_told() {
+        let alarms = Alarms::default();
+        let told = (0..10_000)
+            .filter(|_| Alarms::is_told(alarms.raise("SIGNATURE_BAD")))
+            .count();
+        assert_eq!(
+            (alarms.count("SIGNATURE_BAD"), alarms.count("OTHER")),
+            (10_000, 0)
+        );
+        assert!((64..80).contains(&told), "{told}");
+    }
 
     #[tokio::test]
     async fn a_ring_is_kept_for_the_next_listener_and_is_the_agencys_own() {

@@ -36,12 +36,29 @@ pub struct Answering<'a> {
     pub agency: &'a str,
     /// Our keys.
     pub keyring: &'a Keyring,
-    /// Version of the directory in force.
-    pub directory_version: u64,
     /// Last checkpoint seen.
     pub checkpoint: Option<wire::CheckpointSeen>,
     /// The moment.
     pub now: Timestamp,
+}
+
+impl Answering<'_> {
+    /// Our answer to a hand-over, signed now.
+    pub(super) fn sign(&self, delivery: &Delivery) -> Result<wire::Signed, Problem> {
+        let answer = acknowledgement(delivery, self).encode_to_vec();
+        self.keyring.sign(answer, self.now)
+    }
+
+    /// Whether an answer signed before is one that the others take: by our current key, not from the future.
+    pub(super) fn still_holds(&self, signed: &wire::Signed) -> bool {
+        let Ok(said) = wire::Acknowledgement::decode(&*signed.bytes) else {
+            return false;
+        };
+        let keys = self.keyring.secret().certificate().signing_keys_at(self.now);
+        *said.recipient_key == *self.keyring.fingerprint().as_bytes()
+            && said.made_ms <= self.now.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS).millis()
+            && keys.is_ok_and(|keys| keys.verify(&signed.bytes, &signed.signature, self.now).is_ok())
+    }
 }
 
 /// The folder in which a hand-over is made ready.
@@ -67,7 +84,7 @@ impl Inbox {
             return Ok(delivery);
         }
         let making = self.make(proved)?;
-        let mut delivery = self.describe(verified, decided_again, answering);
+        let mut delivery = self.describe(verified, decided_again);
         for part in verified.parts() {
             if self.part(proved.packet(), part.id).is_some() {
                 delivery.again.push(part.id);
@@ -95,7 +112,7 @@ impl Inbox {
             return Ok(delivery);
         }
         let making = self.make(proved)?;
-        let mut delivery = base(proved, answering);
+        let mut delivery = base(proved);
         delivery.answer = Answer::Refused;
         delivery.reason = problem.code.chars().take(REASON_MAX_CHARS).collect();
         delivery.again = proved.part_ids();
@@ -116,14 +133,9 @@ impl Inbox {
         Ok(Making { folder })
     }
 
-    fn describe(
-        &self,
-        verified: &VerifiedDelivery,
-        decided_again: Option<bool>,
-        answering: &Answering<'_>,
-    ) -> Delivery {
+    fn describe(&self, verified: &VerifiedDelivery, decided_again: Option<bool>) -> Delivery {
         let manifest = verified.handed().manifest();
-        let mut delivery = base(verified.proved(), answering);
+        let mut delivery = base(verified.proved());
         delivery.purpose = Some(manifest.purpose.clone());
         delivery.basis = Some(manifest.legal_basis.basis.clone());
         delivery.urgency = Some(manifest.urgency.clone());
@@ -213,9 +225,7 @@ impl Inbox {
         let write = |name: &str, bytes: Vec<u8>| self.disk.write(&making.folder.join(name), &bytes);
         write("manifest.bin", incoming.manifest().encode_to_vec())?;
         write("hand-over.bin", hand_over.encode_to_vec())?;
-        let answer = acknowledgement(&delivery, answering).encode_to_vec();
-        let answer = answering.keyring.sign(answer, answering.now)?;
-        write("answer.bin", answer.encode_to_vec())?;
+        write("answer.bin", answering.sign(&delivery)?.encode_to_vec())?;
         let path = making.folder.join("state.json");
         self.disk.write(&path, &disk::to_json(&delivery, &path)?)?;
         let (packet, consignment) = (delivery.packet, delivery.consignment);
@@ -241,7 +251,7 @@ impl Inbox {
     }
 }
 
-fn base(proved: &ProvedDelivery, answering: &Answering<'_>) -> Delivery {
+fn base(proved: &ProvedDelivery) -> Delivery {
     Delivery {
         format: 1,
         packet: proved.packet(),
@@ -249,8 +259,8 @@ fn base(proved: &ProvedDelivery, answering: &Answering<'_>) -> Delivery {
         manifest_digest: proved.manifest_digest(),
         answer: Answer::Received,
         reason: String::new(),
-        at_ms: answering.now.millis(),
-        directory_version: answering.directory_version,
+        at_ms: proved.at().millis(),
+        directory_version: proved.directory_version(),
         sender: proved.sender().clone(),
         case: proved.case(),
         purpose: None,

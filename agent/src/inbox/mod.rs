@@ -14,6 +14,8 @@
 
 pub mod accept;
 
+pub mod blame;
+
 pub mod open;
 
 pub mod quarantine;
@@ -36,6 +38,7 @@ use schakel_proto::wire;
 use crate::config::AtRest;
 use crate::disk::{self, Disk};
 use crate::problem::{Kind, Problem};
+use accept::Answering;
 use record::{Answer, Delivery, ReceivedPart};
 use spool::Incoming;
 
@@ -147,21 +150,30 @@ impl Inbox {
     }
 
     /// Our answers that the broker has not settled, oldest first.
-    pub fn open_answers(&self) -> Result<Vec<(Arc<Delivery>, wire::Signed)>, Problem> {
+    pub fn open_answers(
+        &self,
+        answering: &Answering<'_>,
+    ) -> Result<Vec<(Arc<Delivery>, wire::Signed)>, Problem> {
         let mut open: Vec<_> = self.all().into_iter().filter(|d| d.is_open()).collect();
         open.sort_by_key(|d| d.at_ms);
         open.into_iter()
-            .map(|d| self.answer(&d).map(|signed| (d, signed)))
+            .map(|d| self.answer(&d, answering).map(|signed| (d, signed)))
             .collect()
     }
 
-    /// Our signed answer to a hand-over.
-    pub fn answer(&self, delivery: &Delivery) -> Result<wire::Signed, Problem> {
-        self.read_message(
-            &self
-                .folder(delivery.packet, &delivery.consignment)
-                .join("answer.bin"),
-        )
+    /// Our signed answer to a hand-over; signed anew if it was signed with a key that is no longer ours, or
+    /// while our clock was ahead: nobody would take it.
+    pub fn answer(&self, delivery: &Delivery, answering: &Answering<'_>) -> Result<wire::Signed, Problem> {
+        let folder = self.folder(delivery.packet, &delivery.consignment);
+        let path = folder.join("answer.bin");
+        let signed: wire::Signed = self.read_message(&path)?;
+        if answering.still_holds(&signed) {
+            return Ok(signed);
+        }
+        tracing::info!(packet = %delivery.packet, "an answer is signed anew");
+        let signed = answering.sign(delivery)?;
+        self.disk.write(&path, &signed.encode_to_vec())?;
+        Ok(signed)
     }
 
     /// The broker has settled our answer: it is not sent again.

@@ -77,7 +77,7 @@ pub struct Delivery {
     pub answer: Answer,
     /// Reason code of a refusal; empty: received.
     pub reason: String,
-    /// When we answered.
+    /// When it was verified; the answer was made then.
     pub at_ms: i64,
     /// Version of the directory that it was verified with.
     pub directory_version: u64,

@@ -12,15 +12,20 @@ use schakel_proto::limits;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::packet::open::{OpenedPart, check_part};
 use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
-use schakel_proto::packet::{Defect, OpenError, PacketError};
+use schakel_proto::packet::{OpenError, PacketError};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
 use schakel_proto::wire;
 
+use super::blame::{Judged, is_senders, is_senders_part};
 use super::spool::Incoming;
 use crate::keyring::Keyring;
 use crate::problem::Problem;
+
+/// How far from now a decision may have been made, in milliseconds. Keys follow a decision at once; what lay
+/// longer behind other deliveries here is handed over again. A broker cannot decide as of long ago.
+const DECISION_AGE_MAX_MILLIS: i64 = 3_600_000;
 
 /// What verification rests on.
 #[derive(Clone, Copy)]
@@ -64,9 +69,21 @@ pub struct ProvedDelivery {
     submission: CheckedEvidence,
     consignment: CheckedEvidence,
     decision: Decision,
+    directory_version: u64,
+    at: Timestamp,
 }
 
 impl ProvedDelivery {
+    /// Version of the directory that it was judged by.
+    pub fn directory_version(&self) -> u64 {
+        self.directory_version
+    }
+
+    /// The moment as of which it was judged.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
     /// The packet, as the log has it.
     pub fn packet(&self) -> PacketId {
         self.packet
@@ -198,6 +215,8 @@ pub fn prove(
         submission,
         consignment,
         decision,
+        directory_version: context.directory.version(),
+        at: context.now,
     })
 }
 
@@ -247,6 +266,9 @@ fn check_decision(
             "the decision was not made when it was consigned",
         ));
     }
+    if context.now.millis_since(decision.at()).saturating_abs() > DECISION_AGE_MAX_MILLIS {
+        return Err(unproved("DECISION_TIME", "the decision was not made just now"));
+    }
     if decision.directory_version() > context.directory.version() {
         let sentence = "it was decided with a newer directory than we were shown";
         return Err(unproved("DECISION_DIRECTORY", sentence));
@@ -261,17 +283,33 @@ pub fn verify(
     proved: ProvedDelivery,
     context: &Context<'_>,
 ) -> Result<VerifiedDelivery, Rejection> {
+    let proved = ProvedDelivery {
+        directory_version: context.directory.version(),
+        at: context.now,
+        ..proved
+    };
     if incoming.count() != hand_over.parts.len() {
         return Err(unproved("DELIVERY_MALFORMED", "other parts were offered than handed over").into());
     }
     let handed = match handed(incoming, hand_over, context) {
         Ok(handed) => handed,
-        Err(error) => return Err(unsound(proved, &error)),
+        Err(error) => {
+            let judged = Judged {
+                manifest: incoming.manifest(),
+                hand_over,
+                directory: context.directory,
+                now: context.now,
+            };
+            let problem = unproved(error.code(), error.to_string()).at(error.place());
+            return Err(if is_senders(error.defect(), &judged) {
+                Rejection::Unsound(Box::new((proved, problem)))
+            } else {
+                Rejection::Unproved(problem)
+            });
+        }
     };
     check_same_parts(&proved, &handed)?;
-    if let Err(problem) = check_same_packet(&proved, handed.manifest()) {
-        return Err(Rejection::Unsound(Box::new((proved, problem))));
-    }
+    check_same_packet(&proved, handed.manifest())?;
     let keys = context.keys.opening(handed.recipient().key());
     let mut parts = Vec::new();
     let mut streams = BTreeSet::new();
@@ -289,8 +327,15 @@ pub fn verify(
                 ciphertext,
                 opened,
             }),
-            Err(error) if is_underway(error.defect()) => return Err(open_problem(&error).into()),
-            Err(error) => return Err(Rejection::Unsound(Box::new((proved, open_problem(&error))))),
+            Err(error) => {
+                let problem = open_problem(&error);
+                let (id, key_packet) = (described.id(), &handed_part.key_packet);
+                return Err(if is_senders_part(error.defect(), &handed, &id, key_packet) {
+                    Rejection::Unsound(Box::new((proved, problem)))
+                } else {
+                    Rejection::Unproved(problem)
+                });
+            }
         }
     }
     Ok(VerifiedDelivery {
@@ -300,30 +345,9 @@ pub fn verify(
     })
 }
 
-/// Whether it is not the sender's fault: our own disk or keyring, or the broker changed ciphertext or keys on the way.
-/// Nothing is answered then, and it may come again, whole.
-fn is_underway(defect: Defect) -> bool {
-    matches!(
-        defect,
-        Defect::ReadFailed
-            | Defect::SecretKeyMissing
-            | Defect::WriteFailed
-            | Defect::CiphertextChanged
-            | Defect::KeyPacketTooLong
-            | Defect::KeyPacketMalformed
-            | Defect::KeyPacketOtherRecipient
-            | Defect::KeyPacketNotCommitted
-    )
-}
-
 /// An error of opening, as a problem.
 pub fn open_problem(error: &OpenError) -> Problem {
     unproved(error.code(), error.to_string()).at(error.place())
-}
-
-fn unsound(proved: ProvedDelivery, error: &PacketError) -> Rejection {
-    let problem = unproved(error.code(), error.to_string()).at(error.place());
-    Rejection::Unsound(Box::new((proved, problem)))
 }
 
 fn handed(

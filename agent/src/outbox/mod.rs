@@ -80,13 +80,11 @@ impl Outbox {
     }
 
     fn end_replacements(&self) -> Result<(), Problem> {
-        for new in self.all() {
-            let Some(old) = new.replaces else { continue };
-            if self.get(&old).is_some_and(|record| !record.state.is_final()) {
-                self.replaced(old, new.packet)?;
-            }
-        }
-        Ok(())
+        let olds: Vec<_> = self.all().iter().filter_map(|new| new.replaces).collect();
+        let known = olds.iter().filter(|old| self.get(old).is_some());
+        known
+            .map(|old| self.end_replacement(old))
+            .try_for_each(|done| done.map(|_| ()))
     }
 
     fn drop_settled_copies(&self) -> Result<(), Problem> {
@@ -185,9 +183,9 @@ impl Outbox {
         })
     }
 
-    /// The packet is refused for good: its sealed copy goes.
+    /// The packet is refused for good: its sealed copy goes. Not if the broker has it after all.
     pub fn refused(&self, packet: &PacketId, problem: Problem) -> Result<(), Problem> {
-        let record = self.update(packet, |record| {
+        self.end_unsent(packet, |record| {
             for outcome in &mut record.outcomes {
                 let reason = problem
                     .recipients
@@ -199,31 +197,56 @@ impl Outbox {
             }
             record.state = State::Refused;
             record.refusal = Some(problem);
+        })
+        .map(|_| ())
+    }
+
+    /// Ends a packet that the broker does not have; one that it has goes on.
+    fn end_unsent(
+        &self,
+        packet: &PacketId,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<Arc<Record>, Problem> {
+        let record = self.update(packet, |record| {
+            if record.state == State::Sealed {
+                change(record);
+            }
         })?;
-        self.drop_copy(&record)
+        if record.state.is_final() {
+            self.drop_copy(&record)?;
+        }
+        Ok(record)
+    }
+
+    /// Ends a replacement that failed half-way: if a packet was sealed anew in the place of this one, this one
+    /// is not sent any more. Whether it was so.
+    pub fn end_replacement(&self, old: &PacketId) -> Result<bool, Problem> {
+        let new = self.lock().values().find(|r| r.replaces == Some(*old)).cloned();
+        match new {
+            None => Ok(false),
+            Some(new) => self.replaced(*old, new.packet).map(|()| true),
+        }
     }
 
     /// The packet was sealed anew as `new`, which is durable already.
     pub fn replaced(&self, old: PacketId, new: PacketId) -> Result<(), Problem> {
-        let record = self.update(&old, |record| {
+        self.end_unsent(&old, |record| {
             record.state = State::Replaced;
             record.replaced_by = Some(new);
-        })?;
-        self.drop_copy(&record)
+        })
+        .map(|_| ())
     }
 
     /// The packet was taken back before the broker had it.
     pub fn recalled_here(&self, packet: &PacketId, recall: record::Recalled) -> Result<Arc<Record>, Problem> {
-        let record = self.update(packet, |record| {
+        self.end_unsent(packet, |record| {
             record.state = State::Recalled;
             for outcome in &mut record.outcomes {
                 outcome.state = PartState::Recalled;
                 outcome.since_ms = recall.made_ms;
             }
             record.recall = Some(recall);
-        })?;
-        self.drop_copy(&record)?;
-        Ok(record)
+        })
     }
 
     /// Keeps a checked log entry beside the packet. Idempotent.
@@ -241,6 +264,11 @@ impl Outbox {
         } else {
             self.disk.write(&path, &evidence.encode_to_vec())
         }
+    }
+
+    /// A log entry that was kept.
+    pub fn evidence(&self, packet: &PacketId, index: u64) -> Result<Option<wire::Evidence>, Problem> {
+        self.read_message(packet, &format!("evidence/{index}.bin"))
     }
 
     /// Settles the packet if everything about it is proved; then the sealed copy goes.

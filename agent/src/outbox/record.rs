@@ -1,5 +1,7 @@
 //! The state of one packet that this agency sends, as `state.json` keeps it.
 
+use std::collections::BTreeSet;
+
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::party::{AgencyId, Code};
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 use crate::request::SendRequest;
 
-/// Where a packet stands. It only ever moves down this list.
+/// Where a packet stands. It only ever moves down this list, but for one that ended here and that the log
+/// proves to be at the broker: that one is `Accepted` again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -185,9 +188,38 @@ pub struct Record {
     pub recall: Option<Recalled>,
     /// Outcome per recipient and part.
     pub outcomes: Vec<Outcome>,
+    /// Positions of log entries that are kept beside the packet and do not prove what they say, yet.
+    #[serde(default)]
+    pub unproved: BTreeSet<u64>,
 }
 
 impl Record {
+    /// The log proves that the broker has the packet, at this position and whatever was thought of it here: the
+    /// answer was lost, and its time was over or it was sealed anew. Gives whether it had ended here.
+    pub fn prove_accepted(&mut self, accepted: Accepted) -> bool {
+        self.accepted = Some(accepted);
+        match self.state {
+            State::Accepted | State::Settled => false,
+            State::Sealed => {
+                self.state = State::Accepted;
+                false
+            }
+            State::Refused | State::Replaced | State::Recalled => {
+                self.state = State::Accepted;
+                self.refusal = None;
+                for outcome in self.outcomes.iter_mut().filter(|o| o.log_index.is_none()) {
+                    outcome.state = PartState::Pending;
+                    outcome.reason.clear();
+                    outcome.obligations.clear();
+                }
+                if let Some(recall) = &mut self.recall {
+                    recall.answered = false;
+                }
+                true
+            }
+        }
+    }
+
     /// Whether every outcome is final and the receipt of the submission was checked.
     pub fn is_proved_final(&self) -> bool {
         let receipt = self.accepted.as_ref().is_some_and(|a| a.log_index.is_some());

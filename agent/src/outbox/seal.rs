@@ -1,5 +1,6 @@
 //! From what the agency asks to a sealed packet, durable in the outbox. Contents stream; memory is flat.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -408,5 +409,6 @@ fn record(
         refusal: None,
         recall: None,
         outcomes,
+        unproved: BTreeSet::new(),
     })
 }

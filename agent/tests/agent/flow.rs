@@ -108,7 +108,7 @@ fn packet(answer: &Value) -> PacketId {
     answer.get("packet").unwrap().as_str().unwrap().parse().unwrap()
 }
 
-fn refusal(code: &'static str, reason: &str) -> Answer {
+pub fn refusal(code: &'static str, reason: &str) -> Answer {
     let refusal = Refusal::new(
         Fault::Precondition,
         code,

@@ -32,7 +32,7 @@ fn evidence(slot: &mut Option<wire::Evidence>) -> &mut wire::Evidence {
 }
 
 /// What the prosecutor keeps in quarantine for a packet: the reason code.
-fn quarantined(town: &Town, parcel: &Parcel) -> Option<String> {
+pub fn quarantined(town: &Town, parcel: &Parcel) -> Option<String> {
     let dir = town.network.agent_data(&agency(RECIPIENT)).join("quarantine");
     let entries = std::fs::read_dir(dir).ok()?.map(|e| e.unwrap().path());
     let mine = entries.filter(|p| p.to_string_lossy().contains(&parcel.sealed.packet_id.to_string()));
@@ -83,22 +83,23 @@ fn answers(running: &Running, parcel: &Parcel) -> Vec<String> {
 }
 
 /// What the broker does to an honest hand-over.
-type Bend = fn(&mut Vec<Frame>, &Ledger);
+pub type Bend = fn(&mut Vec<Frame>, &Ledger);
 /// What the broker decides instead of the truth.
-type Decide = fn(&mut wire::Decision);
+pub type Decide = fn(&mut wire::Decision);
 /// What the broker logs instead of the truth.
-type Log = fn(&mut wire::EvidenceBody);
+pub type Log = fn(&mut wire::EvidenceBody);
 
 /// One lie, and the code that it must end with.
-struct Lie {
-    name: &'static str,
-    code: &'static str,
-    decide: Decide,
-    log: Log,
-    bend: Bend,
+pub struct Lie {
+    pub name: &'static str,
+    pub code: &'static str,
+    pub decide: Decide,
+    pub log: Log,
+    pub bend: Bend,
 }
 
-const HONEST: Lie = Lie {
+/// No lie.
+pub const HONEST: Lie = Lie {
     name: "honest",
     code: "",
     decide: |_| {},
@@ -188,6 +189,13 @@ fn lies_of_the_decision() -> Vec<Lie> {
         decide("decided at another time", "DECISION_TIME", |d| {
             d.at_ms -= 3_600_000
         }),
+        Lie {
+            name: "decided and logged as of long ago",
+            code: "DECISION_TIME",
+            decide: |d| d.at_ms -= 7_200_000,
+            log: |body| body.at_ms -= 7_200_000,
+            ..HONEST
+        },
         decide("a directory nobody has seen", "DECISION_DIRECTORY", |d| {
             d.directory_version = 99
         }),
@@ -243,7 +251,7 @@ fn random_part() -> bytes::Bytes {
 }
 
 /// Logs and hands over a parcel with a lie.
-fn tell(running: &Running, town: &Town, parcel: &Parcel, lie: &Lie) {
+pub fn tell(running: &Running, town: &Town, parcel: &Parcel, lie: &Lie) {
     let mut script = running.script.lock().unwrap();
     let facts = script.facts.get(&parcel.case).cloned().unwrap_or_default();
     let submission = parcel.submit(&mut script.ledger);
@@ -256,7 +264,7 @@ fn tell(running: &Running, town: &Town, parcel: &Parcel, lie: &Lie) {
 }
 
 /// A case that police and prosecutor are on.
-fn case(running: &Running, town: &Town, roster: &[&str]) -> CaseRef {
+pub fn case(running: &Running, town: &Town, roster: &[&str]) -> CaseRef {
     let case = CaseRef::random(&mut randomness());
     running
         .script
@@ -267,11 +275,11 @@ fn case(running: &Running, town: &Town, roster: &[&str]) -> CaseRef {
     case
 }
 
-fn await_quarantine(town: &Town, parcel: &Parcel, name: &str) -> String {
+pub fn await_quarantine(town: &Town, parcel: &Parcel, name: &str) -> String {
     tokio::task::block_in_place(|| until(name, || quarantined(town, parcel)))
 }
 
-fn await_received(town: &Town, parcel: &Parcel) -> Vec<PathBuf> {
+pub fn await_received(town: &Town, parcel: &Parcel) -> Vec<PathBuf> {
     let some = || Some(received(town, parcel)).filter(|parts| !parts.is_empty());
     tokio::task::block_in_place(|| until("the honest delivery", some))
 }
@@ -306,22 +314,13 @@ async fn c04_c05_c08_l06_p04_a_broker_that_lies_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c07_c09_p04_what_is_not_for_us_or_not_sound_is_refused_with_a_reason() {
+async fn c09_p04_what_is_not_sound_or_not_for_us_by_the_rules_is_refused_with_a_reason() {
     let (town, running) = broker::start(None).await;
     let daemon = Daemon::start(&town, RECIPIENT);
     let members = case(&running, &town, &["pz-rupel", RECIPIENT]);
-    let mut forged = parcel(&town, members, 1);
-    let mut signature = forged.sealed.manifest.signature.to_vec();
-    *signature.last_mut().unwrap() ^= 1;
-    forged.sealed.manifest.signature = signature.into();
     let wrong = parcel(&town, members, 1).with_wrong_commitment(&town);
     assert!(wrong.parses());
     for (parcel, code) in [
-        (
-            parcel_to(&town, members, 1, ("caw-rupel", "prosecution")),
-            "RECIPIENT_NOT_READER",
-        ),
-        (forged, "SIGNATURE"),
         (wrong, "COMMITMENT_DIFFERS"),
         (
             parcel_to(&town, members, 1, (RECIPIENT, "victim_support")),
@@ -336,6 +335,69 @@ async fn c07_c09_p04_what_is_not_for_us_or_not_sound_is_refused_with_a_reason() 
         let answered = tokio::task::block_in_place(|| until("a signed refusal", answered));
         assert!(answered.iter().all(|a| a == "refused"), "{code}: {answered:?}");
     }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c07_what_the_broker_may_have_made_so_is_never_answered_as_the_senders_fault() {
+    let (town, running) = broker::start(None).await;
+    let daemon = Daemon::start(&town, RECIPIENT);
+    let members = case(&running, &town, &["pz-rupel", RECIPIENT]);
+    let bent = |bend: &dyn Fn(&mut Parcel)| {
+        let mut parcel = parcel(&town, members, 1);
+        bend(&mut parcel);
+        parcel
+    };
+    let flip = |bytes: &mut bytes::Bytes| {
+        let mut changed = bytes.to_vec();
+        *changed.last_mut().unwrap() ^= 1;
+        *bytes = changed.into();
+    };
+    let parcels = [
+        // Damaged in the broker: the signature, an opening, all of an opening.
+        ("SIGNATURE", bent(&|p| flip(&mut p.sealed.manifest.signature))),
+        (
+            "SIGNATURE",
+            bent(&|p| p.sealed.manifest.signature = bytes::Bytes::new()),
+        ),
+        (
+            "OPENING_NOT_IN_MANIFEST",
+            bent(&|p| flip(&mut p.sealed.parts[0].nonce)),
+        ),
+        (
+            "OPENING_NONCE_WRONG",
+            bent(&|p| p.sealed.parts[0].nonce = bytes::Bytes::new()),
+        ),
+        (
+            "OPENING_NOT_IN_MANIFEST",
+            bent(&|p| p.sealed.parts[0].descriptor = b"\xff".to_vec().into()),
+        ),
+        (
+            "OPENING_NOT_IN_MANIFEST",
+            bent(&|p| flip(&mut p.sealed.recipients[0].nonce)),
+        ),
+        (
+            "KEY_PACKET",
+            bent(&|p| p.sealed.key_packets[0].packet = b"\xc1\x01\x07".to_vec().into()),
+        ),
+        // Somebody else's: sealed, signed and committed to, but not for us.
+        (
+            "RECIPIENT_NOT_READER",
+            parcel_to(&town, members, 1, ("caw-rupel", "prosecution")),
+        ),
+    ];
+    for (code, parcel) in parcels {
+        tell(&running, &town, &parcel, &HONEST);
+        let found = await_quarantine(&town, &parcel, code);
+        assert!(found.starts_with(code), "{found} instead of {code}");
+    }
+    // What comes after them is answered, and they never were.
+    let honest = parcel(&town, members, 1);
+    tell(&running, &town, &honest, &HONEST);
+    await_received(&town, &honest);
+    let answered = || Some(answers(&running, &honest)).filter(|a| !a.is_empty());
+    tokio::task::block_in_place(|| until("the answer", answered));
+    assert_eq!(running.script.lock().unwrap().acknowledgements.len(), 1);
     daemon.stop().await;
 }
 

@@ -2,6 +2,7 @@
 //! after it came again it is there once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use schakel_agent::clock::randomness;
@@ -9,6 +10,7 @@ use schakel_agent::config::AtRest;
 use schakel_agent::disk::Disk;
 use schakel_agent::inbox::Inbox;
 use schakel_agent::inbox::accept::Answering;
+use schakel_agent::inbox::record::Delivery;
 use schakel_agent::inbox::verify::{Context, Rejection, prove, verify};
 use schakel_agent::keyring::Keyring;
 use schakel_agent::problem::Problem;
@@ -46,6 +48,19 @@ fn handed(town: &Town, parcel: &Parcel, ledger: &mut Ledger, facts: &wire::CaseF
     }
 }
 
+/// The answers that are still to be sent, as they would be with this keyring.
+fn open_answers(town: &Town, inbox: &Inbox, keyring: &Keyring) -> Vec<(Arc<Delivery>, wire::Signed)> {
+    let (directory, me) = (town.directory(), agency(RECIPIENT));
+    let answering = Answering {
+        network: directory.network().as_str(),
+        agency: me.as_str(),
+        keyring,
+        checkpoint: None,
+        now: now(),
+    };
+    inbox.open_answers(&answering).unwrap()
+}
+
 /// Takes a hand-over from its first frame to the stored answer.
 fn take(town: &Town, disk: Disk, data: &Path, at_rest: AtRest, handed: &Handed) -> Result<(), Problem> {
     let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
@@ -59,6 +74,17 @@ fn take_with(
     data: &Path,
     at_rest: AtRest,
     handed: &Handed,
+) -> Result<(), Problem> {
+    take_slowly(town, keyring, (disk, data, at_rest), handed, || 0)
+}
+
+/// Takes it; `between` happens between the check and the answer and gives the milliseconds that pass.
+fn take_slowly(
+    town: &Town,
+    keyring: Keyring,
+    (disk, data, at_rest): (Disk, &Path, AtRest),
+    handed: &Handed,
+    between: impl FnOnce() -> i64,
 ) -> Result<(), Problem> {
     let inbox = Inbox::open(disk, data, at_rest, 8)?;
     let directory = town.directory();
@@ -85,9 +111,8 @@ fn take_with(
         network: directory.network().as_str(),
         agency: me.as_str(),
         keyring: &keyring,
-        directory_version: directory.version(),
         checkpoint: None,
-        now: now(),
+        now: now().plus_millis(between()),
     };
     inbox
         .accept(incoming, &handed.hand_over, &verified, Some(true), &answering)
@@ -111,6 +136,7 @@ fn stops(at_rest: AtRest) {
     let parcel = parcel(&town, case, 2);
     let first = handed(&town, &parcel, &mut ledger, &facts);
     let second = handed(&town, &parcel, &mut ledger, &facts);
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
     let mut steps = 0;
     loop {
         let dir = tempfile::tempdir().unwrap();
@@ -118,7 +144,7 @@ fn stops(at_rest: AtRest) {
         let done = take(&town, disk, dir.path(), at_rest, &first).is_ok();
         // Restart: what is there is whole, with an answer that can be sent.
         let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
-        let open = inbox.open_answers().unwrap();
+        let open = open_answers(&town, &inbox, &keyring);
         assert_eq!(open.len(), inbox.all().len());
         for (delivery, signed) in open {
             assert_eq!(delivery.parts.len(), 2);
@@ -146,7 +172,7 @@ fn stops(at_rest: AtRest) {
         assert_eq!(parts.count(), 2, "stopped after {steps}");
         let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
         assert_eq!(
-            inbox.open_answers().unwrap().len(),
+            open_answers(&town, &inbox, &keyring).len(),
             1,
             "only the newest answer is open"
         );
@@ -217,4 +243,64 @@ fn i05_what_was_sealed_to_a_former_key_is_opened_with_it() {
         .find(|f| f.ends_with(&name))
         .unwrap();
     assert_eq!(std::fs::read(stored).unwrap(), CONTENT);
+}
+
+#[test]
+fn l06_an_answer_signed_with_a_former_key_is_signed_anew_and_kept_so() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    take(&town, Disk::default(), dir.path(), AtRest::Sealed, &handed).unwrap();
+    let former = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let answer = |keyring: &Keyring| {
+        let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        open_answers(&town, &inbox, keyring).remove(0).1
+    };
+    let first = answer(&former);
+    assert_eq!(first, answer(&former), "the same bytes while the key is ours");
+    town.network.rotate_openpgp(&agency(RECIPIENT), now()).unwrap();
+    let current = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let anew = answer(&current);
+    assert_ne!(first, anew);
+    assert_eq!(anew, answer(&current), "signed anew once, then kept");
+    let said = wire::Acknowledgement::decode(&*anew.bytes).unwrap();
+    let before = wire::Acknowledgement::decode(&*first.bytes).unwrap();
+    assert_eq!(
+        *said.recipient_key,
+        *town.keys(RECIPIENT).fingerprint().as_bytes()
+    );
+    assert_eq!(
+        (&said.consignment_leaf, &said.outcome, &said.part_ids),
+        (&before.consignment_leaf, &before.outcome, &before.part_ids)
+    );
+    let directory = town.directory();
+    let keys = directory.agency(&agency(RECIPIENT)).unwrap();
+    let keys = keys.signing_keys(&town.keys(RECIPIENT).fingerprint()).unwrap();
+    keys.verify(&anew.bytes, &anew.signature, now()).unwrap();
+}
+
+#[test]
+fn a_delivery_is_recorded_with_the_directory_and_the_moment_it_was_verified_with() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    let before = now();
+    // Between the check and the answer a newer directory comes, and time passes.
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let (at_rest, disk) = (AtRest::Sealed, Disk::default());
+    let between = || {
+        town.network.refresh(now()).unwrap();
+        3_600_000
+    };
+    take_slowly(&town, keyring, (disk, dir.path(), at_rest), &handed, between).unwrap();
+    let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+    let delivery = &inbox.all()[0];
+    assert_eq!(delivery.directory_version, 1);
+    assert!((before.millis()..=now().millis()).contains(&delivery.at_ms));
 }

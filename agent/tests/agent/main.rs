@@ -11,6 +11,8 @@
 
 mod support;
 
+mod facts;
+
 mod flow;
 
 mod hostile;
@@ -20,5 +22,7 @@ mod inbox_stops;
 mod network;
 
 mod outbox_stops;
+
+mod own_decision;
 
 mod receipts;

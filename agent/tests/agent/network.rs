@@ -13,7 +13,7 @@ use schakel_proto::wire;
 use crate::support::parcel::{RECIPIENT, bundle};
 use crate::support::town::{Town, now};
 
-fn open(town: &Town, development: bool) -> Result<Network, Problem> {
+pub fn open(town: &Town, development: bool) -> Result<Network, Problem> {
     let config = town.config(RECIPIENT);
     Disk::default().make_dir(&config.data_dir).unwrap();
     let key = town.keys(RECIPIENT).fingerprint();
@@ -27,7 +27,7 @@ fn open(town: &Town, development: bool) -> Result<Network, Problem> {
     )
 }
 
-fn served(town: &Town) -> wire::MultiSigned {
+pub fn served(town: &Town) -> wire::MultiSigned {
     wire::MultiSigned::decode(&*std::fs::read(town.network.directory_file()).unwrap()).unwrap()
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use schakel_agent::clock::randomness;
 use schakel_agent::disk::Disk;
 use schakel_agent::outbox::record::{Accepted, PartState, Record, State};
-use schakel_agent::outbox::seal::Context;
+use schakel_agent::outbox::seal::{Before, Context};
 use schakel_agent::outbox::{Bounds, Outbox};
 use schakel_agent::problem::{Kind, Problem};
 use schakel_agent::request::{PartRequest, SendRequest};
@@ -53,6 +53,16 @@ fn request(file: &Path) -> SendRequest {
 }
 
 fn seal(town: &Town, outbox: &Outbox, request: &SendRequest) -> Result<Record, Problem> {
+    seal_before(town, outbox, request, None)
+}
+
+/// Seals it, in the place of one that was sealed before.
+fn seal_before(
+    town: &Town,
+    outbox: &Outbox,
+    request: &SendRequest,
+    before: Option<&Record>,
+) -> Result<Record, Problem> {
     let (directory, keys, me) = (town.directory(), town.keys(SENDER), agency(SENDER));
     let context = Context {
         directory: directory.fresh(now()).unwrap(),
@@ -62,7 +72,8 @@ fn seal(town: &Town, outbox: &Outbox, request: &SendRequest) -> Result<Record, P
         roster_version: Some(3),
         checkpoint: None,
     };
-    outbox.seal(request, &context, None, &mut randomness())
+    let before = before.map(|record| Before { record });
+    outbox.seal(request, &context, before.as_ref(), &mut randomness())
 }
 
 fn file(town: &Town) -> std::path::PathBuf {
@@ -220,4 +231,80 @@ fn a_request_that_contradicts_itself_is_named() {
         0,
         "nothing is left behind"
     );
+}
+
+/// The broker's word that it has a packet, as the log proves it at `index`.
+fn proof(index: u64) -> Accepted {
+    Accepted {
+        leaf: Digest::of(b"leaf"),
+        at_ms: 5,
+        log_index: Some(index),
+    }
+}
+
+#[test]
+fn d03_n02_what_the_broker_has_is_never_refused_here_and_goes_on_if_it_ended_here() {
+    let town = Town::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(Disk::default(), dir.path().join("outbox"), BOUNDS).unwrap();
+    let request = request(&file(&town));
+    let expired = || Problem::new(Kind::Refused, "PACKET_EXPIRED", "too late", "");
+    // The answer came after all, between the look and the refusal.
+    let packet = seal(&town, &outbox, &request).unwrap().packet;
+    let accepted = Accepted {
+        log_index: None,
+        ..proof(0)
+    };
+    outbox.accepted(&packet, accepted).unwrap();
+    outbox.refused(&packet, expired()).unwrap();
+    let record = outbox.get(&packet).unwrap();
+    assert_eq!((record.state, &record.refusal), (State::Accepted, &None));
+    assert!(record.outcomes.iter().all(|o| o.state == PartState::Pending));
+    assert!(
+        outbox.folder(packet).join("key-packets.bin").is_file(),
+        "the copy stays"
+    );
+    // It came never; the receipt comes after the refusal.
+    let packet = seal(&town, &outbox, &request).unwrap().packet;
+    outbox.refused(&packet, expired()).unwrap();
+    assert_eq!(outbox.get(&packet).unwrap().state, State::Refused);
+    outbox
+        .update(&packet, |record| assert!(record.prove_accepted(proof(7))))
+        .unwrap();
+    let record = outbox.get(&packet).unwrap();
+    assert_eq!((record.state, &record.refusal), (State::Accepted, &None));
+    assert!(record.outcomes.iter().all(|o| o.state == PartState::Pending));
+    outbox
+        .update(&packet, |record| assert!(!record.prove_accepted(proof(7))))
+        .unwrap();
+    // Sealed anew meanwhile: both are at the broker, and both are told as they are, also after a restart.
+    let old = seal(&town, &outbox, &request).unwrap();
+    let new = seal_before(&town, &outbox, &request, Some(&old)).unwrap();
+    outbox.replaced(old.packet, new.packet).unwrap();
+    outbox
+        .update(&old.packet, |record| assert!(record.prove_accepted(proof(9))))
+        .unwrap();
+    drop(outbox);
+    let outbox = Outbox::open(Disk::default(), dir.path().join("outbox"), BOUNDS).unwrap();
+    assert_eq!(outbox.get(&old.packet).unwrap().state, State::Accepted);
+}
+
+#[test]
+fn d03_a_replacement_that_failed_half_way_is_ended_and_not_made_twice() {
+    let town = Town::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(Disk::default(), dir.path().join("outbox"), BOUNDS).unwrap();
+    let request = request(&file(&town));
+    let old = seal(&town, &outbox, &request).unwrap();
+    assert!(!outbox.end_replacement(&old.packet).unwrap());
+    assert_eq!(outbox.get(&old.packet).unwrap().state, State::Sealed);
+    let new = seal_before(&town, &outbox, &request, Some(&old)).unwrap();
+    // `replaced` failed: the old one is looked at once more.
+    assert!(outbox.end_replacement(&old.packet).unwrap());
+    let record = outbox.get(&old.packet).unwrap();
+    assert_eq!(
+        (record.state, record.replaced_by),
+        (State::Replaced, Some(new.packet))
+    );
+    assert_eq!(outbox.get(&new.packet).unwrap().state, State::Sealed);
 }

@@ -5,14 +5,16 @@ use prost::Message;
 use schakel_agent::clock::randomness;
 use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{Digest, PartId};
+use schakel_proto::openpgp::SecretKeys;
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 use serde_json::Value;
 
-use crate::flow::{police, send};
+use crate::flow::{police, refusal, send};
 use crate::support::broker::Running;
 use crate::support::ledger::body;
-use crate::support::parcel::RECIPIENT;
-use crate::support::town::{Town, now};
+use crate::support::parcel::{RECIPIENT, SENDER};
+use crate::support::town::{Town, agency, now};
 use crate::support::until;
 
 /// A packet of the police, as its own agent tells it.
@@ -89,7 +91,17 @@ impl Told {
 
     /// Logs an acknowledgement in the prosecutor's name, signed by `signer`; gives its position.
     fn acknowledge(&self, running: &Running, town: &Town, signer: &str, outcome: &str) -> u64 {
-        let keys = town.keys(signer);
+        self.acknowledge_with(running, town, &town.keys(signer), (outcome, now()))
+    }
+
+    /// The same with these keys, at this time of the log.
+    fn acknowledge_with(
+        &self,
+        running: &Running,
+        town: &Town,
+        keys: &SecretKeys,
+        (outcome, at): (&str, Timestamp),
+    ) -> u64 {
         let refused = outcome == "refused";
         let said = wire::Acknowledgement {
             r#type: "schakel.v1.Acknowledgement".to_owned(),
@@ -122,6 +134,7 @@ impl Told {
         };
         let entry = wire::EvidenceBody {
             attachment_digest: evidence::attachment_digest(&signed).to_vec().into(),
+            at_ms: at.millis(),
             ..self.entry(event)
         };
         let mut script = running.script.lock().unwrap();
@@ -129,6 +142,37 @@ impl Told {
         script.shown.push(index);
         index
     }
+}
+
+/// The one packet in the outbox of the police, as it stands on the disk.
+fn record(town: &Town) -> Option<Value> {
+    let data = town.network.agent_data(&agency(SENDER));
+    let folder = std::fs::read_dir(data.join("outbox"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    serde_json::from_slice(&std::fs::read(folder.join("state.json")).ok()?).ok()
+}
+
+/// State of the packet and of its part.
+fn states(record: &Value) -> Option<(&str, &str)> {
+    let part = record.pointer("/outcomes/0/state")?.as_str()?;
+    Some((record.get("state")?.as_str()?, part))
+}
+
+/// Waits until packet and part stand so.
+fn become_so(town: &Town, packet: &str, part: &str) -> Value {
+    let so = || record(town).filter(|r| states(r) == Some((packet, part)));
+    tokio::task::block_in_place(|| until(part, so))
+}
+
+/// Waits until so many entries are kept as unproved; packet and part stand as before.
+fn stay_so(town: &Town, unproved: usize) {
+    let so = || record(town).filter(|r| r.get("unproved").unwrap().as_array().unwrap().len() == unproved);
+    let record = tokio::task::block_in_place(|| until("an unproved entry", so));
+    assert_eq!(states(&record), Some(("accepted", "handed_over")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,22 +183,11 @@ async fn l06_only_the_recipients_own_signature_settles_a_packet() {
     // Believed, this would be final.
     told.acknowledge(&running, &town, "caw-rupel", "refused");
     let index = told.acknowledge(&running, &town, RECIPIENT, "received");
-    let settled = || async {
-        let all = daemon.command(&["status"]).await.unwrap();
-        all.pointer("/packets/0").unwrap().clone()
-    };
-    let mut packet = settled().await;
-    while packet.get("state").unwrap() != "settled" {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        packet = settled().await;
-    }
+    let packet = become_so(&town, "settled", "received");
     let outcome = packet.pointer("/outcomes/0").unwrap();
     assert_eq!(outcome.get("state").unwrap(), "received");
     assert_eq!(outcome.get("log_index").unwrap().as_u64(), Some(index));
-    let folder = town
-        .network
-        .agent_data(&crate::support::town::agency("pz-rupel"))
-        .join("outbox");
+    let folder = town.network.agent_data(&agency("pz-rupel")).join("outbox");
     let folder = folder.join(packet.get("packet").unwrap().as_str().unwrap());
     assert!(
         !folder.join("key-packets.bin").exists(),
@@ -171,25 +204,126 @@ async fn l06_only_the_recipients_own_signature_settles_a_packet() {
 async fn what_is_held_stays_open_and_what_is_withheld_is_final() {
     let (town, running, daemon) = police(Vec::new()).await;
     let told = Told::of(&send(&daemon, &town, &["--wait", "accepted"]).await.unwrap());
-    let state = || {
-        let data = town.network.agent_data(&crate::support::town::agency("pz-rupel"));
-        let folder = std::fs::read_dir(data.join("outbox"))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path();
-        let record: Value = serde_json::from_slice(&std::fs::read(folder.join("state.json")).ok()?).ok()?;
-        let part = record.pointer("/outcomes/0/state")?.as_str()?.to_owned();
-        Some((record.get("state")?.as_str()?.to_owned(), part))
-    };
-    let become_so = |packet: &str, part: &str| {
-        let wanted = (packet.to_owned(), part.to_owned());
-        tokio::task::block_in_place(|| until(part, || state().filter(|s| *s == wanted)));
-    };
     told.decide(&running, "hold-for-consent");
-    become_so("accepted", "held");
+    become_so(&town, "accepted", "held");
     told.decide(&running, "withhold");
-    become_so("settled", "withheld");
+    become_so(&town, "settled", "withheld");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l06_a_receipt_that_our_directory_is_too_old_for_is_judged_again_with_the_newer_one() {
+    let (town, running, daemon) = police(Vec::new()).await;
+    let told = Told::of(&send(&daemon, &town, &["--wait", "accepted"]).await.unwrap());
+    told.decide(&running, "deliver");
+    // The recipient signs with its new key before the directory that lists it has come here.
+    town.network.rotate_openpgp(&agency(RECIPIENT), now()).unwrap();
+    let newer = std::fs::read(town.network.directory_file()).unwrap();
+    let index = told.acknowledge(&running, &town, RECIPIENT, "received");
+    stay_so(&town, 1);
+    running.script.lock().unwrap().directory = wire::MultiSigned::decode(&*newer).unwrap();
+    let packet = become_so(&town, "settled", "received");
+    assert_eq!(
+        packet.pointer("/outcomes/0/log_index").unwrap().as_u64(),
+        Some(index)
+    );
+    assert_eq!(packet.get("unproved").unwrap().as_array().unwrap().len(), 0);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l06_a_receipt_with_a_key_that_was_replaced_is_judged_by_the_directory_of_its_time() {
+    let (town, running, daemon) = police(Vec::new()).await;
+    let told = Told::of(&send(&daemon, &town, &["--wait", "accepted"]).await.unwrap());
+    told.decide(&running, "deliver");
+    let former = town.keys(RECIPIENT);
+    town.network.rotate_openpgp(&agency(RECIPIENT), now()).unwrap();
+    let only_new = town.network.issue_changed(now(), |directory| {
+        let agency = directory.agencies.iter_mut().find(|a| a.id == RECIPIENT);
+        agency.unwrap().certificates.truncate(1);
+    });
+    running.script.lock().unwrap().directory = only_new.unwrap();
+    let newer = town
+        .network
+        .agent_data(&agency(SENDER))
+        .join("network/directory-3.bin");
+    let there = || newer.is_file().then_some(());
+    tokio::task::block_in_place(|| until("the newer directory", there));
+    // Long after the change such a key proves nothing; at the time of the change it was the recipient's.
+    let late = now().plus_millis(25 * 3_600_000);
+    told.acknowledge_with(&running, &town, &former, ("received", late));
+    stay_so(&town, 1);
+    let index = told.acknowledge_with(&running, &town, &former, ("received", now()));
+    let packet = become_so(&town, "settled", "received");
+    assert_eq!(
+        packet.pointer("/outcomes/0/log_index").unwrap().as_u64(),
+        Some(index)
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l06_a_broker_cannot_end_a_packet_by_a_recall_that_we_did_not_sign_or_before_its_time() {
+    let (town, running, daemon) = police(Vec::new()).await;
+    let answer = send(&daemon, &town, &["--wait", "accepted"]).await.unwrap();
+    let told = Told::of(&answer);
+    let log = |event, at: Timestamp, attachment: Option<wire::Signed>| {
+        let digest = attachment.as_ref().map(evidence::attachment_digest);
+        let entry = wire::EvidenceBody {
+            attachment_digest: digest.map(|d| d.to_vec().into()).unwrap_or_default(),
+            recipient: String::new(),
+            at_ms: at.millis(),
+            ..told.entry(event)
+        };
+        let mut script = running.script.lock().unwrap();
+        let index = script.ledger.add(entry, None, None, attachment);
+        script.shown.push(index);
+    };
+    let count_is = |count: usize| {
+        let so = || record(&town).filter(|r| r.get("unproved").unwrap().as_array().unwrap().len() == count);
+        let record = tokio::task::block_in_place(|| until("an unproved entry", so));
+        assert_eq!(states(&record), Some(("accepted", "pending")));
+    };
+    log(Event::Recalled, now(), None);
+    count_is(1);
+    let forged = wire::Signed {
+        bytes: b"recall".to_vec().into(),
+        signature: b"signature".to_vec().into(),
+    };
+    log(Event::Recalled, now(), Some(forged));
+    count_is(2);
+    log(Event::Expired, now(), None);
+    count_is(3);
+    // The log's time alone does not make it late: here it is early.
+    log(Event::Expired, now().plus_millis(40 * 86_400_000), None);
+    count_is(4);
+    // A recall of our own ends it.
+    let id = answer.get("packet").unwrap().as_str().unwrap();
+    daemon.command(&["recall", id]).await.unwrap();
+    let signed = running.script.lock().unwrap().recalls[0].clone();
+    log(Event::Recalled, now(), Some(signed));
+    become_so(&town, "settled", "recalled");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d03_a_packet_that_the_broker_took_and_said_it_refused_goes_on_once_that_is_proved() {
+    let (town, running, daemon) = police(vec![refusal("DENIED_FOR_ALL", "DENY_NOT_ON_ROSTER")]).await;
+    let id = send(&daemon, &town, &[]).await.unwrap();
+    let told = Told::of(&id);
+    become_so(&town, "refused", "denied");
+    let entry = wire::EvidenceBody {
+        recipient: String::new(),
+        ..told.entry(Event::SubmissionAcceptance)
+    };
+    {
+        let mut script = running.script.lock().unwrap();
+        let index = script.ledger.add(entry, None, None, None);
+        script.shown.push(index);
+    }
+    become_so(&town, "accepted", "pending");
+    told.decide(&running, "deliver");
+    told.acknowledge(&running, &town, RECIPIENT, "received");
+    become_so(&town, "settled", "received");
     daemon.stop().await;
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use prost::Message;
 use schakel_broker::clock::SetClock;
+use schakel_broker::serve::Running;
 use schakel_proto::evidence::{self, Event};
+use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::wire::{self, receive_frame::Frame};
 
 use crate::inbox::{Inbox, contains};
 use crate::packet::{Client, Sealed, new_case, state, submit};
-use crate::peer::{Ground, now};
+use crate::peer::{Ground, agency, now};
 
 async fn outcomes(client: &mut Client, sealed: &Sealed) -> BTreeMap<(String, usize), (String, String)> {
     let request = wire::GetOutcomeRequest {
@@ -297,8 +299,16 @@ async fn what_was_accepted_before_a_restart_is_delivered_after_it_and_again_unti
     broker.stop().await.unwrap();
 }
 
+/// Waits until this many alarms of this kind were raised.
+async fn alarmed(broker: &Running, code: &str, count: u64) {
+    while broker.state().alarms.count(code) < count {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(broker.state().alarms.count(code), count, "{code}");
+}
+
 #[tokio::test]
-async fn l06_a_forged_or_borrowed_acknowledgement_settles_nothing() {
+async fn l06_a_forged_or_borrowed_acknowledgement_settles_nothing_and_keeps_nobody_out() {
     let ground = Ground::new();
     let broker = ground.broker().await;
     let case = new_case();
@@ -308,42 +318,107 @@ async fn l06_a_forged_or_borrowed_acknowledgement_settles_nothing() {
     state(&mut police, ground.opening("pz-rupel", case, &roster))
         .await
         .unwrap();
-    let sealed = ground.seal(
-        "pz-rupel",
-        case,
-        &both,
-        &[("measures", &b"verbod"[..], &both[..])],
-    );
+    let parts = [("measures", &b"verbod"[..], &both[..])];
+    let sealed = ground.seal("pz-rupel", case, &both, &parts);
     submit(&mut police, sealed.frames()).await.unwrap();
     let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
-    let mut inbox = Inbox::open(&mut parket, 1).await;
+    let mut inbox = Inbox::open(&mut parket, 2).await;
     let handed = inbox.handed().await;
     let good = handed.acknowledgement(&ground, "parket-antwerpen", &sealed);
 
-    // Another agency hands it in, or signs its own about it.
+    // Another agency hands it in.
     let mut caw = ground.client(broker.address(), "caw-rupel").await;
-    let borrowed = Inbox::open(&mut caw, 0).await.refused(good.clone()).await;
-    assert_eq!(borrowed.code, "SENDER_NOT_CALLER");
-    // A changed signature; a byte more behind the message; another network's word for it.
+    let mut other = Inbox::open(&mut caw, 0).await;
+    other.say(good.clone()).await;
+    alarmed(&broker, "SENDER_NOT_CALLER", 1).await;
+    // A changed signature; a byte more behind the message; made tomorrow; with a key that nobody lists.
     let mut signature = good.signature.to_vec();
     *signature.last_mut().unwrap() ^= 1;
     let forged = wire::Signed {
         bytes: good.bytes.clone(),
         signature: signature.into(),
     };
-    assert_eq!(inbox.refused(forged).await.code, "SIGNATURE_BAD");
+    inbox.say(forged).await;
+    alarmed(&broker, "SIGNATURE_BAD", 1).await;
     let mut bytes = good.bytes.to_vec();
     bytes.extend([0xf8, 0x01, 0x01]);
     let unknown_field = wire::Signed {
         bytes: bytes.into(),
         signature: good.signature.clone(),
     };
-    let mut again = Inbox::open(&mut parket, 0).await;
-    assert_eq!(again.refused(unknown_field).await.code, "MESSAGE_MALFORMED");
+    inbox.say(unknown_field).await;
+    alarmed(&broker, "MESSAGE_MALFORMED", 1).await;
+    let mut said = wire::Acknowledgement::decode(good.bytes.as_ref()).unwrap();
+    said.made_ms += 86_400_000;
+    inbox.say(signed(&ground.keys("parket-antwerpen"), &said)).await;
+    alarmed(&broker, "SIGNATURE_IN_FUTURE", 1).await;
+    let keys = ground.keys("ocmw-boom");
+    said.made_ms -= 86_400_000;
+    said.recipient_key = keys.fingerprint().as_bytes().to_vec().into();
+    inbox.say(signed(&keys, &said)).await;
+    alarmed(&broker, "SENDER_KEY_UNKNOWN", 1).await;
+    let of = |all: BTreeMap<_, (String, String)>| all[&("parket-antwerpen".to_owned(), 0)].0.clone();
+    assert_eq!(of(outcomes(&mut police, &sealed).await), "handed_over");
 
-    let outcomes = outcomes(&mut police, &sealed).await;
-    assert_eq!(outcomes[&("parket-antwerpen".to_owned(), 0)].0, "handed_over");
+    // None of it ended the stream: the true word settles, and what comes next is delivered on it.
+    let settled = inbox.acknowledge(good).await;
+    assert_eq!(settled.packet_id, sealed.packet.packet_id.to_vec());
+    assert_eq!(of(outcomes(&mut police, &sealed).await), "received");
+    let next = ground.seal("pz-rupel", case, &both, &parts);
+    submit(&mut police, next.frames()).await.unwrap();
+    let handed = inbox.handed().await;
+    assert_eq!(handed.open(&ground, "parket-antwerpen").len(), 1);
     broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn l06_an_answer_signed_with_a_key_that_was_replaced_since_is_settled_once_signed_anew() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let roster = ["pz-rupel", "parket-antwerpen"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let parts = [("measures", &b"verbod"[..], &["parket-antwerpen"][..])];
+    let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
+    submit(&mut police, sealed.frames()).await.unwrap();
+    let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    let handed = inbox.handed().await;
+    let former = handed.acknowledgement(&ground, "parket-antwerpen", &sealed);
+    // The former certificate is taken out of the directory at once.
+    let id = agency("parket-antwerpen");
+    ground.network.rotate_openpgp(&id, now()).unwrap();
+    let only_new = ground.network.issue_changed(now(), |directory| {
+        let parket = directory.agencies.iter_mut().find(|a| a.id == id.as_str());
+        parket.unwrap().certificates.truncate(1);
+    });
+    std::fs::write(ground.network.directory_file(), only_new.unwrap().encode_to_vec()).unwrap();
+    schakel_broker::activate::refresh(broker.state()).await;
+
+    // On every stream that it opens: not settled, and not shut out.
+    for count in 1..=2 {
+        inbox = Inbox::open(&mut parket, 0).await;
+        inbox.say(former.clone()).await;
+        alarmed(&broker, "SENDER_KEY_UNKNOWN", count).await;
+    }
+    let anew = handed.acknowledgement(&ground, "parket-antwerpen", &sealed);
+    inbox.acknowledge(anew).await;
+    let outcome = outcomes(&mut police, &sealed).await;
+    assert_eq!(outcome[&("parket-antwerpen".to_owned(), 0)].0, "received");
+    broker.stop().await.unwrap();
+}
+
+/// A message, signed now.
+fn signed(keys: &SecretKeys, message: &impl Message) -> wire::Signed {
+    let bytes = message.encode_to_vec();
+    let signature = keys.sign(&bytes, now()).unwrap();
+    wire::Signed {
+        bytes: bytes.into(),
+        signature: signature.into(),
+    }
 }
 
 #[tokio::test]

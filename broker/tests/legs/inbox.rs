@@ -49,16 +49,13 @@ impl Inbox {
         }
     }
 
-    /// Sends an acknowledgement that the stream is to end with.
-    pub async fn refused(&mut self, signed: wire::Signed) -> wire::Refusal {
-        let request = Request::Acknowledgement(signed);
+    /// Sends an acknowledgement and waits for nothing.
+    pub async fn say(&mut self, signed: wire::Signed) {
+        let request = Some(Request::Acknowledgement(signed));
         self.requests
-            .send(wire::ReceiveRequest {
-                request: Some(request),
-            })
+            .send(wire::ReceiveRequest { request })
             .await
             .unwrap();
-        crate::packet::refusal(&self.frames.message().await.unwrap_err())
     }
 
     pub async fn next(&mut self) -> Option<Frame> {
@@ -91,13 +88,7 @@ impl Inbox {
     }
 
     pub async fn acknowledge(&mut self, signed: wire::Signed) -> wire::Settled {
-        let request = Request::Acknowledgement(signed);
-        self.requests
-            .send(wire::ReceiveRequest {
-                request: Some(request),
-            })
-            .await
-            .unwrap();
+        self.say(signed).await;
         match self.next().await.unwrap() {
             Frame::Settled(settled) => settled,
             other => panic!("{other:?}"),

@@ -38,6 +38,8 @@ pub struct Script {
     pub directory: wire::MultiSigned,
     pub bundle: wire::GetBundleAnswer,
     pub facts: HashMap<CaseRef, wire::CaseFacts>,
+    /// Cases whose facts it does not show.
+    pub hidden: HashSet<CaseRef>,
     /// Frames for the stream of deliveries; sent as soon as there is one.
     pub frames: Vec<Frame>,
     /// Whether acknowledgements are settled.
@@ -83,6 +85,7 @@ pub async fn start(certificate_of: Option<&str>) -> (Town, Running) {
             .unwrap(),
         bundle: wire::GetBundleAnswer::decode(&*std::fs::read(town.network.bundle_file()).unwrap()).unwrap(),
         facts: HashMap::new(),
+        hidden: HashSet::new(),
         frames: Vec::new(),
         settles: true,
         consistency: None,
@@ -198,8 +201,10 @@ impl Broker for Said {
         &self,
         request: Request<wire::GetDirectoryRequest>,
     ) -> Result<Response<wire::GetDirectoryAnswer>, Status> {
-        let known = request.into_inner().known_version > 0;
-        let directory = (!known).then(|| self.0.lock().unwrap().directory.clone());
+        let known = request.into_inner().known_version;
+        let directory = self.0.lock().unwrap().directory.clone();
+        let version = wire::Directory::decode(&*directory.bytes).unwrap().version;
+        let directory = (version > known).then_some(directory);
         Ok(Response::new(wire::GetDirectoryAnswer { directory }))
     }
 
@@ -281,11 +286,12 @@ impl Broker for Said {
         request: Request<wire::GetFactsRequest>,
     ) -> Result<Response<wire::GetFactsAnswer>, Status> {
         let case = CaseRef::try_from(&*request.into_inner().case_ref).unwrap();
-        match self.0.lock().unwrap().facts.get(&case) {
-            Some(facts) => Ok(Response::new(wire::GetFactsAnswer {
+        let script = self.0.lock().unwrap();
+        match script.facts.get(&case) {
+            Some(facts) if !script.hidden.contains(&case) => Ok(Response::new(wire::GetFactsAnswer {
                 facts: Some(facts.clone()),
             })),
-            None => Err(Status::not_found("no such case")),
+            _ => Err(Status::not_found("no such case")),
         }
     }
 

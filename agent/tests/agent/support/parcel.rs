@@ -254,26 +254,41 @@ pub fn bundle(town: &Town) -> SignedBundle {
 
 /// The facts of a case just opened by the police with this roster.
 pub fn facts(town: &Town, case: CaseRef, roster: &[&str]) -> wire::CaseFacts {
-    let draft = StatementDraft {
-        network: town.network.spec().network.clone(),
-        case_ref: case,
-        agency: agency(SENDER),
-        body: StatementBody::CaseOpened {
+    let nothing = wire::CaseFacts {
+        case_ref: case.to_vec().into(),
+        entries: Vec::new(),
+    };
+    and_then(town, nothing, roster, 0)
+}
+
+/// The facts with a further one: another roster, accepted so many milliseconds ago.
+pub fn and_then(town: &Town, mut facts: wire::CaseFacts, roster: &[&str], ago: i64) -> wire::CaseFacts {
+    let number = facts.entries.len() as u64 + 1;
+    let roster = roster.iter().map(|id| RosterEntry::active(agency(id))).collect();
+    let body = match number {
+        1 => StatementBody::CaseOpened {
             case_type: code("partner_violence"),
             region: code("vlg"),
-            roster: roster.iter().map(|id| RosterEntry::active(agency(id))).collect(),
+            roster,
+        },
+        roster_version => StatementBody::RosterChanged {
+            roster_version,
+            roster,
         },
     };
-    let (_, signed) = draft.sign(&town.keys(SENDER), now(), &mut randomness()).unwrap();
-    let head = fact_head(None, &signed).to_vec().into();
-    let entry = wire::FactEntry {
-        number: 1,
-        statement: Some(signed),
-        head,
-        accepted_ms: now().millis(),
+    let draft = StatementDraft {
+        network: town.network.spec().network.clone(),
+        case_ref: CaseRef::try_from(&*facts.case_ref).unwrap(),
+        agency: agency(SENDER),
+        body,
     };
-    wire::CaseFacts {
-        case_ref: case.to_vec().into(),
-        entries: vec![entry],
-    }
+    let (_, signed) = draft.sign(&town.keys(SENDER), now(), &mut randomness()).unwrap();
+    let before = facts.entries.last().map(|e| Digest::try_from(&*e.head).unwrap());
+    facts.entries.push(wire::FactEntry {
+        number,
+        head: fact_head(before, &signed).to_vec().into(),
+        statement: Some(signed),
+        accepted_ms: now().millis() - ago,
+    });
+    facts
 }

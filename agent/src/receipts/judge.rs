@@ -1,0 +1,124 @@
+//! Whether a log entry proves what it says of our packet: that the recipient signed it, that we recalled it
+//! ourselves, that its time was over.
+
+use prost::Message;
+use schakel_proto::directory::Directory;
+use schakel_proto::evidence::{CheckedEvidence, Event};
+use schakel_proto::ids::{Digest, PacketId, PartId};
+use schakel_proto::limits;
+use schakel_proto::openpgp::Fingerprint;
+use schakel_proto::party::AgencyId;
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use crate::agent::Agent;
+use crate::outbox::record::{PartState, Record};
+use crate::problem::Problem;
+
+/// Judges one entry; gives what the recipient signed if it is about that.
+pub fn judge(agent: &Agent, record: &Record, checked: &CheckedEvidence) -> Result<Option<Said>, Problem> {
+    match checked.body().event {
+        Event::ContentHandover | Event::ContentHandoverFailure => acknowledgement(agent, checked).map(Some),
+        Event::Recalled => recalled(agent, record, checked).map(|()| None),
+        Event::Expired => expired(agent, record, checked).map(|()| None),
+        _ => Ok(None),
+    }
+}
+
+/// Checks that it is our own recall that the log shows.
+fn recalled(agent: &Agent, record: &Record, checked: &CheckedEvidence) -> Result<(), Problem> {
+    let ours = agent.outbox.recall(&record.packet)?;
+    if record.recall.is_some() && ours.is_some() && ours.as_ref() == checked.attachment() {
+        return Ok(());
+    }
+    let sentence = "the log says that we took a packet back, and we did not";
+    Err(Problem::distrust("RECALL_NOT_OURS", sentence))
+}
+
+/// Checks that the packet's time was over, by the log's time and by our clock.
+fn expired(agent: &Agent, record: &Record, checked: &CheckedEvidence) -> Result<(), Problem> {
+    let latest = agent.clock.now().plus_millis(limits::CLOCK_SKEW_MAX_MILLIS);
+    if checked.body().at.millis() >= record.expires_ms && latest.millis() >= record.expires_ms {
+        return Ok(());
+    }
+    let sentence = "the log says that a packet's time was over, and it was not";
+    Err(Problem::distrust("EXPIRED_EARLY", sentence))
+}
+
+fn wrong(what: &str) -> Problem {
+    Problem::distrust("ACKNOWLEDGEMENT_WRONG", format!("an acknowledgement {what}"))
+}
+
+/// What a recipient signed.
+pub struct Said {
+    /// Who.
+    pub recipient: AgencyId,
+    /// Of which parts.
+    pub parts: Vec<PartId>,
+    /// What became of them.
+    pub state: PartState,
+    /// Reason code of a refusal; else empty.
+    pub reason: String,
+}
+
+/// Checks that the recipient itself signed the acknowledgement that the entry is about.
+fn acknowledgement(agent: &Agent, checked: &CheckedEvidence) -> Result<Said, Problem> {
+    let body = checked.body();
+    let signed = checked.attachment().ok_or_else(|| wrong("is missing"))?;
+    let said = wire::Acknowledgement::decode(&*signed.bytes).map_err(|_| wrong("does not parse"))?;
+    let recipient = body.recipient.clone().ok_or_else(|| wrong("is nobody's"))?;
+    let packet = PacketId::try_from(&*said.packet_id).ok();
+    let digest = Digest::try_from(&*said.manifest_digest).ok();
+    let about_it = said.r#type == "schakel.v1.Acknowledgement"
+        && said.network == agent.network.name().as_str()
+        && said.recipient == recipient.as_str()
+        && packet == body.packet
+        && digest == body.manifest_digest;
+    if !about_it {
+        return Err(wrong("is about something else"));
+    }
+    signed_by_recipient(agent, &recipient, &said.recipient_key, signed, body.at)?;
+    let (state, event) = match said.outcome.as_str() {
+        "received" | "taken" => (PartState::Received, Event::ContentHandover),
+        "refused" => (PartState::Refused, Event::ContentHandoverFailure),
+        _ => return Err(wrong("has an unknown outcome")),
+    };
+    if body.event != event {
+        return Err(wrong("says something else than the log"));
+    }
+    let parts: Result<Vec<_>, _> = said.part_ids.iter().map(|id| PartId::try_from(&**id)).collect();
+    let parts = parts.map_err(|_| wrong("names no parts"))?;
+    Ok(Said {
+        recipient,
+        parts,
+        state,
+        reason: crate::problem::printable(&said.reason, 48),
+    })
+}
+
+/// Checks the recipient's signature by the directory of now; if that does not list the key (any more), by
+/// those of the time at which the log has it.
+fn signed_by_recipient(
+    agent: &Agent,
+    recipient: &AgencyId,
+    key: &[u8],
+    signed: &wire::Signed,
+    logged: Timestamp,
+) -> Result<(), Problem> {
+    let key = Fingerprint::try_from(key).map_err(|_| wrong("names no key"))?;
+    let verify = |directory: &Directory, now: Timestamp| {
+        let keys = directory.agency(recipient).and_then(|a| a.signing_keys(&key));
+        let keys = keys.ok_or_else(|| wrong("is signed with a key that is not the recipient's"))?;
+        keys.verify(&signed.bytes, &signed.signature, now)
+            .map(|_| ())
+            .map_err(|_| wrong("has a signature that does not hold"))
+    };
+    let Err(problem) = verify(agent.network.view()?.directory(), agent.clock.now()) else {
+        return Ok(());
+    };
+    let former = agent.network.directories_of(logged);
+    if former.iter().any(|directory| verify(directory, logged).is_ok()) {
+        return Ok(());
+    }
+    Err(problem)
+}
