@@ -8,7 +8,7 @@ use prost::Message;
 use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
 use schakel_proto::packet::manifest::CheckpointSeen;
 use schakel_proto::refusal::Refusal;
-use schakel_proto::statement::{FactChain, RosterEntry, RosterStatus, StatementBody, StatementDraft};
+use schakel_proto::statement::{FactChain, StatementBody, StatementDraft};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 use tokio::sync::{Notify, watch};
@@ -26,7 +26,8 @@ use crate::outbox::record::{Recalled, Record, State};
 use crate::outbox::seal::{Before, Context};
 use crate::outbox::{Bounds, Outbox};
 use crate::problem::{Kind, Problem};
-use crate::request::{OpenRequest, RecallRequest, RosterRequest, SendRequest, StatementRequest};
+use crate::request::{OpenRequest, RecallRequest, SendRequest};
+use crate::statements::StatementRequest;
 use crate::transport::{Client, Transport, bounded, tls::Pins};
 
 /// Longest wait for the case's facts before sealing without the newest.

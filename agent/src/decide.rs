@@ -70,7 +70,7 @@ impl Own<'_> {
         let region = sender.map_or("", |agency| agency.region().as_str());
         let nobodys = Arc::new(CaseState::unopened(region));
         let at = verified.proved().decision().at();
-        let question = asking::inspect_question(self.agency, Arc::clone(&nobodys), self.directory, at);
+        let question = asking::inspect_case_question(self.agency, Arc::clone(&nobodys), (self.directory, at));
         let hidden = !self.engine.inspect(&question).granted();
         let gate = |reason: &str| matches!(reason, "DENY_SENDER_NOT_IN_CASE" | "DENY_RECIPIENT_NOT_IN_CASE");
         let ruling = self.ruling(&nobodys, verified);
@@ -102,22 +102,7 @@ fn facts_of(decision: &Decision, chain: &FactChain) -> Result<FactChain, Problem
         let sentence = "it was decided without facts that the broker had accepted before";
         return Err(Problem::distrust("DECISION_FACTS", sentence).at(decision.packet()));
     }
-    let entries = chain
-        .facts()
-        .iter()
-        .filter(|fact| fact.number() <= count)
-        .map(|fact| wire::FactEntry {
-            number: fact.number(),
-            statement: Some(fact.signed().clone()),
-            head: fact.head().to_vec().into(),
-            accepted_ms: fact.accepted().millis(),
-        });
-    let facts = wire::CaseFacts {
-        case_ref: chain.case_ref().to_vec().into(),
-        entries: entries.collect(),
-    };
-    let then = FactChain::check(&facts)
-        .map_err(|e| Problem::distrust("DECISION_FACTS", format!("the decision's facts: {e}")))?;
+    let then = chain.first(count);
     if then.count() == count && then.head() == decision.facts_head() {
         return Ok(then);
     }

@@ -1,7 +1,7 @@
 //! The facts of cases as the broker last showed them: chain and signatures checked, never shorter or
 //! other than what was seen before. The roster version that a packet says it saw comes from here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -99,6 +99,8 @@ impl Facts {
     ) -> Result<FactChain, Problem> {
         let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let view = network.view()?;
+        let known = self.known(&case);
+        let facts = &with_known(facts, known.as_ref());
         let chain = FactChain::check(facts).map_err(refused)?;
         if chain.case_ref() != case {
             return Err(Problem::distrust(
@@ -106,19 +108,23 @@ impl Facts {
                 "the broker answered with another case's facts",
             ));
         }
-        let known = self.known(&case);
         let seen = known.as_ref().map_or(0, FactChain::count);
         let before = known.as_ref().and_then(FactChain::head);
-        let known = known.iter().flat_map(FactChain::facts);
-        let times_kept = known
+        let old = || known.iter().flat_map(FactChain::facts);
+        let times_kept = old()
             .zip(chain.facts())
             .all(|(old, new)| old.accepted() == new.accepted());
         if chain.count() < seen || head_at(&chain, seen) != before || !times_kept {
             let sentence = "facts that were shown before are missing or changed now";
             return Err(Problem::distrust("FACTS_REWRITTEN", sentence).at(case));
         }
-        verify_from(&chain, seen, network, &view, now)?;
-        if chain.count() > seen {
+        let verified: BTreeSet<u64> = old()
+            .filter(|fact| fact.statement().is_some())
+            .map(Fact::number)
+            .collect();
+        verify(&chain, &verified, network, &view, now)?;
+        let shown = chain.statements().count();
+        if chain.count() > seen || shown > verified.len() {
             self.disk
                 .write(&self.dir.join(case.to_string()), &facts.encode_to_vec())?;
         }
@@ -138,12 +144,29 @@ fn head_at(chain: &FactChain, count: u64) -> Option<Digest> {
         .map(Fact::head)
 }
 
-/// Signatures of the facts after the first `seen`; those were verified when they came. Each is judged by the
+/// The facts as the broker shows them now, and what it showed before and shows no more: who learned a fact
+/// keeps it.
+fn with_known(facts: &wire::CaseFacts, known: Option<&FactChain>) -> wire::CaseFacts {
+    let mut facts = facts.clone();
+    let known = known.map_or(&[][..], FactChain::facts);
+    for (entry, fact) in facts.entries.iter_mut().zip(known) {
+        if entry.statement.is_none()
+            && let Some(signed) = fact.signed()
+        {
+            entry.statement = Some(signed.clone());
+            entry.bytes_sha256.clear();
+            entry.signature_sha256.clear();
+        }
+    }
+    facts
+}
+
+/// Signatures of the facts that are shown, but for those `verified` when they came. Each is judged by the
 /// directory of now, or, if its agency has left or its key was replaced since, by those of its time. That is
 /// not before the time of any fact that stands before it: who has left cannot have spoken earlier afterwards.
-fn verify_from(
+fn verify(
     chain: &FactChain,
-    seen: u64,
+    verified: &BTreeSet<u64>,
     network: &Network,
     view: &View,
     now: Timestamp,
@@ -156,22 +179,22 @@ fn verify_from(
             let sentence = "a fact was accepted in the future";
             return Err(Problem::distrust("FACTS_TIME", sentence).at(format!("fact {}", fact.number())));
         }
-        if fact.number() > seen {
-            verify_one(fact, at.min(now), network, view, now)?;
+        if let Some(signed) = fact.signed().filter(|_| !verified.contains(&fact.number())) {
+            verify_one(fact.number(), signed, (at.min(now), now), network, view)?;
         }
     }
     Ok(())
 }
 
 fn verify_one(
-    fact: &Fact,
-    at: Timestamp,
+    number: u64,
+    signed: &wire::Signed,
+    (at, now): (Timestamp, Timestamp),
     network: &Network,
     view: &View,
-    now: Timestamp,
 ) -> Result<(), Problem> {
     let verify = |directory: &Directory, now: Timestamp| {
-        let parsed = ParsedStatement::parse(fact.signed())?;
+        let parsed = ParsedStatement::parse(signed)?;
         VerifiedStatement::verify(parsed, directory, network.name(), now).map(|_| ())
     };
     let Err(error) = verify(view.directory(), now) else {
@@ -181,7 +204,7 @@ fn verify_one(
     if former.iter().any(|directory| verify(directory, at).is_ok()) {
         return Ok(());
     }
-    Err(refused(error).at(format!("fact {}", fact.number())))
+    Err(refused(error).at(format!("fact {number}")))
 }
 
 fn read(path: &Path) -> Result<FactChain, Problem> {

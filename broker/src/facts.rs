@@ -196,16 +196,17 @@ fn continues(chain: &FactChain, statement: &VerifiedStatement) -> Result<(), Ref
 
 /// Whether the policy (action `inspect`) shows the case to the caller: its opening is.
 fn may_see(state: &State, caller: &Caller, chain: &FactChain) -> bool {
-    let opening = chain.statements().next();
-    asking::case_state(chain, caller.directory())
-        .zip(opening)
-        .is_some_and(|(known, opening)| shows(state, caller, opening, &Arc::new(known)))
+    asking::case_state(chain, caller.directory()).is_some_and(|known| {
+        let about = (caller.directory().as_ref(), state.clock.now());
+        let question = asking::inspect_case_question(caller.agency(), Arc::new(known), about);
+        state.rules.current().engine().inspect(&question).granted()
+    })
 }
 
 /// Whether the policy shows this statement to the caller.
 fn shows(state: &State, caller: &Caller, statement: &Statement, case: &Arc<CaseState>) -> bool {
     let now = state.clock.now();
-    let about = (caller.directory(), now);
+    let about = (caller.directory().as_ref(), now);
     let question = asking::inspect_question(caller.agency(), statement, Arc::clone(case), about);
     state.rules.current().engine().inspect(&question).granted()
 }
@@ -356,6 +357,7 @@ mod tests {
             head: vec![0; 32].into(),
             accepted_ms: i64::MAX,
             statement: Some(signed.clone()),
+            ..wire::FactEntry::default()
         };
         assert!(
             prost::Message::encoded_len(&entry) + 8 <= weight(&signed),

@@ -298,6 +298,24 @@ pub fn state_question(
     }
 }
 
+/// May `reader` see that there is such a case? It may if it may see its opening.
+pub fn inspect_case_question(
+    reader: &AgencyId,
+    case: Arc<CaseState>,
+    (directory, now): (&Directory, Timestamp),
+) -> InspectQuestion {
+    InspectQuestion {
+        now,
+        reader: party(directory, reader),
+        shown: Shown {
+            name: "case_opened".to_owned(),
+            speaker: case.opener.as_deref() == Some(reader.as_str()),
+            ..Shown::default()
+        },
+        case,
+    }
+}
+
 /// May `reader` see this statement of a case with these facts? What ends or changes an earlier one is shown
 /// to those who may see that one: `statement` is then the earlier.
 pub fn inspect_question(

@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
 use schakel_proto::party::{AgencyId, Code};
 
-use crate::request::{PartRequest, RosterRequest};
+use crate::request::PartRequest;
+use crate::statements::StatementRequest;
 
 /// An agency's side of Schakel: the daemon, and the commands that talk to it.
 #[derive(Debug, Parser)]

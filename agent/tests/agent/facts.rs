@@ -65,6 +65,7 @@ impl<'a> Case<'a> {
             head: fact_head(before, &signed).to_vec().into(),
             statement: Some(signed),
             accepted_ms: accepted.millis(),
+            ..wire::FactEntry::default()
         });
         self
     }

@@ -9,6 +9,7 @@
 
 mod delivery;
 mod door;
+mod facts;
 mod inbox;
 mod packet;
 mod peer;

@@ -33,7 +33,7 @@ pub struct Sealed {
 }
 
 impl Ground {
-    fn statement(&self, by: &str, case: CaseRef, body: StatementBody) -> wire::Signed {
+    pub fn statement(&self, by: &str, case: CaseRef, body: StatementBody) -> wire::Signed {
         let network = self.network.spec().network.clone();
         let draft = StatementDraft {
             network,
@@ -123,6 +123,29 @@ impl Ground {
         id: PacketId,
         sender: &str,
         case: CaseRef,
+        wanted: (&[&str], &[Wanted<'_>]),
+    ) -> Sealed {
+        let subject = SubjectRef::random(&mut StdRng::from_os_rng());
+        self.seal_with((id, subject), sender, case, wanted)
+    }
+
+    /// As `seal`, about a victim of that reference.
+    pub fn seal_about(
+        &self,
+        subject: SubjectRef,
+        sender: &str,
+        case: CaseRef,
+        wanted: (&[&str], &[Wanted<'_>]),
+    ) -> Sealed {
+        let id = PacketId::new(now(), &mut StdRng::from_os_rng());
+        self.seal_with((id, subject), sender, case, wanted)
+    }
+
+    fn seal_with(
+        &self,
+        (id, subject): (PacketId, SubjectRef),
+        sender: &str,
+        case: CaseRef,
         (recipients, parts): (&[&str], &[Wanted<'_>]),
     ) -> Sealed {
         let mut rng = StdRng::from_os_rng();
@@ -140,7 +163,7 @@ impl Ground {
         };
         let ids: Vec<PartId> = parts.iter().map(|_| PartId::random(&mut rng)).collect();
         let victim = Subject {
-            subject_ref: SubjectRef::random(&mut rng),
+            subject_ref: subject,
             role: code("victim"),
             age_class: code("adult"),
         };

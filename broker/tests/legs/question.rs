@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schakel_policy::asking::{
-    Moment, case_or_unopened, case_state, inspect_question, receive_questions, state_question,
+    Moment, case_or_unopened, case_state, inspect_case_question, receive_questions, state_question,
 };
 use schakel_proto::directory::Directory;
 use schakel_proto::ids::StatementId;
@@ -24,6 +24,7 @@ fn chain(case: &schakel_proto::ids::CaseRef, statements: &[wire::Signed]) -> Fac
             statement: Some(signed.clone()),
             head: next.to_vec().into(),
             accepted_ms: now().millis(),
+            ..wire::FactEntry::default()
         });
         head = Some(next);
     }
@@ -119,13 +120,13 @@ fn who_states_and_who_looks_are_taken_from_the_directory() {
     let (directory, case) = (directory(&ground), new_case());
     let opened = ground.opening("pz-rupel", case, &["pz-rupel", "caw-rupel"]);
     let parsed = ParsedStatement::parse(&opened).unwrap();
-    let question = state_question(parsed.statement(), &chain(&case, &[]), &directory, now());
+    let question = state_question(parsed.statement(), &chain(&case, &[]), &directory, (None, now()));
     assert_eq!(question.speaker.role, "police_zone");
     assert!(question.case.is_none());
     let facts = chain(&case, &[opened]);
     let change = ground.roster("caw-rupel", case, 2, &["caw-rupel"]);
     let parsed = ParsedStatement::parse(&change).unwrap();
-    let question = state_question(parsed.statement(), &facts, &directory, now());
+    let question = state_question(parsed.statement(), &facts, &directory, (None, now()));
     assert_eq!(question.speaker.id, "caw-rupel");
     assert!(
         question
@@ -134,7 +135,7 @@ fn who_states_and_who_looks_are_taken_from_the_directory() {
     );
     let state = Arc::new(case_state(&facts, &directory).unwrap());
     assert_eq!(
-        inspect_question(&agency("vlotter"), state, &directory, now())
+        inspect_case_question(&agency("vlotter"), state, (&directory, now()))
             .reader
             .role,
         "ocmw"

@@ -215,6 +215,16 @@ impl FactChain {
         self.case_ref
     }
 
+    /// The chain as it was when it had `count` facts; the whole one if it has fewer.
+    #[must_use]
+    pub fn first(&self, count: u64) -> Self {
+        let then = self.facts.iter().filter(|fact| fact.number <= count);
+        Self {
+            case_ref: self.case_ref,
+            facts: then.cloned().collect(),
+        }
+    }
+
     /// The facts, in order.
     pub fn facts(&self) -> &[Fact] {
         &self.facts

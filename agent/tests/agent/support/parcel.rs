@@ -289,6 +289,7 @@ pub fn and_then(town: &Town, mut facts: wire::CaseFacts, roster: &[&str], ago: i
         head: fact_head(before, &signed).to_vec().into(),
         statement: Some(signed),
         accepted_ms: now().millis() - ago,
+        ..wire::FactEntry::default()
     });
     facts
 }

@@ -36,6 +36,7 @@ pub(crate) fn facts(read: &impl Read, case: &CaseRef) -> Result<Facts, StoreErro
                 statement: fact.signed,
                 head: fact.head,
                 accepted_ms: fact.accepted_ms,
+                ..wire::FactEntry::default()
             });
         }
         match page.last() {
