@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use schakel_proto::evidence::Event;
 use schakel_proto::ids::Digest;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::{self, broker_server::Broker};
@@ -107,7 +108,7 @@ impl Broker for Service {
         match pipeline::submit(&self.state, caller, stream).await {
             Ok(accepted) => Ok(Response::new(accepted.into_answer())),
             Err(rejected) => {
-                rejection::record(&self.state, &member, &rejected).await;
+                rejection::record(&self.state, &member, &rejected, Event::SubmissionRejection).await;
                 Err(Rejection::to_status(&rejected))
             }
         }
@@ -118,7 +119,12 @@ impl Broker for Service {
         request: Request<wire::SubmitStatementRequest>,
     ) -> Result<Response<wire::SubmitStatementAnswer>, Status> {
         let caller = self.caller(&request)?;
-        answer(facts::submit(&self.state, &caller, request.into_inner()).await)
+        let stated = facts::submit(&self.state, &caller, request.into_inner()).await;
+        if let Err(refusal) = &stated {
+            let rejected = Rejection::from(refusal.clone());
+            rejection::record(&self.state, caller.agency(), &rejected, Event::StatementRejected).await;
+        }
+        answer(stated)
     }
 
     async fn get_facts(

@@ -73,13 +73,14 @@ impl Rejection {
     }
 }
 
-/// Leaves one SubmissionRejection for a member's malformed or forged submission, unless that member has
-/// had its share. What it pretended to be is not recorded: only who sent it, and the code.
-pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection) {
+/// Leaves one leaf for a member's malformed, forged or forbidden submission or statement (`event` says which),
+/// unless that member has had its share. What it pretended to be is not recorded: only who sent it, and the code.
+pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, event: Event) {
     tracing::info!(
         member = safe(member),
         code = safe(Code(&rejection.refusal)),
-        "submission rejected"
+        event = event.as_str(),
+        "rejected"
     );
     let now = state.clock.now();
     if rejection.logged || !rejection.is_submissions_fault() || state.rejections.take(member, now).is_err() {
@@ -88,7 +89,7 @@ pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection) {
     let draft = EntryDraft {
         sender: Some(member.clone()),
         reason: rejection.code().to_owned(),
-        ..EntryDraft::new(Event::SubmissionRejection, now)
+        ..EntryDraft::new(event, now)
     };
     let recorded = match state.entry(draft.concerning(member, false)).await {
         Ok(entry) => state.store.record(entry).await.map_err(Refusal::from),

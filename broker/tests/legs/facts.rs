@@ -72,16 +72,23 @@ async fn refused(client: &mut Client, signed: wire::Signed) -> String {
 
 /// The next decision on a packet of the police that hands nothing over.
 async fn withheld(ground: &Ground, police: &mut Client, after: u64) -> evidence::CheckedEvidence {
-    let directory = ground.network.directory(now()).unwrap();
-    let network = ground.network.spec().network.clone();
+    follow(ground, police, Event::ContentWithheld, after).await
+}
+
+/// The first entry of this kind that concerns the reader.
+async fn next(ground: &Ground, reader: &mut Client, event: Event) -> evidence::CheckedEvidence {
+    follow(ground, reader, event, 0).await
+}
+
+async fn follow(ground: &Ground, reader: &mut Client, event: Event, after: u64) -> evidence::CheckedEvidence {
     let request = wire::FollowEvidenceRequest {
         after_index_plus_one: after,
     };
-    let mut follow = police.follow_evidence(request).await.unwrap().into_inner();
+    let mut follow = reader.follow_evidence(request).await.unwrap().into_inner();
     loop {
         let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
-        let checked = evidence::check(&shown, &network, directory.log().key()).unwrap();
-        if checked.body().event == Event::ContentWithheld {
+        let checked = evidence_of(ground, &shown);
+        if checked.body().event == event {
             return checked;
         }
     }
@@ -295,6 +302,9 @@ async fn hostile_statements_are_refused_each_with_its_reason() {
         refused(&mut caw, ground.statement(CAW, case, review)).await,
         "STATE_REFUSED"
     );
+    // Each attempt stands in the log, told to the one who tried.
+    let attempt = next(&ground, &mut wall, Event::StatementRejected).await;
+    assert_eq!(attempt.body().reason, "STATE_REFUSED");
     assert_eq!(
         facts(&mut caw, case).await.entries.len(),
         before + 1,

@@ -21,6 +21,8 @@ pub enum Event {
     Expired,
     /// A statement became a fact of its case.
     StatementAccepted,
+    /// A statement was refused.
+    StatementRejected,
     /// A policy bundle came into force.
     BundleActivated,
     /// A directory came into force.
@@ -29,7 +31,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -39,6 +41,7 @@ impl Event {
         Self::Recalled,
         Self::Expired,
         Self::StatementAccepted,
+        Self::StatementRejected,
         Self::BundleActivated,
         Self::DirectoryActivated,
     ];
@@ -55,6 +58,7 @@ impl Event {
             Self::Recalled => "schakel:Recalled",
             Self::Expired => "schakel:Expired",
             Self::StatementAccepted => "schakel:StatementAccepted",
+            Self::StatementRejected => "schakel:StatementRejected",
             Self::BundleActivated => "schakel:BundleActivated",
             Self::DirectoryActivated => "schakel:DirectoryActivated",
         }
