@@ -57,9 +57,10 @@ pub enum StatementRequest {
         /// decree_vh, law or prosecutor_authorisation.
         #[arg(long)]
         basis: Code,
-        /// Its aim.
-        #[arg(long, default_value = "protect_integrity")]
-        finality: Code,
+        /// Its aim; protect_integrity unless given.
+        #[arg(long, value_name = "CODE")]
+        #[serde(default)]
+        finality: Option<Code>,
         /// End of the agreement, RFC 3339.
         #[arg(long = "until", value_parser = parse::moment, value_name = "MOMENT")]
         #[serde(default)]
@@ -149,10 +150,14 @@ pub enum StatementRequest {
         /// The case.
         #[arg(long)]
         case: CaseRef,
-        /// To whom.
-        #[command(flatten)]
-        #[serde(flatten)]
-        to: ToWhom,
+        /// To this agency; repeated.
+        #[arg(long = "agency", value_name = "AGENCY")]
+        #[serde(default)]
+        agencies: Vec<AgencyId>,
+        /// To agencies of this role; repeated.
+        #[arg(long = "role", value_name = "ROLE")]
+        #[serde(default)]
+        roles: Vec<Code>,
     },
     /// State that a person agreed.
     GiveConsent(ConsentRequest),
@@ -195,36 +200,16 @@ pub enum StatementRequest {
 
 /// A case and nothing else.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OfCase {
     /// The case.
     #[arg(long)]
     pub case: CaseRef,
 }
 
-/// Agencies, by name and by role.
-#[derive(Clone, Debug, Args, Serialize, Deserialize)]
-pub struct ToWhom {
-    /// Agency, by name; repeated.
-    #[arg(long = "agency", value_name = "AGENCY")]
-    #[serde(default)]
-    pub agencies: Vec<AgencyId>,
-    /// Agencies of a role; repeated.
-    #[arg(long = "role", value_name = "ROLE")]
-    #[serde(default)]
-    pub roles: Vec<Code>,
-}
-
-impl From<ToWhom> for Audience {
-    fn from(to: ToWhom) -> Self {
-        Self {
-            agencies: to.agencies,
-            roles: to.roles,
-        }
-    }
-}
-
 /// What a person agreed to or refused.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConsentRequest {
     /// The case.
     #[arg(long)]
@@ -239,16 +224,21 @@ pub struct ConsentRequest {
     #[arg(long, value_name = "ROLE")]
     #[serde(default)]
     pub given_by: Option<Code>,
-    /// self, guardian or partner.
-    #[arg(long, default_value = "self")]
-    pub capacity: Code,
+    /// self (unless given), guardian or partner.
+    #[arg(long, value_name = "CODE")]
+    #[serde(default)]
+    pub capacity: Option<Code>,
     /// Category it covers; repeated.
     #[arg(long = "category", required = true, value_name = "CODE")]
     pub categories: Vec<Code>,
-    /// Recipients it covers.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub to: ToWhom,
+    /// Agency that may receive; repeated.
+    #[arg(long = "agency", value_name = "AGENCY")]
+    #[serde(default)]
+    pub agencies: Vec<AgencyId>,
+    /// Agencies of this role may receive; repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    #[serde(default)]
+    pub roles: Vec<Code>,
     /// Purpose it covers; repeated.
     #[arg(long = "purpose", required = true, value_name = "CODE")]
     pub purposes: Vec<Code>,
@@ -256,9 +246,10 @@ pub struct ConsentRequest {
     #[arg(long)]
     #[serde(default)]
     pub informed: bool,
-    /// written or oral.
-    #[arg(long, default_value = "oral")]
-    pub form: Code,
+    /// written, or oral (unless given).
+    #[arg(long, value_name = "CODE")]
+    #[serde(default)]
+    pub form: Option<Code>,
     /// When the person spoke, RFC 3339; now unless given.
     #[arg(long = "given", value_parser = parse::moment, value_name = "MOMENT")]
     #[serde(default)]
@@ -282,23 +273,26 @@ pub struct ConsentRequest {
 }
 
 impl ConsentRequest {
-    fn into_consent(self, now: Timestamp) -> Consent {
-        Consent {
+    fn into_consent(self, now: Timestamp) -> Result<Consent, Problem> {
+        Ok(Consent {
             subject: self.subject,
             given_by: self.given_by.unwrap_or_else(|| self.subject_role.clone()),
             subject_role: self.subject_role,
-            capacity: self.capacity,
+            capacity: self.capacity.map_or_else(|| word("self"), Ok)?,
             categories: self.categories,
-            recipients: self.to.into(),
+            recipients: Audience {
+                agencies: self.agencies,
+                roles: self.roles,
+            },
             purposes: self.purposes,
             informed: self.informed,
-            form: self.form,
+            form: self.form.map_or_else(|| word("oral"), Ok)?,
             given: self.given_ms.unwrap_or(now),
             expires: self.until_ms,
             minor_cosign: self.minor_cosign,
             parents_cosign: self.parents_cosign,
             form_digest: self.form_digest,
-        }
+        })
     }
 }
 
@@ -356,7 +350,7 @@ impl StatementRequest {
                 ..
             } => StatementBody::ConsultationConvened(Consultation {
                 basis,
-                finality,
+                finality: finality.map_or_else(|| word("protect_integrity"), Ok)?,
                 valid_until: until_ms,
             }),
             Self::SignConsultation { consultation, .. } => StatementBody::ConsultationSigned { consultation },
@@ -383,9 +377,11 @@ impl StatementRequest {
                 ..
             } => StatementBody::MeasureExtended { measure, until },
             Self::LiftMeasure { measure, .. } => StatementBody::MeasureLifted { measure },
-            Self::ReleaseInvestigation { to, .. } => StatementBody::InvestigationReleased(to.into()),
-            Self::GiveConsent(consent) => StatementBody::ConsentGiven(consent.into_consent(now)),
-            Self::RefuseConsent(consent) => StatementBody::ConsentRefused(consent.into_consent(now)),
+            Self::ReleaseInvestigation { agencies, roles, .. } => {
+                StatementBody::InvestigationReleased(Audience { agencies, roles })
+            }
+            Self::GiveConsent(consent) => StatementBody::ConsentGiven(consent.into_consent(now)?),
+            Self::RefuseConsent(consent) => StatementBody::ConsentRefused(consent.into_consent(now)?),
             Self::WithdrawConsent { consent, .. } => StatementBody::ConsentWithdrawn { consent },
             Self::ReviewEmergency {
                 packet,
@@ -400,6 +396,11 @@ impl StatementRequest {
             Self::TransferDossier { to, .. } => StatementBody::DossierTransferred { to },
         })
     }
+}
+
+/// A word of the vocabulary that stands for what was not given.
+fn word(text: &str) -> Result<Code, Problem> {
+    Code::new(text).map_err(|error| Problem::new(Kind::Usage, "CODE", error.to_string(), "Report it."))
 }
 
 fn entries(roster: &[RosterRequest]) -> Result<Vec<RosterEntry>, Problem> {

@@ -13,4 +13,6 @@ mod withheld;
 
 mod changes;
 
+mod facts;
+
 mod stopping;

@@ -120,6 +120,16 @@ impl Office {
         self.try_ask("POST", "/v1/statements", Some(&statement)).unwrap()
     }
 
+    /// Makes a statement; the answer.
+    pub fn state(&self, statement: &Value) -> Value {
+        self.ask("POST", "/v1/statements", Some(statement))
+    }
+
+    /// Tries to make a statement.
+    pub fn try_state(&self, statement: &Value) -> (u16, Value) {
+        self.try_ask("POST", "/v1/statements", Some(statement)).unwrap()
+    }
+
     /// What a packet to be sent looks like to the local API.
     pub fn order(
         case: CaseRef,
