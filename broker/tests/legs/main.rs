@@ -7,6 +7,7 @@
     reason = "test code: a surprise must stop the test"
 )]
 
+mod bundles;
 mod delivery;
 mod door;
 mod inbox;
