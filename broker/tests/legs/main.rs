@@ -14,4 +14,5 @@ mod inbox;
 mod packet;
 mod peer;
 mod question;
+mod refusal;
 mod submission;
