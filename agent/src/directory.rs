@@ -146,7 +146,9 @@ impl Network {
         if let (Some(bytes), Ok(view)) = (disk::read(&path, max)?, self.view()) {
             let signed = SignedBundle::from_bytes(&bytes).map_err(|e| Problem::damaged(&path, e))?;
             // Officers may have left since: then the broker must show a bundle that holds today.
-            if let Ok(engine) = self.verify_bundle(&signed, &view) {
+            if let Ok(engine) = self.verify_bundle(&signed, &view)
+                && self.not_superseded(&engine).is_ok()
+            {
                 *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(engine));
             }
         }
@@ -307,31 +309,32 @@ impl Network {
         Engine::new(verified.bundle()).map_err(refused)
     }
 
+    /// Refuses rules that are older than the newest seen, or others of the same version.
+    fn not_superseded(&self, engine: &Engine) -> Result<(), Problem> {
+        let (version, digest) = (engine.bundle().version(), engine.bundle().digest());
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(newest) = newest.bundle() else {
+            return Ok(());
+        };
+        if version < newest.version {
+            let newest = newest.version;
+            let sentence = format!("bundle {version} is older than bundle {newest}, already seen");
+            return Err(Problem::distrust("BUNDLE_OLDER", sentence));
+        }
+        if version == newest.version && digest != newest.digest {
+            let sentence = format!("there are two different bundles of version {version}");
+            return Err(Problem::distrust("BUNDLE_CONTRADICTION", sentence));
+        }
+        Ok(())
+    }
+
     /// Verifies a policy bundle and remembers it; one older than the newest seen is refused.
     pub fn adopt_bundle(&self, signed: &SignedBundle) -> Result<(), Problem> {
         let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.view()?;
         let engine = self.verify_bundle(signed, &view)?;
         let (version, digest) = (engine.bundle().version(), engine.bundle().digest());
-        let newest = self
-            .newest
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bundle()
-            .cloned();
-        if let Some(newest) = newest {
-            if version < newest.version {
-                let sentence = format!(
-                    "bundle {version} is older than bundle {}, already seen",
-                    newest.version
-                );
-                return Err(Problem::distrust("BUNDLE_OLDER", sentence));
-            }
-            if version == newest.version && digest != newest.digest {
-                let sentence = format!("there are two different bundles of version {version}");
-                return Err(Problem::distrust("BUNDLE_CONTRADICTION", sentence));
-            }
-        }
+        self.not_superseded(&engine)?;
         self.disk
             .write(&self.dir.join("bundle.bin"), &signed.to_bytes())?;
         let first_seen_ms = self.clock.now().millis();

@@ -367,7 +367,8 @@ impl Worker {
         }
     }
 
-    /// The log's evidence; a newer directory or bundle is fetched once if the decision names one.
+    /// The log's evidence; a newer directory is fetched once if the decision names one, or ours is
+    /// out of date.
     fn prove(
         &mut self,
         incoming: &Incoming,
@@ -376,7 +377,7 @@ impl Worker {
         let view = self.agent.network.view()?;
         let proved = prove(incoming, hand_over, &self.context(&view));
         match proved {
-            Err(problem) if problem.code == "DECISION_DIRECTORY" => {}
+            Err(problem) if matches!(&*problem.code, "DECISION_DIRECTORY" | "DIRECTORY_EXPIRED") => {}
             proved => return Ok((view, proved?)),
         }
         self.handle

@@ -13,7 +13,7 @@ use crate::bundle::{self, Ending, Rules};
 use crate::clock::seeded_rng;
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::redact::{Code, OfRules, Short, safe};
-use crate::state::State;
+use crate::state::{Alarms, State};
 use crate::store::{Ceiling, CeilingOf, Raised, Store};
 
 /// Commits that `ceiling` is in force from now on. The entry is shown to the agencies whose officers sign
@@ -110,13 +110,14 @@ pub async fn rules(
     }
 }
 
-/// Looks whether the operator's files hold something newer, and brings it into force. What is refused is
-/// logged; what is in force stays.
+/// Looks whether the operator's files hold something newer, and brings it into force. What is refused is an
+/// alarm, once for each file; what is in force stays. One look at a time.
 pub async fn refresh(state: &Arc<State>) {
+    let _one_at_a_time = state.refreshing.lock().await;
     let mut changed = false;
     match next_directory(state).await {
         Ok(new) => changed |= new,
-        Err(refusal) => tracing::error!(code = safe(Code(&refusal)), "the directory file is refused"),
+        Err(refusal) => refused(state, "directory", &refusal),
     }
     if changed {
         // A bundle that was refused under the former directory may be signed by its new officers.
@@ -124,10 +125,7 @@ pub async fn refresh(state: &Arc<State>) {
     }
     match next_rules(state).await {
         Ok(new) => changed |= new,
-        Err(refusal) => tracing::error!(
-            refusal = safe(OfRules(&refusal)),
-            "the bundle file is refused, the bundle in force stays; `schakel-policy check` and `verify` say more"
-        ),
+        Err(refusal) => refused(state, "bundle", &refusal),
     }
     remind(state);
     if changed {
@@ -156,6 +154,29 @@ fn remind(state: &State) {
                 "alarm: the policy bundle has ended, every packet is denied"
             );
         }
+    }
+}
+
+fn refused(state: &State, file: &'static str, refusal: &Refusal) {
+    let count = state.alarms.raise(refusal.code);
+    if !Alarms::is_told(count) {
+        return;
+    }
+    let code = safe(Code(refusal));
+    if file == "bundle" {
+        let why = safe(OfRules(refusal));
+        tracing::error!(
+            code,
+            why,
+            count,
+            "alarm: the bundle file is refused; what is in force stays"
+        );
+    } else {
+        tracing::error!(
+            code,
+            count,
+            "alarm: the directory file is refused; what is in force stays"
+        );
     }
 }
 
@@ -193,7 +214,18 @@ async fn next_directory(state: &Arc<State>) -> Result<bool, Refusal> {
 }
 
 async fn next_rules(state: &Arc<State>) -> Result<bool, Refusal> {
-    let bytes = state.rules.source().bytes()?;
+    let bytes = match state.rules.source().bytes() {
+        Ok(bytes) => bytes,
+        Err(refusal) => {
+            // The same trouble with the file is told once, like the same file.
+            let trouble = Digest::of(refusal.to_string().as_bytes());
+            if state.rules.is_seen(trouble) {
+                return Ok(false);
+            }
+            state.rules.refuse(trouble);
+            return Err(refusal);
+        }
+    };
     let file = Digest::of(&bytes);
     if state.rules.is_seen(file) {
         return Ok(false);

@@ -5,8 +5,8 @@ use schakel_proto::evidence::Event;
 use schakel_proto::refusal::Refusal;
 
 use crate::log::entry::EntryDraft;
-use crate::redact::safe;
-use crate::state::State;
+use crate::redact::{Code, safe};
+use crate::state::{Alarms, State};
 use crate::store::{DuePacket, Expired, Expiring};
 
 /// Packets that one sweep ends; the next sweep takes the rest.
@@ -20,9 +20,21 @@ pub async fn sweep(state: &State) -> Result<usize, Refusal> {
     let due = state.store.due(state.clock.now(), SWEEP_MAX_COUNT).await?;
     let mut ended = 0;
     for packet in due {
-        if end(state, &packet).await? {
-            tracing::info!(packet = safe(packet.packet), "packet expired");
-            ended += 1;
+        match end(state, &packet).await {
+            Ok(true) => {
+                tracing::info!(packet = safe(packet.packet), "packet expired");
+                ended += 1;
+            }
+            Ok(false) => {}
+            Err(refusal) if refusal.retry_after_millis > 0 => return Err(refusal),
+            // What ails one packet must not keep the others; it is looked at again with the next sweep.
+            Err(refusal) => {
+                let count = state.alarms.raise(refusal.code);
+                if Alarms::is_told(count) {
+                    let (packet, code) = (safe(packet.packet), safe(Code(&refusal)));
+                    tracing::error!(packet, code, count, "alarm: a packet does not expire");
+                }
+            }
         }
     }
     Ok(ended)

@@ -26,16 +26,20 @@ impl fmt::Display for Code<'_> {
 
 impl LogSafe for Code<'_> {}
 
-/// A refusal of a policy bundle: whole if it speaks of rules and their files, which are no secret; else its code.
+/// Why a policy bundle is refused, as the log shows it: sentence and place. Rules name nobody; they are
+/// shown without control characters and cut off.
 pub struct OfRules<'a>(pub &'a Refusal);
+
+/// Longest such text in the log.
+const OF_RULES_MAX_CHARS: usize = 400;
 
 impl fmt::Display for OfRules<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.code.starts_with("BUNDLE_") {
-            write!(f, "{}", self.0)
-        } else {
-            f.write_str(self.0.code)
-        }
+        let text = format!("{} (at {})", self.0.sentence, self.0.place);
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        text.chars()
+            .take(OF_RULES_MAX_CHARS)
+            .try_for_each(|c| fmt::Write::write_char(f, plain(c)))
     }
 }
 
@@ -84,16 +88,11 @@ mod tests {
         let refusal =
             Refusal::new(Fault::Invalid, "PACKET_MALFORMED", "case-00 is wrong", "Fix it.").at("case-00");
         assert_eq!(Code(&refusal).to_string(), "PACKET_MALFORMED");
-        assert_eq!(OfRules(&refusal).to_string(), "PACKET_MALFORMED");
-        let rules = Refusal::new(
-            Fault::Precondition,
-            "BUNDLE_SYNTAX",
-            "a comma is missing",
-            "Add it.",
-        );
-        assert_eq!(
-            OfRules(&rules.at("policies/walls.cedar:3")).to_string(),
-            "BUNDLE_SYNTAX: a comma is missing (at policies/walls.cedar:3). Add it."
+        let refusal = Refusal::new(Fault::Precondition, "BUNDLE_SYNTAX", "a\nb".repeat(400), "").at("x:1");
+        let shown = OfRules(&refusal).to_string();
+        assert!(
+            shown.starts_with("a ba b") && shown.len() == OF_RULES_MAX_CHARS,
+            "{shown}"
         );
         assert_eq!(Short(&Digest::of(b"abc")).to_string(), "ba7816bf");
         assert_eq!(

@@ -156,6 +156,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         bounds,
         bells: Bells::default(),
         alarms: Alarms::default(),
+        refreshing: tokio::sync::Mutex::default(),
         stop: stopped.clone(),
     });
     let listener = listen(config.listen).await?;

@@ -52,6 +52,8 @@ pub struct State {
     pub bells: Bells,
     /// What a person must look at, counted.
     pub alarms: Alarms,
+    /// Held while the operator's files are looked at.
+    pub refreshing: tokio::sync::Mutex<()>,
     /// Becomes true when the broker is to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -120,6 +122,12 @@ impl Alarms {
     pub fn count(&self, code: &str) -> u64 {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.get(code).copied().unwrap_or_default()
+    }
+
+    /// How many there were of all codes.
+    pub fn total(&self) -> u64 {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.values().sum()
     }
 
     /// Whether the one with this count gets a line in the log: a member that repeats itself must not be able

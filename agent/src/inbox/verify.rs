@@ -21,7 +21,7 @@ use schakel_proto::wire;
 use super::blame::{Judged, is_senders, is_senders_part};
 use super::spool::Incoming;
 use crate::keyring::Keyring;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// How far from now a decision may have been made, in milliseconds. Keys follow a decision at once; what lay
 /// longer behind other deliveries here is handed over again. A broker cannot decide as of long ago.
@@ -176,6 +176,11 @@ pub fn prove(
     hand_over: &wire::HandOver,
     context: &Context<'_>,
 ) -> Result<ProvedDelivery, Problem> {
+    if context.now > context.directory.valid_until() {
+        let sentence = "the network's directory is out of date: nothing is accepted by it";
+        let remedy = "The network's authority must issue a newer one; what waits is offered again.";
+        return Err(Problem::new(Kind::Later, "DIRECTORY_EXPIRED", sentence, remedy));
+    }
     let check = |evidence: &Option<wire::Evidence>, what: &str| {
         let evidence = evidence
             .as_ref()

@@ -304,3 +304,37 @@ fn a_delivery_is_recorded_with_the_directory_and_the_moment_it_was_verified_with
     assert_eq!(delivery.directory_version, 1);
     assert!((before.millis()..=now().millis()).contains(&delivery.at_ms));
 }
+
+#[test]
+fn p11_nothing_is_accepted_by_a_directory_that_is_out_of_date() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let handed = handed(&town, &parcel, &mut ledger, &facts);
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+    let incoming = inbox.begin(&handed.offer).unwrap();
+    let (me, keys) = (agency(RECIPIENT), Keyring::new(town.keys(RECIPIENT), Vec::new()));
+    let short = town.network.issue_changed(now(), |directory| {
+        directory.valid_until_ms = now().millis() + 60_000;
+    });
+    std::fs::write(town.network.directory_file(), short.unwrap().encode_to_vec()).unwrap();
+    let directory = town.directory();
+    let at = |now| Context {
+        network: directory.network(),
+        agency: &me,
+        directory: &directory,
+        log_key: directory.log().key(),
+        keys: &keys,
+        now,
+    };
+    assert!(prove(&incoming, &handed.hand_over, &at(now())).is_ok());
+    let late = now().plus_millis(60_001);
+    let problem = prove(&incoming, &handed.hand_over, &at(late)).unwrap_err();
+    assert_eq!(problem.code, "DIRECTORY_EXPIRED");
+    assert!(
+        problem.is_temporary(),
+        "it comes again, and may be accepted by a newer one"
+    );
+}

@@ -10,7 +10,7 @@ use schakel_agent::problem::Problem;
 use schakel_agent::transport::tls::Pins;
 use schakel_proto::wire;
 
-use crate::support::parcel::{RECIPIENT, bundle};
+use crate::support::parcel::{RECIPIENT, bundle, bundle_of_version};
 use crate::support::town::{Town, now};
 
 pub fn open(town: &Town, development: bool) -> Result<Network, Problem> {
@@ -111,4 +111,36 @@ fn p03_rules_that_two_officers_of_two_agencies_did_not_sign_are_refused() {
         open(&town, true).unwrap().bundle_holds(&digest, version, now()),
         "known after a restart"
     );
+}
+
+#[test]
+fn p01_older_rules_are_refused_also_after_a_restart_and_a_loss() {
+    let town = Town::new(1);
+    let (first, second) = (bundle(&town), bundle_of_version(&town, 2));
+    let network = open(&town, true).unwrap();
+    network.adopt(&served(&town)).unwrap();
+    network.adopt_bundle(&first).unwrap();
+    network.adopt_bundle(&second).unwrap();
+    let in_force = |network: &Network| network.engine().map(|engine| engine.bundle().version());
+    assert_eq!(code(network.adopt_bundle(&first)), "BUNDLE_OLDER");
+    assert_eq!(in_force(&network), Some(2));
+    drop(network);
+    let network = open(&town, true).unwrap();
+    assert_eq!(code(network.adopt_bundle(&first)), "BUNDLE_OLDER");
+    assert_eq!(in_force(&network), Some(2));
+    drop(network);
+    // The older file put back on the disk, or none: the newest seen is still the newest seen.
+    let kept = town.config(RECIPIENT).data_dir.join("network/bundle.bin");
+    for left in [Some(first.to_bytes()), None] {
+        match left {
+            Some(bytes) => std::fs::write(&kept, bytes).unwrap(),
+            None => std::fs::remove_file(&kept).unwrap(),
+        }
+        let network = open(&town, true).unwrap();
+        assert_eq!(in_force(&network), None, "nothing is decided by older rules");
+        assert_eq!(code(network.adopt_bundle(&first)), "BUNDLE_OLDER");
+    }
+    let network = open(&town, true).unwrap();
+    network.adopt_bundle(&second).unwrap();
+    assert_eq!(in_force(&network), Some(2));
 }

@@ -147,6 +147,15 @@ impl Handed {
         opened
     }
 
+    /// The decision that was opened to the recipient.
+    pub fn decision(&self, ground: &Ground) -> evidence::Decision {
+        let directory = ground.network.directory(now()).unwrap();
+        let consignment = self.hand_over.consignment.as_ref().unwrap();
+        let network = &ground.network.spec().network;
+        let checked = evidence::check(consignment, network, directory.log().key()).unwrap();
+        checked.shown().unwrap().clone()
+    }
+
     pub fn acknowledgement(&self, ground: &Ground, who: &str, sealed: &Sealed) -> wire::Signed {
         let keys = ground.keys(who);
         let directory = ground.network.directory(now()).unwrap();

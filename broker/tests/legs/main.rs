@@ -7,6 +7,7 @@
     reason = "test code: a surprise must stop the test"
 )]
 
+mod bundles;
 mod delivery;
 mod door;
 mod facts;
@@ -14,4 +15,5 @@ mod inbox;
 mod packet;
 mod peer;
 mod question;
+mod refusal;
 mod submission;

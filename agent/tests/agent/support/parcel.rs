@@ -252,6 +252,23 @@ pub fn bundle(town: &Town) -> SignedBundle {
     SignedBundle::from_bytes(&std::fs::read(town.network.bundle_file()).unwrap()).unwrap()
 }
 
+/// The same rules as another version, signed by the same two officers.
+pub fn bundle_of_version(town: &Town, version: u64) -> SignedBundle {
+    let minted = bundle(town);
+    let mut files = schakel_policy::bundle::Bundle::built_in_files();
+    let about = String::from_utf8(files["bundle.toml"].clone()).unwrap();
+    let about = about.replacen("version = 1", &format!("version = {version}"), 1);
+    files.insert("bundle.toml".to_owned(), about.into_bytes());
+    let next = schakel_policy::bundle::Bundle::from_files(files).unwrap();
+    let mut signed = SignedBundle::unsigned(&next);
+    for signature in &minted.signatures {
+        let keys = town.network.officer_keys(&signature.officer).unwrap();
+        let network = &town.network.spec().network;
+        signed.sign(network, &signature.officer, &keys, now()).unwrap();
+    }
+    signed
+}
+
 /// The facts of a case just opened by the police with this roster.
 pub fn facts(town: &Town, case: CaseRef, roster: &[&str]) -> wire::CaseFacts {
     let nothing = wire::CaseFacts {

@@ -25,7 +25,7 @@ pub(crate) enum Backend {
     Sled,
 }
 
-enum Open {
+pub(super) enum Open {
     Memory(Arc<MemoryStore>),
     Sled(Arc<SledStore>),
 }
@@ -35,7 +35,7 @@ pub(crate) struct Bench {
     pub(crate) backend: Backend,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) breaker: Arc<Breaker>,
-    open: Open,
+    pub(super) open: Open,
     pub(crate) network: NetworkName,
     pub(crate) keys: ErasureKeys,
     pub(crate) maker: EntryMaker,

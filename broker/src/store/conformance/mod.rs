@@ -15,6 +15,8 @@ mod log;
 
 mod broken;
 
+mod damaged;
+
 mod load;
 
 pub(crate) use bench::{Backend, Bench};
@@ -65,6 +67,8 @@ macro_rules! stamp {
             log::only_one_writer_extends_the_tree,
             log::a_sequencer_that_finds_another_writer_stops,
             log::proofs_of_extension_hold_between_all_sizes,
+            damaged::one_damaged_packet_keeps_no_other_from_its_recipient,
+            damaged::one_damaged_packet_keeps_no_other_from_ending_or_being_decided_again,
             broken::every_step_may_fail_and_be_repeated,
             load::concurrent_verbs_share_one_sync,
             load::the_same_packet_from_many_callers_is_accepted_once,

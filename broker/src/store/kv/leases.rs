@@ -15,6 +15,8 @@ pub(crate) type Work = (PacketId, AgencyId);
 struct Table {
     by_token: HashMap<DeliveryId, (Work, Timestamp)>,
     by_work: HashMap<Work, (DeliveryId, u32)>,
+    /// Damaged work, until it is looked at again.
+    aside: HashMap<Work, Timestamp>,
 }
 
 /// The table of leases.
@@ -80,9 +82,22 @@ impl Leases {
         self.table().by_token.remove(&token);
     }
 
+    /// Work that cannot be read is not tried again before `until`; the token is free for other work.
+    pub(crate) fn set_aside(&self, work: Work, token: DeliveryId, until: Timestamp) {
+        let mut table = self.table();
+        table.by_token.remove(&token);
+        table.aside.insert(work, until);
+    }
+
+    /// Whether work was set aside, and is to stay so at `now`.
+    pub(crate) fn is_aside(&self, work: &Work, now: Timestamp) -> bool {
+        self.table().aside.get(work).is_some_and(|until| *until > now)
+    }
+
     /// The work is done: forgets it.
     pub(crate) fn end(&self, work: &Work) {
         let mut table = self.table();
+        table.aside.remove(work);
         if let Some((token, _)) = table.by_work.remove(work) {
             table.by_token.remove(&token);
         }

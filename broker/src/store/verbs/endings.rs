@@ -79,23 +79,43 @@ fn end(
     close_packet(step, packet, row)
 }
 
-/// Packets whose life has ended.
+/// Packets whose life has ended, as far as they can be read.
 pub(crate) fn due(read: &impl Read, now: Timestamp, limit: usize) -> Result<Vec<DuePacket>, StoreError> {
     let mut all = Vec::new();
-    for (key, _) in read.records(&[keys::EXPIRY], None, limit)? {
-        let packet = keys::last_packet(&key).ok_or(StoreError::Corrupt("the expiry index".into()))?;
-        let row = packet_row(read, &packet)?;
-        if row.expires_ms > now.millis() {
-            break;
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = read.records(&[keys::EXPIRY], after.as_deref(), PAGE)?;
+        for (key, _) in &page {
+            match due_packet(read, key, now) {
+                Ok(Some(due)) if all.len() < limit => all.push(due),
+                Ok(_) => return Ok(all),
+                // A damaged packet stays where it is; the others end.
+                Err(StoreError::Corrupt(what)) => {
+                    tracing::error!(%what, "alarm: a packet is damaged and does not expire");
+                }
+                Err(other) => return Err(other),
+            }
         }
-        all.push(DuePacket {
-            packet,
-            case: id(&row.case)?,
-            manifest_digest: id(&row.manifest_digest)?,
-            sender: agency(&row.sender)?,
-        });
+        match page.last() {
+            Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+            _ => return Ok(all),
+        }
     }
-    Ok(all)
+}
+
+/// The packet of a row of the expiry index, if its life has ended.
+fn due_packet(read: &impl Read, key: &[u8], now: Timestamp) -> Result<Option<DuePacket>, StoreError> {
+    let packet = keys::last_packet(key).ok_or(StoreError::Corrupt("the expiry index".into()))?;
+    let row = packet_row(read, &packet)?;
+    if row.expires_ms > now.millis() {
+        return Ok(None);
+    }
+    Ok(Some(DuePacket {
+        packet,
+        case: id(&row.case)?,
+        manifest_digest: id(&row.manifest_digest)?,
+        sender: agency(&row.sender)?,
+    }))
 }
 
 /// Expires what is open.
@@ -127,22 +147,34 @@ pub(crate) fn expire(step: &mut Step<'_>, expiring: &Expiring) -> Result<Expired
     Ok(Expired::Done { leaf_hash })
 }
 
-/// Puts held work back into the queues.
+/// Puts held work back into the queues, as far as it can be read.
 pub(crate) fn reconsider(step: &mut Step<'_>, case: Option<&CaseRef>) -> Result<Vec<AgencyId>, StoreError> {
     let prefix = keys::held_prefix(case);
     let mut agencies = std::collections::BTreeSet::new();
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        // Each page is deleted before the next is read.
-        let page = step.txn.records(&prefix, None, PAGE)?;
-        if page.is_empty() {
+        let page = step.txn.records(&prefix, after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else {
             return Ok(agencies.into_iter().collect());
-        }
+        };
+        after = Some(last.clone());
         for (key, _) in page {
-            let (packet, agency) = keys::parse_held(&key).ok_or(StoreError::Corrupt("a held row".into()))?;
-            let row = packet_row(&step.txn, &packet)?;
-            step.txn.put(&queue_key(&packet, &row, &agency), &[])?;
-            step.txn.delete(&key)?;
-            agencies.insert(agency);
+            match put_back(step, &key) {
+                Ok(agency) => drop(agencies.insert(agency)),
+                // A damaged packet stays held; the others, and the statement, must not wait for it.
+                Err(StoreError::Corrupt(what)) => {
+                    tracing::error!(%what, "alarm: a held packet is damaged and not decided again");
+                }
+                Err(other) => return Err(other),
+            }
         }
     }
+}
+
+fn put_back(step: &mut Step<'_>, held: &[u8]) -> Result<AgencyId, StoreError> {
+    let (packet, agency) = keys::parse_held(held).ok_or(StoreError::Corrupt("a held row".into()))?;
+    let row = packet_row(&step.txn, &packet)?;
+    step.txn.put(&queue_key(&packet, &row, &agency), &[])?;
+    step.txn.delete(held)?;
+    Ok(agency)
 }

@@ -30,17 +30,24 @@ pub(crate) fn lease(
         let page = read.records(&prefix, after.as_deref(), PAGE)?;
         for (key, _) in &page {
             let Some(next) = token else { break };
-            let packet = keys::last_packet(key).ok_or(StoreError::Corrupt("a queue".into()))?;
+            let Some(packet) = keys::last_packet(key) else {
+                tracing::error!("alarm: a row of a queue is damaged");
+                continue;
+            };
+            let work = (packet, request.recipient.clone());
+            if leases.is_aside(&work, request.now) {
+                continue;
+            }
             match take(read, leases, request, packet, next, until) {
                 Ok(Some(lease)) => {
                     leased.push(lease);
                     token = tokens.next();
                 }
                 Ok(None) => {}
-                // One damaged packet must not stop the others; its lease keeps it from being tried at once.
+                // A damaged packet stays where it is and is looked at again; the others have its turn.
                 Err(StoreError::Corrupt(what)) => {
-                    tracing::error!(%packet, %what, "a waiting packet is damaged and not handed over");
-                    token = tokens.next();
+                    tracing::error!(%packet, %what, "alarm: a waiting packet is damaged and not handed over");
+                    leases.set_aside(work, next, until);
                 }
                 Err(other) => return Err(other),
             }
