@@ -22,6 +22,7 @@ use crate::facts::Facts;
 use crate::inbox::Inbox;
 use crate::inbox::record::Names;
 use crate::keyring::{Keyring, TlsIdentity};
+use crate::outbox::plan::Own;
 use crate::outbox::record::{Recalled, Record, State};
 use crate::outbox::seal::{Before, Context};
 use crate::outbox::{Bounds, Outbox};
@@ -165,18 +166,28 @@ impl Agent {
         self.audit.last_seen(view.log_key())
     }
 
-    /// Roster version of a case: asked anew if the broker answers soon, else the last seen.
-    async fn roster_version(&self, case: CaseRef) -> Option<u64> {
+    /// The facts of a case as far as they are shown to us: asked anew if the broker answers soon, else those
+    /// last seen. And whether they were asked anew.
+    async fn facts_now(&self, case: CaseRef) -> (FactChain, bool) {
         let mut client = self.client();
         let fresh = self
             .facts
             .refresh(&mut client, &self.network, case, self.clock.now());
         match tokio::time::timeout(FACTS_WAIT, fresh).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(chain)) => return (chain, true),
+            // To whom a case is not shown it does not exist, whatever was shown before.
+            Ok(Err(problem)) if problem.code == "CASE_UNKNOWN" => return (FactChain::empty(case), true),
             Ok(Err(problem)) => tracing::debug!(code = problem.code, "sealing without newer facts"),
             Err(_) => tracing::debug!("sealing without newer facts: no answer in time"),
         }
-        self.facts.roster_version(&case)
+        let known = self.facts.known(&case);
+        (known.unwrap_or_else(|| FactChain::empty(case)), false)
+    }
+
+    /// Roster version of a case; none: it is not shown to us.
+    async fn roster_version(&self, case: CaseRef) -> Option<u64> {
+        let (chain, _) = self.facts_now(case).await;
+        Some(chain.roster_version()).filter(|version| *version > 0)
     }
 
     /// Seals a packet and makes it durable here; it is submitted from then on by itself.
@@ -190,7 +201,7 @@ impl Agent {
     }
 
     async fn seal(self: &Arc<Self>, request: SendRequest, before: Option<Record>) -> Result<Record, Problem> {
-        let roster_version = self.roster_version(request.case).await;
+        let (facts, fresh) = self.facts_now(request.case).await;
         let checkpoint = match self.checkpoint_seen()? {
             None => None,
             Some(seen) => CheckpointSeen::parse(&seen).map(Some).map_err(Refusal::from)?,
@@ -200,13 +211,19 @@ impl Agent {
             let view = agent.network.view()?;
             let now = agent.clock.now();
             let directory = view.directory().fresh(now).map_err(Refusal::from)?;
+            let engine = agent.network.engine().ok_or_else(no_rules)?;
             let context = Context {
                 directory,
                 agency: agent.network.agency(),
                 keys: agent.keyring.secret(),
                 now,
-                roster_version,
+                roster_version: Some(facts.roster_version()).filter(|version| *version > 0),
                 checkpoint,
+                own: Own {
+                    engine: &engine,
+                    facts,
+                    fresh,
+                },
             };
             let before = before.as_ref().map(|record| Before { record });
             agent
@@ -393,6 +410,16 @@ fn not_yet() -> Problem {
         "NOT_CONNECTED_YET",
         sentence,
         "Wait, or check `broker` in agent.toml.",
+    )
+}
+
+fn no_rules() -> Problem {
+    let sentence = "the network's rules are not known yet, so nothing can be decided";
+    Problem::new(
+        Kind::Later,
+        "NO_RULES",
+        sentence,
+        "Send it again when the broker was reached.",
     )
 }
 

@@ -10,11 +10,9 @@ use schakel_policy::facts::CaseState;
 use schakel_policy::ruling::{PacketRuling, Ruling};
 use schakel_proto::directory::Directory;
 use schakel_proto::evidence::Decision;
-use schakel_proto::ids::CaseRef;
 use schakel_proto::packet::parse::Part;
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::FactChain;
-use schakel_proto::wire;
 
 use crate::inbox::verify::VerifiedDelivery;
 use crate::problem::Problem;
@@ -51,7 +49,7 @@ impl Own<'_> {
         let facts = match shown {
             Shown::Now(chain) => facts_of(decision, &chain)?,
             Shown::Before(chain) if chain.count() >= decision.facts_count() => facts_of(decision, &chain)?,
-            Shown::Never if decision.facts_count() == 0 => no_facts(verified.proved().case())?,
+            Shown::Never if decision.facts_count() == 0 => FactChain::empty(verified.proved().case()),
             Shown::Before(_) | Shown::Never => return self.outside(verified).map(|()| None),
         };
         let sender = &verified.handed().manifest().sender;
@@ -108,13 +106,4 @@ fn facts_of(decision: &Decision, chain: &FactChain) -> Result<FactChain, Problem
     }
     let sentence = "it was decided on other facts than the broker shows";
     Err(Problem::distrust("DECISION_FACTS", sentence).at(decision.packet()))
-}
-
-/// A case of which there are no facts.
-fn no_facts(case: CaseRef) -> Result<FactChain, Problem> {
-    let facts = wire::CaseFacts {
-        case_ref: case.to_vec().into(),
-        entries: Vec::new(),
-    };
-    FactChain::check(&facts).map_err(|e| Problem::distrust("DECISION_FACTS", e.to_string()))
 }

@@ -11,6 +11,7 @@
 //! outbox/<packet>/recall.bin            a signed recall
 //! ```
 
+pub mod plan;
 pub mod record;
 
 pub mod seal;
@@ -186,7 +187,7 @@ impl Outbox {
     /// The packet is refused for good: its sealed copy goes. Not if the broker has it after all.
     pub fn refused(&self, packet: &PacketId, problem: Problem) -> Result<(), Problem> {
         self.end_unsent(packet, |record| {
-            for outcome in &mut record.outcomes {
+            for outcome in record.outcomes.iter_mut().filter(|outcome| !outcome.own) {
                 let reason = problem
                     .recipients
                     .iter()
@@ -241,7 +242,7 @@ impl Outbox {
     pub fn recalled_here(&self, packet: &PacketId, recall: record::Recalled) -> Result<Arc<Record>, Problem> {
         self.end_unsent(packet, |record| {
             record.state = State::Recalled;
-            for outcome in &mut record.outcomes {
+            for outcome in record.outcomes.iter_mut().filter(|outcome| !outcome.own) {
                 outcome.state = PartState::Recalled;
                 outcome.since_ms = recall.made_ms;
             }

@@ -108,6 +108,9 @@ pub struct Outcome {
     pub since_ms: i64,
     /// Position in the log of the entry that says so; none: nothing yet.
     pub log_index: Option<u64>,
+    /// Our own rules refused it before sealing: the broker never had it for this recipient.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// A part as it was sealed.
@@ -125,6 +128,13 @@ pub struct SealedPart {
     pub length: u64,
     /// SHA-256 of the content, to seal the same again.
     pub sha256: Digest,
+    /// It was sealed for somebody; if not, its file was not read.
+    #[serde(default = "yes")]
+    pub sealed: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The broker's answer that it has the packet.
@@ -207,7 +217,11 @@ impl Record {
             State::Refused | State::Replaced | State::Recalled => {
                 self.state = State::Accepted;
                 self.refusal = None;
-                for outcome in self.outcomes.iter_mut().filter(|o| o.log_index.is_none()) {
+                for outcome in self
+                    .outcomes
+                    .iter_mut()
+                    .filter(|o| o.log_index.is_none() && !o.own)
+                {
                     outcome.state = PartState::Pending;
                     outcome.reason.clear();
                     outcome.obligations.clear();

@@ -14,7 +14,7 @@ use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::packet::manifest::{
     BreakGlass, CheckpointSeen, LegalBasis, ManifestFields, ReportConditions,
 };
-use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, SealSink, SealedPacket, seal};
+use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, SealSink, seal};
 use schakel_proto::packet::{Profile, SealError, descriptor};
 use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::Refusal;
@@ -22,6 +22,7 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
 use super::Outbox;
+use super::plan::{Own, Plan};
 use super::record::{Outcome, PartState, Record, SealedPart, State};
 use crate::disk::{self, Disk, UNFINISHED};
 use crate::problem::{Kind, Problem};
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     pub roster_version: Option<u64>,
     /// Last checkpoint seen.
     pub checkpoint: Option<CheckpointSeen>,
+    /// What our own decision rests on.
+    pub own: Own<'a>,
 }
 
 /// The packet that is sealed anew.
@@ -169,11 +172,26 @@ impl Outbox {
         rng: &mut (dyn RngCore + Send),
     ) -> Result<Record, Problem> {
         let manifest = manifest(packet, request, context)?;
-        let recipients = recipients(request, context.directory.directory())?;
+        let directory = context.directory.directory();
+        let keys = recipients(&request.to, directory)?;
         let ids: Vec<_> = request.parts.iter().map(|_| PartId::random(rng)).collect();
-        let parts = ids.iter().zip(&request.parts).zip(sources.iter_mut());
+        let plan = Plan::make(&context.own, directory, request, &manifest, &ids)?;
+        for reason in plan.reasons() {
+            tracing::info!(%packet, reason, "our own rules refuse a part: it is not sealed");
+        }
+        if let Some(refusal) = plan.refusal() {
+            return self.seal_nothing(
+                folder,
+                record(&manifest, request, (&ids, sources), &plan, before)?,
+                refusal,
+            );
+        }
+        let wanted = |one: &DraftRecipient| plan.recipients().contains(&one.agency);
+        let recipients = keys.into_iter().filter(wanted).collect();
+        let parts = ids.iter().zip(&request.parts).zip(sources.iter_mut()).enumerate();
         let parts = parts
-            .map(|((id, part), source)| draft_part(*id, part, source, &request.to))
+            .filter(|(place, _)| !plan.of_part(*place).is_empty())
+            .map(|(place, ((id, part), source))| draft_part(*id, part, source, plan.of_part(place)))
             .collect();
         let draft = Draft {
             manifest: manifest.clone(),
@@ -191,7 +209,11 @@ impl Outbox {
         for (file, path) in &sink.files {
             self.disk.sync_file(file, path)?;
         }
-        let record = record(&manifest, request, &ids, sources, &sealed, before)?;
+        let record = Record {
+            manifest_digest: Digest::of(&sealed.manifest.bytes),
+            sealed_bytes: sealed.sealings.iter().map(|s| s.length).sum(),
+            ..record(&manifest, request, (&ids, sources), &plan, before)?
+        };
         self.disk
             .write(&folder.join("head.bin"), &sealed.head().encode_to_vec())?;
         let key_packets = wire::SubmitKeyPackets {
@@ -199,6 +221,20 @@ impl Outbox {
         };
         self.disk
             .write(&folder.join("key-packets.bin"), &key_packets.encode_to_vec())?;
+        self.keep(folder, record)
+    }
+
+    /// A packet of which our own rules let nothing go: it is refused, and only that is kept.
+    fn seal_nothing(&self, folder: &Path, record: Record, refusal: Problem) -> Result<Record, Problem> {
+        let refused = Record {
+            state: State::Refused,
+            refusal: Some(refusal),
+            ..record
+        };
+        self.keep(folder, refused)
+    }
+
+    fn keep(&self, folder: &Path, record: Record) -> Result<Record, Problem> {
         let path = folder.join("state.json");
         self.disk.write(&path, &disk::to_json(&record, &path)?)?;
         self.commit(folder, record.clone())?;
@@ -298,7 +334,7 @@ fn manifest(
     })
 }
 
-fn recipients(request: &SendRequest, directory: &Directory) -> Result<Vec<DraftRecipient>, Problem> {
+fn recipients(to: &[AgencyId], directory: &Directory) -> Result<Vec<DraftRecipient>, Problem> {
     let one = |id: &AgencyId| {
         let agency = directory.agency(id).ok_or_else(|| {
             let remedy = "See the directory for the agencies of this network.";
@@ -318,7 +354,7 @@ fn recipients(request: &SendRequest, directory: &Directory) -> Result<Vec<DraftR
             key: key.clone(),
         })
     };
-    request.to.iter().map(one).collect()
+    to.iter().map(one).collect()
 }
 
 fn draft_part<'a>(id: PartId, part: &PartRequest, source: &'a mut Source, to: &[AgencyId]) -> DraftPart<'a> {
@@ -342,22 +378,21 @@ fn draft_part<'a>(id: PartId, part: &PartRequest, source: &'a mut Source, to: &[
         title: part.title.clone(),
         content_length: source.length,
         content: source,
-        recipients: part.recipients(to).to_vec(),
+        recipients: to.to_vec(),
     }
 }
 
-/// The record of a packet just sealed; what is sealed anew must have the same contents as before.
+/// The record of a packet, but for what sealing gives; what is sealed anew must have the same contents as before.
 fn record(
     manifest: &ManifestFields,
     request: &SendRequest,
-    ids: &[PartId],
-    sources: &[Source],
-    sealed: &SealedPacket,
+    (ids, sources): (&[PartId], &[Source]),
+    plan: &Plan,
     before: Option<&Before<'_>>,
 ) -> Result<Record, Problem> {
     let mut parts = Vec::new();
     let mut outcomes = Vec::new();
-    for ((part, request_part), source) in ids.iter().zip(&request.parts).zip(sources) {
+    for (place, ((part, request_part), source)) in ids.iter().zip(&request.parts).zip(sources).enumerate() {
         parts.push(SealedPart {
             part: *part,
             category: request_part.category.clone(),
@@ -365,12 +400,12 @@ fn record(
             title: request_part.title.clone(),
             length: source.length,
             sha256: source.hasher.clone().finish(),
+            sealed: !plan.of_part(place).is_empty(),
         });
-        outcomes.extend(
-            request_part
-                .recipients(&request.to)
-                .iter()
-                .map(|recipient| Outcome {
+        outcomes.extend(request_part.recipients(&request.to).iter().map(|recipient| {
+            plan.refused(place, recipient)
+                .cloned()
+                .unwrap_or_else(|| Outcome {
                     recipient: recipient.clone(),
                     part: *part,
                     category: request_part.category.clone(),
@@ -379,11 +414,12 @@ fn record(
                     obligations: Vec::new(),
                     since_ms: manifest.created.millis(),
                     log_index: None,
-                }),
-        );
+                    own: false,
+                })
+        }));
     }
     if let Some(before) = before {
-        let same = |(a, b): (&SealedPart, &SealedPart)| a.sha256 == b.sha256;
+        let same = |(a, b): (&SealedPart, &SealedPart)| !a.sealed || !b.sealed || a.sha256 == b.sha256;
         if parts.len() != before.record.parts.len() || !parts.iter().zip(&before.record.parts).all(same) {
             let sentence = "a file has changed since it was sealed, so the packet cannot be sealed anew";
             let remedy = "Send the packet again with the files that are meant.";
@@ -392,16 +428,16 @@ fn record(
     }
     Ok(Record {
         format: 1,
-        packet: sealed.packet_id,
+        packet: manifest.packet_id,
         state: State::Sealed,
         case: request.case,
         request: request.clone(),
         parts,
-        manifest_digest: Digest::of(&sealed.manifest.bytes),
+        manifest_digest: Digest::from_bytes([0; 32]),
         created_ms: manifest.created.millis(),
         expires_ms: manifest.expires.millis(),
         roster_version_seen: manifest.roster_version_seen,
-        sealed_bytes: sealed.sealings.iter().map(|s| s.length).sum(),
+        sealed_bytes: 0,
         sealed_before_count: before.map_or(0, |b| b.record.sealed_before_count + 1),
         replaces: before.map(|b| b.record.packet),
         replaced_by: None,

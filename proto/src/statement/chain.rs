@@ -88,6 +88,14 @@ pub struct FactChain {
 }
 
 impl FactChain {
+    /// A case of which there are no facts.
+    pub fn empty(case_ref: CaseRef) -> Self {
+        Self {
+            case_ref,
+            facts: Vec::new(),
+        }
+    }
+
     /// Parses the statements and recomputes the chain: numbers without gap, one case, every head right,
     /// opened once and first, roster versions without gap, nothing that refers to what is not there. Signatures are not checked: for that see
     /// [`Self::verify_signatures`].
