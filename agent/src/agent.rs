@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prost::Message;
+use schakel_policy::engine::Engine;
 use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
 use schakel_proto::packet::manifest::CheckpointSeen;
 use schakel_proto::refusal::Refusal;
@@ -33,6 +34,9 @@ use crate::transport::{Client, Transport, bounded, tls::Pins};
 
 /// Longest wait for the case's facts before sealing without the newest.
 const FACTS_WAIT: Duration = Duration::from_secs(3);
+/// How long a packet waits for the rules, and how often it looks.
+const RULES_WAIT: Duration = Duration::from_secs(15);
+const RULES_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Attempts to hand in a statement while the broker is not reached.
 const STATEMENT_ATTEMPTS_COUNT: usize = 3;
 
@@ -184,6 +188,21 @@ impl Agent {
         (known.unwrap_or_else(|| FactChain::empty(case)), false)
     }
 
+    /// The rules. Right after the first start they are on their way: a short wait spares everybody a refusal.
+    async fn rules(&self) -> Result<Arc<Engine>, Problem> {
+        let known = async {
+            loop {
+                if let Some(engine) = self.network.engine() {
+                    return engine;
+                }
+                tokio::time::sleep(RULES_LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(RULES_WAIT, known)
+            .await
+            .map_err(|_| no_rules())
+    }
+
     /// Roster version of a case; none: it is not shown to us.
     async fn roster_version(&self, case: CaseRef) -> Option<u64> {
         let (chain, _) = self.facts_now(case).await;
@@ -202,6 +221,7 @@ impl Agent {
 
     async fn seal(self: &Arc<Self>, request: SendRequest, before: Option<Record>) -> Result<Record, Problem> {
         let (facts, fresh) = self.facts_now(request.case).await;
+        let engine = self.rules().await?;
         let checkpoint = match self.checkpoint_seen()? {
             None => None,
             Some(seen) => CheckpointSeen::parse(&seen).map(Some).map_err(Refusal::from)?,
@@ -211,13 +231,11 @@ impl Agent {
             let view = agent.network.view()?;
             let now = agent.clock.now();
             let directory = view.directory().fresh(now).map_err(Refusal::from)?;
-            let engine = agent.network.engine().ok_or_else(no_rules)?;
             let context = Context {
                 directory,
                 agency: agent.network.agency(),
                 keys: agent.keyring.secret(),
                 now,
-                roster_version: Some(facts.roster_version()).filter(|version| *version > 0),
                 checkpoint,
                 own: Own {
                     engine: &engine,

@@ -38,8 +38,6 @@ pub struct Context<'a> {
     pub keys: &'a SecretKeys,
     /// The moment.
     pub now: Timestamp,
-    /// Roster version last seen of the case.
-    pub roster_version: Option<u64>,
     /// Last checkpoint seen.
     pub checkpoint: Option<CheckpointSeen>,
     /// What our own decision rests on.
@@ -314,7 +312,7 @@ fn manifest(
         network: context.directory.directory().network().clone(),
         packet_id: packet,
         case_ref: request.case,
-        roster_version_seen: context.roster_version,
+        roster_version_seen: Some(context.own.facts.roster_version()).filter(|version| *version > 0),
         sender: context.agency.clone(),
         sender_key: context.keys.fingerprint(),
         created: context.now,
