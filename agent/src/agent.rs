@@ -33,7 +33,7 @@ use crate::statements::StatementRequest;
 use crate::transport::{Client, Transport, bounded, tls::Pins};
 
 /// Longest wait for the case's facts before sealing without the newest.
-const FACTS_WAIT: Duration = Duration::from_secs(3);
+const FACTS_WAIT: Duration = Duration::from_secs(10);
 /// How long a packet waits for the rules, and how often it looks.
 const RULES_WAIT: Duration = Duration::from_secs(15);
 const RULES_LOOK_EVERY: Duration = Duration::from_millis(50);

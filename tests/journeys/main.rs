@@ -15,4 +15,6 @@ mod changes;
 
 mod facts;
 
+mod deciding;
+
 mod stopping;

@@ -26,13 +26,18 @@ pub enum End {
     Received,
     /// It waits at the broker, sealed.
     Held,
-    /// It stays behind; the recipient knows nothing of it.
+    /// It stays with the sender; neither broker nor recipient knows anything of it.
     Withheld,
-    /// The packet is refused for this recipient.
+    /// The packet is refused for this recipient, by the sender's own rules.
     Denied,
 }
 
 impl End {
+    /// Whether the sender's own rules let it be sealed for the recipient.
+    pub const fn leaves_the_sender(self) -> bool {
+        matches!(self, Self::Received | Self::Held)
+    }
+
     /// The word that the agent uses.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -72,14 +72,9 @@ fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
     } in sent
     {
         let is_sender = packet.sender == id;
-        if is_sender {
-            let refused = packet.expected.iter().all(|e| e.end == End::Denied);
-            let event = if refused {
-                Event::SubmissionRejection
-            } else {
-                Event::SubmissionAcceptance
-            };
-            wanted.insert((event, *packet_id, String::new()));
+        // What the sender's own rules let go to nobody never left the sender.
+        if is_sender && packet.expected.iter().any(|e| e.end.leaves_the_sender()) {
+            wanted.insert((Event::SubmissionAcceptance, *packet_id, String::new()));
         }
         for expected in packet.expected.iter().filter(|e| is_sender || e.recipient == id) {
             let nothing_goes = packet
@@ -88,9 +83,7 @@ fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
                 .filter(|e| e.recipient == expected.recipient);
             let events: &[Event] = match expected.end {
                 End::Received => &[Event::ContentConsignment, Event::ContentHandover],
-                End::Held | End::Withheld
-                    if is_sender && nothing_goes.clone().all(|e| e.end != End::Received) =>
-                {
+                End::Held if is_sender && nothing_goes.clone().all(|e| e.end != End::Received) => {
                     &[Event::ContentWithheld]
                 }
                 End::Held | End::Withheld | End::Denied => &[],
@@ -108,7 +101,7 @@ fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
 /// The first decision in the log, as its sender may open it, that is not the one expected.
 fn decided_otherwise(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Option<String> {
     for packet in sent.iter().filter(|packet| packet.packet.sender == id) {
-        for expected in packet.packet.expected.iter().filter(|e| e.end != End::Denied) {
+        for expected in packet.packet.expected {
             let decisions = entries
                 .iter()
                 .flat_map(|entry| entry.shown().into_iter().chain(entry.hidden()));
@@ -119,12 +112,13 @@ fn decided_otherwise(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Op
             let said = of_part.map_or((String::new(), String::new()), |p| {
                 (p.outcome.clone(), p.reason.clone())
             });
-            let outcome = match expected.end {
-                End::Received => "deliver",
-                End::Held => "hold-for-consent",
-                End::Withheld | End::Denied => "withhold",
+            let (outcome, reason) = match expected.end {
+                End::Received => ("deliver", expected.reason),
+                End::Held => ("hold-for-consent", expected.reason),
+                // Decided before sealing: the log knows nothing of it.
+                End::Withheld | End::Denied => ("", ""),
             };
-            if said != (outcome.to_owned(), expected.reason.to_owned()) {
+            if said != (outcome.to_owned(), reason.to_owned()) {
                 let (name, recipient) = (packet.packet.name, expected.recipient);
                 return Some(format!(
                     "{name}, {recipient}: the log says {said:?}, expected {outcome}"
