@@ -241,6 +241,19 @@ impl Parcel {
         frames
     }
 
+    /// The same packet, of which only these parts are handed over.
+    pub fn only(&self, parts: std::ops::Range<usize>) -> Self {
+        let mut sealed = self.sealed.clone();
+        sealed.parts = sealed.parts[parts.clone()].to_vec();
+        sealed.key_packets = sealed.key_packets[parts.clone()].to_vec();
+        Self {
+            case: self.case,
+            sealed,
+            sink: self.sink.clone(),
+            parts: self.parts[parts].to_vec(),
+        }
+    }
+
     /// Whether the head passes our own parser; a bent packet is still well-formed.
     pub fn parses(&self) -> bool {
         ParsedSubmission::parse(&self.sealed.head()).is_ok()
