@@ -40,6 +40,16 @@ pub fn parcel(town: &Town, case: CaseRef, count: usize) -> Parcel {
 
 /// Seals a packet of `count` parts for one recipient and purpose.
 pub fn parcel_to(town: &Town, case: CaseRef, count: usize, (to, purpose): (&str, &str)) -> Parcel {
+    parcel_by(town, case, count, (to, purpose, "legal_duty"))
+}
+
+/// The same on another legal basis.
+pub fn parcel_by(
+    town: &Town,
+    case: CaseRef,
+    count: usize,
+    (to, purpose, basis): (&str, &str, &str),
+) -> Parcel {
     let (directory, keys, mut rng) = (town.directory(), town.keys(SENDER), randomness());
     let at = now();
     let manifest = ManifestFields {
@@ -52,7 +62,7 @@ pub fn parcel_to(town: &Town, case: CaseRef, count: usize, (to, purpose): (&str,
         created: at,
         expires: at.plus_millis(86_400_000),
         purpose: code(purpose),
-        legal_basis: LegalBasis::plain(code("legal_duty")),
+        legal_basis: LegalBasis::plain(code(basis)),
         urgency: code("routine"),
         break_glass: None,
         in_reply_to: None,
