@@ -20,6 +20,8 @@ pub const UNFINISHED: &str = ".new-";
 #[derive(Clone, Default)]
 pub struct Disk {
     steps_left: Option<Arc<AtomicI64>>,
+    /// Whether only one step fails, and the next ones do not.
+    once: bool,
 }
 
 impl Disk {
@@ -27,6 +29,15 @@ impl Disk {
     pub fn stopping_after(steps: i64) -> Self {
         Self {
             steps_left: Some(Arc::new(AtomicI64::new(steps))),
+            once: false,
+        }
+    }
+
+    /// A disk on which the one step after the first `steps` fails, and all others do not.
+    pub fn failing_once_after(steps: i64) -> Self {
+        Self {
+            once: true,
+            ..Self::stopping_after(steps)
         }
     }
 
@@ -34,14 +45,15 @@ impl Disk {
     pub fn has_stopped(&self) -> bool {
         self.steps_left
             .as_ref()
-            .is_some_and(|left| left.load(Ordering::SeqCst) < 0)
+            .is_some_and(|left| !self.once && left.load(Ordering::SeqCst) < 0)
     }
 
     fn step(&self) -> io::Result<()> {
         let Some(left) = &self.steps_left else {
             return Ok(());
         };
-        if left.fetch_sub(1, Ordering::SeqCst) > 0 {
+        let before = left.fetch_sub(1, Ordering::SeqCst);
+        if before > 0 || (self.once && before < 0) {
             return Ok(());
         }
         left.store(-1, Ordering::SeqCst);
@@ -54,10 +66,15 @@ impl Disk {
             .map_err(|e| Problem::io(&e, path))
     }
 
-    /// Makes a folder (mode 0700) if it is missing, and syncs its parent. Idempotent.
+    /// Makes a folder (mode 0700) if it is missing, and syncs its parent: also of one that is there, as who made
+    /// it may have stopped before that. Idempotent.
     pub fn make_dir(&self, path: &Path) -> Result<(), Problem> {
         if path.is_dir() {
-            return Ok(());
+            return match path.parent().map(File::open) {
+                // A parent that only its owner may read: then who owns it has made this folder.
+                Some(Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                _ => self.sync_parent(path),
+            };
         }
         self.run(path, || match DirBuilder::new().mode(0o700).create(path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
@@ -104,6 +121,16 @@ impl Disk {
         } else {
             self.sync_parent(from)
         }
+    }
+
+    /// Lets a finished folder appear under its name, durably. If that fails it has not appeared: whoever is told
+    /// of the failure begins anew, and must not find it there twice.
+    pub fn appear(&self, from: &Path, to: &Path) -> Result<(), Problem> {
+        self.rename(from, to).inspect_err(|_| {
+            if !self.has_stopped() && to.is_dir() && fs::rename(to, from).is_err() {
+                tracing::error!("alarm: a folder that could not be synced could not be taken back either");
+            }
+        })
     }
 
     /// Writes a small file durably: new file, sync, rename over the old one, sync the folder.

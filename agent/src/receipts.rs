@@ -7,8 +7,9 @@ mod judge;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event};
-use schakel_proto::ids::PacketId;
+use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::tlog::checkpoint::LogKey;
 use schakel_proto::wire;
 
@@ -115,6 +116,9 @@ fn check(agent: &Agent, log_key: &LogKey, evidence: &wire::Evidence) -> Result<C
 /// change nothing.
 fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) -> Result<bool, Problem> {
     let body = checked.body();
+    if body.recipient.as_ref() == Some(agent.network.agency()) {
+        answered(agent, checked)?;
+    }
     let ours = body.sender.as_ref() == Some(agent.network.agency());
     let Some(packet) = body.packet.filter(|_| ours) else {
         return Ok(true);
@@ -139,6 +143,25 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
             Ok(false)
         }
     }
+}
+
+/// The log has an answer of ours: which one, it says itself.
+fn answered(agent: &Agent, checked: &CheckedEvidence) -> Result<(), Problem> {
+    let body = checked.body();
+    let told = matches!(body.event, Event::ContentHandover | Event::ContentHandoverFailure);
+    let (Some(packet), Some(signed), true) = (body.packet, checked.attachment(), told) else {
+        return Ok(());
+    };
+    let said = wire::Acknowledgement::decode(&*signed.bytes).ok();
+    let consignment = said.and_then(|said| Digest::try_from(&*said.consignment_leaf).ok());
+    let delivery = consignment.and_then(|consignment| agent.inbox.get(packet, consignment));
+    if let Some(delivery) = delivery.filter(|delivery| delivery.settled.is_none()) {
+        agent
+            .inbox
+            .settled(packet, delivery.consignment, checked.leaf_hash())?;
+        agent.changed();
+    }
+    Ok(())
 }
 
 /// What an entry proves becomes the packet's state.

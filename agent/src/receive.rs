@@ -1,7 +1,7 @@
 //! The recipient's side: an open stream to the broker. Ciphertext is spooled, everything is verified, the
 //! delivery is stored and answered; our answers are sent again until the broker has settled them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ struct Worker {
     handle: tokio::runtime::Handle,
     incoming: HashMap<DeliveryId, Incoming>,
     /// Answers sent on this stream and not settled yet, in the order sent.
-    sent: VecDeque<(PacketId, Digest)>,
+    sent: Vec<(PacketId, Digest)>,
 }
 
 impl Worker {
@@ -146,7 +146,7 @@ impl Worker {
             line,
             handle,
             incoming: HashMap::new(),
-            sent: VecDeque::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -177,7 +177,7 @@ impl Worker {
     }
 
     fn answer(&mut self, delivery: &Delivery, signed: wire::Signed) -> Result<(), Problem> {
-        self.sent.push_back((delivery.packet, delivery.consignment));
+        self.sent.push((delivery.packet, delivery.consignment));
         self.line.send(Request::Acknowledgement(signed))
     }
 
@@ -233,11 +233,13 @@ impl Worker {
                 "a settlement names no packet or leaf",
             ));
         };
-        let Some(at) = self.sent.iter().position(|(sent, _)| *sent == packet) else {
-            return Ok(());
-        };
-        if let Some((packet, consignment)) = self.sent.remove(at) {
-            self.agent.inbox.settled(packet, consignment, leaf)?;
+        let inbox = &self.agent.inbox;
+        self.sent
+            .retain(|(packet, of)| inbox.get(*packet, *of).is_some_and(|d| d.settled.is_none()));
+        let mut meant = self.sent.iter().filter(|(sent, _)| *sent == packet);
+        // It does not say which answer it settles: of several, the log does.
+        if let (Some((packet, consignment)), None) = (meant.next(), meant.next()) {
+            inbox.settled(*packet, *consignment, leaf)?;
             self.agent.changed();
         }
         Ok(())

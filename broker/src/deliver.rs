@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::accept::stored_profile;
 use crate::decide::{self, Decided};
 use crate::redact::safe;
+use crate::roles::Caller;
 use crate::state::State;
 use crate::store::{HandOver, HandedOver, Lease, StoreError};
 
@@ -60,10 +61,22 @@ impl Line {
         self.frames
             .send(Ok(wire::ReceiveFrame { frame: Some(frame) }))
             .await
-            .map_err(|_| {
-                let sentence = "The recipient's stream has ended";
-                Refusal::new(Fault::Unavailable, "STREAM_BROKEN", sentence, "Connect again.")
-            })
+            .map_err(|_| gone())
+    }
+
+    /// Waits for room for one frame.
+    ///
+    /// # Errors
+    /// The recipient is gone.
+    async fn place(&self) -> Result<Place<'_>, Refusal> {
+        self.frames.reserve().await.map_err(|_| gone())
+    }
+
+    /// Puts a frame where there is room for it.
+    fn put(&self, place: Place<'_>, frame: Frame) {
+        if self.speaks(&frame) {
+            place.send(Ok(wire::ReceiveFrame { frame: Some(frame) }));
+        }
     }
 
     fn speaks(&self, frame: &Frame) -> bool {
@@ -87,6 +100,14 @@ impl Line {
     pub async fn gone(&self) {
         self.frames.closed().await;
     }
+}
+
+/// Room for one frame on a line.
+type Place<'a> = mpsc::Permit<'a, Result<wire::ReceiveFrame, tonic::Status>>;
+
+fn gone() -> Refusal {
+    let sentence = "The recipient's stream has ended";
+    Refusal::new(Fault::Unavailable, "STREAM_BROKEN", sentence, "Connect again.")
 }
 
 /// A decision whose `deliver` parts have been streamed, sealed and nameless. Nobody can open them yet.
@@ -246,8 +267,7 @@ pub async fn commit(state: &State, line: &Line, streamed: Streamed) -> Result<Co
             delivers: true,
         } => {
             let now = state.clock.now();
-            let time = i64::try_from(streamed.bytes / SLOWEST_BYTES_PER_MILLI).unwrap_or(i64::MAX);
-            let until = now.plus_millis(limits::LEASE_MILLIS.saturating_add(time));
+            let until = now.plus_millis(time_for(&streamed));
             // A lease that ended meanwhile only means that the packet may be delivered once more.
             let _ended = state.store.renew(lease.token, now, until).await?;
             Ok(Commit::Committed(Box::new(Committed { streamed, leaf_hash })))
@@ -360,16 +380,55 @@ impl Sent {
     }
 }
 
-/// Sends openings, session keys and proofs: from here on the recipient can open what it was given.
+/// Sends openings, session keys and proofs: from here on the recipient can open what it was given. In the last
+/// moment, when there is room on the line, the caller must still be who it was under the directory of then,
+/// and the work must not have ended: what is recalled or over meanwhile is not sent, and none is given.
 ///
 /// # Errors
-/// The recipient is gone.
-pub async fn send(line: &Line, proved: Proved) -> Result<Sent, Refusal> {
+/// The recipient is gone, or its TLS identity is no longer the agency's.
+pub async fn send(
+    state: &State,
+    caller: &Caller,
+    line: &Line,
+    proved: Proved,
+) -> Result<Option<Sent>, Refusal> {
     let Proved {
         committed: Committed { streamed, .. },
         submission,
         consignment,
     } = proved;
+    let lease = streamed.decided.lease();
+    let parts = handed_parts(&streamed)?;
+    let (packet, count) = (lease.packet.packet, parts.len());
+    let frame = wire::HandOver {
+        delivery: token(lease),
+        recipient: Some(lease.opening.clone()),
+        parts,
+        submission: Some(submission),
+        consignment: Some(consignment),
+    };
+    let place = line.place().await?;
+    let _still = caller.again(state.directories.current())?;
+    let now = state.clock.now();
+    let until = now.plus_millis(time_for(&streamed));
+    if !state.store.renew(lease.token, now, until).await? {
+        drop(place);
+        tracing::info!(packet = safe(packet), "ended before its keys were sent");
+        drop_it(line, lease).await?;
+        return Ok(None);
+    }
+    line.put(place, Frame::HandOver(frame));
+    tracing::info!(
+        packet = safe(packet),
+        recipient = safe(&lease.recipient),
+        parts = count,
+        "handed over"
+    );
+    Ok(Some(Sent { token: lease.token }))
+}
+
+/// Opening and session-key packet of each part that was streamed.
+fn handed_parts(streamed: &Streamed) -> Result<Vec<wire::HandedPart>, Refusal> {
     let lease = streamed.decided.lease();
     let mut parts = Vec::with_capacity(streamed.streams.len());
     for (stream, id) in &streamed.streams {
@@ -387,23 +446,13 @@ pub async fn send(line: &Line, proved: Proved) -> Result<Sent, Refusal> {
             key_packet: key.packet.clone(),
         });
     }
-    let count = parts.len();
-    let frame = wire::HandOver {
-        delivery: token(lease),
-        recipient: Some(lease.opening.clone()),
-        parts,
-        submission: Some(submission),
-        consignment: Some(consignment),
-    };
-    line.send(Frame::HandOver(frame)).await?;
-    let packet = lease.packet.packet;
-    tracing::info!(
-        packet = safe(packet),
-        recipient = safe(&lease.recipient),
-        parts = count,
-        "handed over"
-    );
-    Ok(Sent { token: lease.token })
+    Ok(parts)
+}
+
+/// How long a recipient may take before the delivery is given to its next turn, in milliseconds.
+fn time_for(streamed: &Streamed) -> i64 {
+    let time = i64::try_from(streamed.bytes / SLOWEST_BYTES_PER_MILLI).unwrap_or(i64::MAX);
+    limits::LEASE_MILLIS.saturating_add(time)
 }
 
 #[cfg(test)]

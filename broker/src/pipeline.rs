@@ -46,6 +46,7 @@ pub async fn submit(
 /// Why nothing could be handed over; the packet waits for another turn.
 pub async fn hand_over(
     state: &State,
+    caller: &Caller,
     line: &Line,
     lease: Lease,
 ) -> Result<Option<Sent>, schakel_proto::refusal::Refusal> {
@@ -62,7 +63,7 @@ pub async fn hand_over(
             }
         };
         let proved = deliver::prove(state, committed).await?;
-        return Ok(Some(deliver::send(line, proved).await?));
+        return deliver::send(state, caller, line, proved).await;
     }
     Ok(None)
 }

@@ -160,8 +160,8 @@ impl Session {
                     return Ok(());
                 }
                 // The caller's identity may have been taken out of the directory since the last one.
-                self.caller()?;
-                self.deliver(lease).await;
+                let caller = self.caller()?;
+                self.deliver(&caller, lease).await;
             }
         }
     }
@@ -181,7 +181,7 @@ impl Session {
         Ok(leases)
     }
 
-    async fn deliver(&self, lease: Lease) {
+    async fn deliver(&self, caller: &Caller, lease: Lease) {
         let (token, packet) = (lease.token, lease.packet.packet);
         let now = self.state.clock.now();
         let until = now.plus_millis(limits::LEASE_MILLIS);
@@ -190,7 +190,7 @@ impl Session {
             self.forget(packet);
             return;
         }
-        match pipeline::hand_over(&self.state, &self.line, lease).await {
+        match pipeline::hand_over(&self.state, caller, &self.line, lease).await {
             Ok(Some(_sent)) => {
                 if let Ok(permit) = self.credit.try_acquire() {
                     permit.forget();

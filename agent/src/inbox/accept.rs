@@ -230,7 +230,7 @@ impl Inbox {
         self.disk.write(&path, &disk::to_json(&delivery, &path)?)?;
         let (packet, consignment) = (delivery.packet, delivery.consignment);
         self.disk
-            .rename(&making.folder, &self.folder(packet, &consignment))?;
+            .appear(&making.folder, &self.folder(packet, &consignment))?;
         let delivery = Arc::new(delivery);
         self.lock().insert((packet, consignment), Arc::clone(&delivery));
         self.supersede(&delivery)?;

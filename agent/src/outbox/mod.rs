@@ -145,7 +145,7 @@ impl Outbox {
 
     /// Takes a packet whose folder is complete and synced: it appears by this one rename.
     fn commit(&self, folder: &std::path::Path, record: Record) -> Result<(), Problem> {
-        self.disk.rename(folder, &self.folder(record.packet))?;
+        self.disk.appear(folder, &self.folder(record.packet))?;
         self.lock().insert(record.packet, Arc::new(record));
         Ok(())
     }

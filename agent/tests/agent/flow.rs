@@ -354,3 +354,52 @@ async fn d04_a_packet_handed_over_again_is_answered_again_and_stored_once() {
     assert_eq!(again.code, "FILE_EXISTS");
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l06_of_two_answers_about_one_packet_the_one_that_is_settled_is_settled() {
+    let (town, running) = broker::start(None).await;
+    let case = CaseRef::random(&mut randomness());
+    let facts = facts(&town, case, &[SENDER, RECIPIENT]);
+    let parcel = parcel(&town, case, 2);
+    {
+        // Two parts, handed over one after the other; the answer to the first is passed over.
+        let mut script = running.script.lock().unwrap();
+        script.facts.insert(case, facts.clone());
+        script.passes_over = 1;
+        let submission = parcel.submit(&mut script.ledger);
+        for part in 0..2 {
+            let half = parcel.only(part..part + 1);
+            let decision = half.decision(&town, &facts);
+            let consignment = half.consign(&mut script.ledger, decision, |_| {});
+            let frames = half.hand_over(&script.ledger, submission, consignment);
+            script.frames.extend(frames);
+        }
+    }
+    let daemon = Daemon::start(&town, RECIPIENT);
+    let settled = || {
+        let data = town.network.agent_data(&agency(RECIPIENT)).join("inbox");
+        let packet = std::fs::read_dir(data).ok()?.next()?.ok()?.path();
+        let states = std::fs::read_dir(packet)
+            .ok()?
+            .map(|e| e.unwrap().path().join("state.json"));
+        let states = states.map(|p| serde_json::from_slice::<Value>(&std::fs::read(p).ok()?).ok());
+        let states: Vec<Value> = states.collect::<Option<_>>()?;
+        let settled = states
+            .into_iter()
+            .filter(|s| !s.get("settled").unwrap().is_null());
+        let settled: Vec<_> = settled
+            .map(|s| s.pointer("/parts/0/part").unwrap().clone())
+            .collect();
+        (!settled.is_empty()).then_some(settled)
+    };
+    let settled = tokio::task::block_in_place(|| until("a settled answer", settled));
+    assert_eq!(settled, [Value::from(parcel.parts[1].to_string())]);
+    daemon.stop().await;
+    // The other one is said again, and settled then.
+    let daemon = Daemon::start(&town, RECIPIENT);
+    while daemon.ask("/v1/status").await.get("unanswered").unwrap().as_u64() != Some(0) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(running.script.lock().unwrap().acknowledgements.len(), 3);
+    daemon.stop().await;
+}

@@ -86,7 +86,22 @@ fn take_slowly(
     handed: &Handed,
     between: impl FnOnce() -> i64,
 ) -> Result<(), Problem> {
-    let inbox = Inbox::open(disk, data, at_rest, 8)?;
+    take_into(
+        &Inbox::open(disk, data, at_rest, 8)?,
+        town,
+        &keyring,
+        handed,
+        between,
+    )
+}
+
+fn take_into(
+    inbox: &Inbox,
+    town: &Town,
+    keyring: &Keyring,
+    handed: &Handed,
+    between: impl FnOnce() -> i64,
+) -> Result<(), Problem> {
     let directory = town.directory();
     let me = agency(RECIPIENT);
     let mut incoming = inbox.begin(&handed.offer)?;
@@ -98,7 +113,7 @@ fn take_slowly(
         agency: &me,
         directory: &directory,
         log_key: directory.log().key(),
-        keys: &keyring,
+        keys: keyring,
         now: now(),
     };
     let proved = prove(&incoming, &handed.hand_over, &context)?;
@@ -110,7 +125,7 @@ fn take_slowly(
     let answering = Answering {
         network: directory.network().as_str(),
         agency: me.as_str(),
-        keyring: &keyring,
+        keyring,
         checkpoint: None,
         now: now().plus_millis(between()),
     };
@@ -337,4 +352,35 @@ fn p11_nothing_is_accepted_by_a_directory_that_is_out_of_date() {
         problem.is_temporary(),
         "it comes again, and may be accepted by a newer one"
     );
+}
+
+#[test]
+fn d04_d07_a_step_that_fails_once_leaves_each_part_there_once() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 2);
+    let first = handed(&town, &parcel, &mut ledger, &facts);
+    let second = handed(&town, &parcel, &mut ledger, &facts);
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    for steps in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::failing_once_after(steps);
+        let Ok(inbox) = Inbox::open(disk, dir.path(), AtRest::Sealed, 8) else {
+            continue;
+        };
+        // The same agent goes on, and is handed it over again.
+        if take_into(&inbox, &town, &keyring, &first, || 0).is_ok() {
+            assert!(steps > 20, "every sync, rename and creation is a step: {steps}");
+            return;
+        }
+        inbox.empty_spool().unwrap();
+        take_into(&inbox, &town, &keyring, &second, || 0).unwrap();
+        drop(inbox);
+        Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        let parts = files(&dir.path().join("inbox"))
+            .into_iter()
+            .filter(|f| f.file_name().unwrap().to_string_lossy().starts_with("part-"));
+        assert_eq!(parts.count(), 2, "step {steps} failed");
+    }
 }

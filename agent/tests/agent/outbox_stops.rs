@@ -144,6 +144,24 @@ fn d03_d06_a_packet_is_sealed_whole_or_not_at_all() {
     assert!(steps > 15, "every sync, rename and creation is a step: {steps}");
 }
 
+#[test]
+fn d03_d07_what_was_not_sealed_for_a_step_that_failed_is_not_sent_after_a_restart() {
+    let town = Town::new(1);
+    let request = request(&file(&town));
+    for steps in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        let opened = Outbox::open(Disk::failing_once_after(steps), path.clone(), BOUNDS);
+        let sealed = opened.and_then(|outbox| seal(&town, &outbox, &request)).is_ok();
+        let outbox = Outbox::open(Disk::default(), path.clone(), BOUNDS).unwrap();
+        assert_eq!(outbox.all().len(), usize::from(sealed), "step {steps} failed");
+        if sealed {
+            assert!(steps > 15, "every sync, rename and creation is a step: {steps}");
+            return;
+        }
+    }
+}
+
 /// What happens to a packet until it is settled; each step may be repeated.
 fn script(outbox: &Outbox, packet: &PacketId) -> Result<(), Problem> {
     let accepted = Accepted {

@@ -362,9 +362,15 @@ impl Spool {
                 temporary.file.flush().await.map_err(&on)?;
                 temporary.file.sync_all().await.map_err(&on)?;
                 let (folder, target) = (folder.clone(), folder.join(name(&digest)));
+                // Held until the file is in its place: if nobody waits for that any more, it is an orphan then.
+                let held = pin.clone();
                 let work = move || {
-                    std::fs::rename(&temporary.path, target).map_err(StoreError::on("a part file"))?;
-                    sync_folder(&folder)
+                    let moved = std::fs::rename(&temporary.path, target);
+                    let done = moved
+                        .map_err(StoreError::on("a part file"))
+                        .and_then(|()| sync_folder(&folder));
+                    drop(held);
+                    done
                 };
                 tokio::task::spawn_blocking(work)
                     .await
@@ -450,24 +456,4 @@ impl ContentReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn room_that_one_spool_was_promised_is_not_promised_to_another() {
-        const LENGTH: u64 = 60 * 1024;
-        let dir = tempfile::tempdir().unwrap();
-        let contents = Contents::in_folder(dir.path()).unwrap();
-        let room = |needed: u64| needed <= 100 * 1024;
-        let mut first = contents.spool(LENGTH, room).unwrap();
-        assert!(matches!(contents.spool(LENGTH, room), Err(StoreError::Full)));
-        let bytes = vec![7; usize::try_from(LENGTH).unwrap()];
-        first.write(&bytes).await.unwrap();
-        assert_eq!(contents.outstanding(), 0, "it is on the disk now");
-        let second = contents.spool(LENGTH, room).unwrap();
-        assert_eq!(contents.outstanding(), LENGTH);
-        drop(second);
-        let stored = first.finish(Digest::of(&bytes)).await.unwrap();
-        assert_eq!((stored.length(), contents.outstanding()), (LENGTH, 0));
-    }
-}
+mod tests;

@@ -149,33 +149,12 @@ async fn a_recall_takes_back_what_was_not_handed_over() {
     let parts = [("facts_summary", &b"vergissing"[..], &["parket-antwerpen"][..])];
     let sealed = ground.seal("pz-rupel", case, &["parket-antwerpen"], &parts);
     submit(&mut police, sealed.frames()).await.unwrap();
-    let keys = ground.keys("pz-rupel");
-    let recall = wire::Recall {
-        r#type: "schakel.v1.Recall".into(),
-        network: ground.network.spec().network.to_string(),
-        packet_id: sealed.packet.packet_id.to_vec().into(),
-        sender: "pz-rupel".into(),
-        sender_key: keys.fingerprint().as_bytes().to_vec().into(),
-        made_ms: now().millis(),
-        reason: "sent_in_error".into(),
-    };
-    let bytes = recall.encode_to_vec();
-    let signature = keys.sign(&bytes, now()).unwrap().into();
-    let recall = Some(wire::Signed {
-        bytes: bytes.into(),
-        signature,
-    });
-    let answer = police
-        .recall(wire::RecallRequest {
-            recall: recall.clone(),
-        })
-        .await
-        .unwrap()
-        .into_inner();
+    let request = ground.recall("pz-rupel", &sealed);
+    let answer = police.recall(request.clone()).await.unwrap().into_inner();
     assert_eq!((answer.recalled.len(), answer.too_late.len()), (1, 0));
     // Only its sender may take it back.
     let mut parket = ground.client(broker.address(), "parket-antwerpen").await;
-    let status = parket.recall(wire::RecallRequest { recall }).await.unwrap_err();
+    let status = parket.recall(request).await.unwrap_err();
     assert_eq!(crate::packet::refusal(&status).code, "SENDER_NOT_CALLER");
     let inbox = &mut Inbox::open(&mut parket, 4).await;
     assert_eq!(

@@ -92,6 +92,27 @@ impl Ground {
         )
     }
 
+    /// A packet taken back by its sender.
+    pub fn recall(&self, sender: &str, sealed: &Sealed) -> wire::RecallRequest {
+        let keys = self.keys(sender);
+        let recall = wire::Recall {
+            r#type: "schakel.v1.Recall".into(),
+            network: self.network.spec().network.to_string(),
+            packet_id: sealed.packet.packet_id.to_vec().into(),
+            sender: sender.into(),
+            sender_key: keys.fingerprint().as_bytes().to_vec().into(),
+            made_ms: now().millis(),
+            reason: "sent_in_error".into(),
+        };
+        let bytes = prost::Message::encode_to_vec(&recall);
+        let signature = keys.sign(&bytes, now()).unwrap().into();
+        let recall = Some(wire::Signed {
+            bytes: bytes.into(),
+            signature,
+        });
+        wire::RecallRequest { recall }
+    }
+
     /// As `seal_as`, with a new id.
     pub fn seal(&self, sender: &str, case: CaseRef, recipients: &[&str], parts: &[Wanted<'_>]) -> Sealed {
         let id = PacketId::new(now(), &mut StdRng::from_os_rng());

@@ -30,14 +30,19 @@ pub async fn submit(
     Ok(accept::accept(state, complete).await?)
 }
 
-pub async fn hand_over(state: &State, line: &Line, lease: Lease) -> Result<Option<Sent>, Refusal> {
+pub async fn hand_over(
+    state: &State,
+    caller: &Caller,
+    line: &Line,
+    lease: Lease,
+) -> Result<Option<Sent>, Refusal> {
     let decided = decide::decide(state, lease).await?;
     let streamed = deliver::stream(state, line, decided).await?;
     let Commit::Committed(committed) = deliver::commit(state, line, streamed).await? else {
         return Ok(None);
     };
     let proved = deliver::prove(state, *committed).await?;
-    Ok(Some(deliver::send(line, proved).await?))
+    deliver::send(state, caller, line, proved).await
 }
 
 pub async fn settle(state: &State, caller: &Caller, signed: wire::Signed) -> Result<wire::Settled, Refusal> {

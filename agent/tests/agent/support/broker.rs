@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use prost::Message;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use schakel_proto::evidence::Event;
+use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{CaseRef, Digest, PacketId};
 use schakel_proto::wire::broker_server::{Broker, BrokerServer};
 use schakel_proto::wire::receive_frame::Frame;
@@ -44,6 +44,8 @@ pub struct Script {
     pub frames: Vec<Frame>,
     /// Whether acknowledgements are settled.
     pub settles: bool,
+    /// How many acknowledgements are passed over before.
+    pub passes_over: usize,
     /// Told instead of the honest checkpoint and proof.
     pub consistency: Option<wire::GetConsistencyAnswer>,
     /// Answers to submissions, in order; then they are accepted.
@@ -88,6 +90,7 @@ pub async fn start(certificate_of: Option<&str>) -> (Town, Running) {
         hidden: HashSet::new(),
         frames: Vec::new(),
         settles: true,
+        passes_over: 0,
         consistency: None,
         answers: Vec::new(),
         shown: Vec::new(),
@@ -411,16 +414,20 @@ impl Broker for Said {
 fn acknowledged(script: &Shared, signed: wire::Signed) -> Option<wire::Settled> {
     let mut script = script.lock().unwrap();
     script.acknowledgements.push(signed.clone());
-    if !script.settles {
+    if !script.settles || script.passes_over > 0 {
+        script.passes_over = script.passes_over.saturating_sub(1);
         return None;
     }
     let said = wire::Acknowledgement::decode(&*signed.bytes).unwrap();
     let entry = wire::EvidenceBody {
         packet_id: said.packet_id.clone(),
+        manifest_digest: said.manifest_digest.clone(),
         recipient: RECIPIENT.to_owned(),
+        attachment_digest: evidence::attachment_digest(&signed).to_vec().into(),
         ..body(Event::ContentHandover)
     };
-    let index = script.ledger.add(entry, None, None, None);
+    let index = script.ledger.add(entry, None, None, Some(signed));
+    script.shown.push(index);
     let leaf_hash = script.ledger.leaf(index).to_vec().into();
     Some(wire::Settled {
         packet_id: said.packet_id,

@@ -40,6 +40,16 @@ pub fn parcel(town: &Town, case: CaseRef, count: usize) -> Parcel {
 
 /// Seals a packet of `count` parts for one recipient and purpose.
 pub fn parcel_to(town: &Town, case: CaseRef, count: usize, (to, purpose): (&str, &str)) -> Parcel {
+    parcel_by(town, case, count, (to, purpose, "legal_duty"))
+}
+
+/// The same on another legal basis.
+pub fn parcel_by(
+    town: &Town,
+    case: CaseRef,
+    count: usize,
+    (to, purpose, basis): (&str, &str, &str),
+) -> Parcel {
     let (directory, keys, mut rng) = (town.directory(), town.keys(SENDER), randomness());
     let at = now();
     let manifest = ManifestFields {
@@ -52,7 +62,7 @@ pub fn parcel_to(town: &Town, case: CaseRef, count: usize, (to, purpose): (&str,
         created: at,
         expires: at.plus_millis(86_400_000),
         purpose: code(purpose),
-        legal_basis: LegalBasis::plain(code("legal_duty")),
+        legal_basis: LegalBasis::plain(code(basis)),
         urgency: code("routine"),
         break_glass: None,
         in_reply_to: None,
@@ -239,6 +249,19 @@ impl Parcel {
             consignment: Some(ledger.evidence(consignment)),
         }));
         frames
+    }
+
+    /// The same packet, of which only these parts are handed over.
+    pub fn only(&self, parts: std::ops::Range<usize>) -> Self {
+        let mut sealed = self.sealed.clone();
+        sealed.parts = sealed.parts[parts.clone()].to_vec();
+        sealed.key_packets = sealed.key_packets[parts.clone()].to_vec();
+        Self {
+            case: self.case,
+            sealed,
+            sink: self.sink.clone(),
+            parts: self.parts[parts].to_vec(),
+        }
     }
 
     /// Whether the head passes our own parser; a bent packet is still well-formed.

@@ -46,8 +46,21 @@ pub(super) async fn a_recall_takes_back_what_was_not_handed_over(mut bench: Benc
     assert_eq!(lost, HandedOver::LeaseLost);
     let until = bench.now.plus_millis(1);
     assert!(!bench.store().renew(early.token, bench.now, until).await.unwrap());
+    // Nor does the one go on under which it was committed: its keys may not have been sent yet.
+    assert!(
+        !bench
+            .store()
+            .renew(handing.token, bench.now, until)
+            .await
+            .unwrap()
+    );
     bench.reopen().await;
     assert!(bench.lease(JUSTICE, 1).await.is_empty());
+    bench.now = bench.now.plus_millis(60_001);
+    assert!(
+        bench.lease(WELFARE, 1).await.is_empty(),
+        "it is not handed over again"
+    );
     let again = bench.recalling(id).await;
     let again = said(bench.store().recall(again).await.unwrap());
     assert_eq!(

@@ -149,9 +149,12 @@ fn place_work(
     let queue = queue_key(packet, row, recipient);
     let case = id(&row.case)?;
     let held = keys::held(&case, packet, recipient);
-    if states
-        .iter()
-        .any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver))
+    // What was handed over before a recall may be answered, but is not handed over again.
+    let again = row.stage != RECALLED;
+    if again
+        && states
+            .iter()
+            .any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver))
     {
         step.txn.delete(&held)?;
         return step.txn.put(&queue, &[]);
