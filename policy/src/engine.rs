@@ -228,11 +228,13 @@ impl Engine {
     /// The definition "active on the roster".
     fn active(&self, case: &CaseState, agency: &str, now: Timestamp) -> Result<bool, Unfit> {
         let vocabulary = &self.compiled.vocabulary;
-        let Some(entry) = case.participant(agency) else {
-            return Ok(false);
-        };
-        let principal = vocabulary.agency_uid(agency)?;
-        self.define("active", "Case", principal, vocabulary.entry(entry, now)?)
+        for entry in case.entries(agency) {
+            let principal = vocabulary.agency_uid(agency)?;
+            if self.define("active", "Case", principal, vocabulary.entry(entry, now)?)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The definition "in force".
