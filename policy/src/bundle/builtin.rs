@@ -17,6 +17,10 @@ const FILES: &[(&str, &str)] = &[
         "cases/policy-cases.jsonl",
         include_str!("../../cases/policy-cases.jsonl"),
     ),
+    (
+        "cases/statements.jsonl",
+        include_str!("../../cases/statements.jsonl"),
+    ),
     ("cases/walls.jsonl", include_str!("../../cases/walls.jsonl")),
     ("matrix.toml", include_str!("../../matrix.toml")),
     ("policies/bases.cedar", include_str!("../../policies/bases.cedar")),

@@ -29,7 +29,7 @@ fn every_case_of_the_default_bundle_passes() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Cases of what the engine itself does (consent check, unknown values, odd questions): they would tell a bundle
+/// Cases of what the engine itself does (consent check, unknown values, odd questions), and pairs for each basis: they would tell a bundle
 /// nothing about its own rules, so they are not in it.
 #[test]
 fn every_case_of_the_engine_passes() {
@@ -37,7 +37,7 @@ fn every_case_of_the_engine_passes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut failures = Vec::new();
     let mut count = 0;
-    for name in ["consent", "unknown", "odd"] {
+    for name in ["consent", "unknown", "odd", "pairs"] {
         let text = fs::read_to_string(folder.join(format!("{name}.jsonl"))).unwrap();
         for (line, case) in Case::parse_file(&text).unwrap() {
             count += 1;

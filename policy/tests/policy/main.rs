@@ -12,9 +12,11 @@ mod oracle;
 
 mod bad_bundles;
 mod cases;
+mod cells;
 mod command_line;
 mod explanations;
 mod four_eyes;
+mod mutations;
 mod properties;
 mod statements;
 
