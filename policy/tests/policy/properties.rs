@@ -125,13 +125,7 @@ fn policies_elsewhere_do_not_join_a_slice() {
             case.id
         );
     }
-    let mut concerned = engine()
-        .bundle()
-        .cases()
-        .values()
-        .flatten()
-        .next()
-        .unwrap()
+    let mut concerned = engine().bundle().cases()["cases/policy-cases.jsonl"][0]
         .1
         .given
         .clone();
