@@ -14,8 +14,8 @@ mod obligations;
 #[rustfmt::skip]
 mod tables;
 
-pub use tables::purposes;
-use tables::{EMERGENCY_LIST, POLICE, may_originate};
+use tables::{EMERGENCY_LIST, POLICE};
+pub use tables::{may_originate, purposes};
 
 /// Outcome word, reason code, obligations.
 pub type Verdicts = (&'static str, String, BTreeSet<String>);
