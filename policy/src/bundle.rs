@@ -13,6 +13,7 @@ use schakel_proto::time::Timestamp;
 use serde::Deserialize;
 
 use crate::case::Case;
+use crate::case::statement::{self, StatementCase};
 use crate::engine::check;
 use crate::engine::compile::{Compiled, compile};
 use crate::matrix::{self, Matrix};
@@ -82,6 +83,7 @@ struct Inner {
     compiled: Arc<Compiled>,
     texts: Texts,
     cases: BTreeMap<String, Vec<(usize, Case)>>,
+    statement_cases: Vec<(usize, StatementCase)>,
 }
 
 impl fmt::Debug for Bundle {
@@ -179,6 +181,7 @@ impl Bundle {
             return Err(found);
         }
         let cases = cases(&files).map_err(one)?;
+        let statement_cases = statement_cases(&files).map_err(one)?;
         Ok(Self(Arc::new(Inner {
             name,
             version: described.version,
@@ -190,6 +193,7 @@ impl Bundle {
             compiled: Arc::new(compiled),
             texts,
             cases,
+            statement_cases,
             files,
         })))
     }
@@ -326,6 +330,11 @@ impl Bundle {
         &self.0.cases
     }
 
+    /// Its own cases about statements, with their line in `cases/statements.jsonl`.
+    pub fn statement_cases(&self) -> &[(usize, StatementCase)] {
+        &self.0.statement_cases
+    }
+
     pub(crate) fn compiled(&self) -> Arc<Compiled> {
         Arc::clone(&self.0.compiled)
     }
@@ -333,12 +342,25 @@ impl Bundle {
 
 fn cases(files: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Vec<(usize, Case)>>, BundleError> {
     let mut all = BTreeMap::new();
-    for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("cases/")) {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| BundleError::new("BUNDLE_ENCODING", "the file is not UTF-8", name, 1))?;
-        let read = Case::parse_file(text)
+    let decisions = |name: &str| name.starts_with("cases/") && name != statement::FILE;
+    for (name, bytes) in files.iter().filter(|(name, _)| decisions(name)) {
+        let read = Case::parse_file(utf8(name, bytes)?)
             .map_err(|(line, error)| BundleError::new("BUNDLE_CASES", &error.to_string(), name, line))?;
         all.insert(name.clone(), read);
     }
     Ok(all)
+}
+
+fn statement_cases(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<(usize, StatementCase)>, BundleError> {
+    let name = statement::FILE;
+    let Some(bytes) = files.get(name) else {
+        return Ok(Vec::new());
+    };
+    StatementCase::parse_file(utf8(name, bytes)?)
+        .map_err(|(line, error)| BundleError::new("BUNDLE_CASES", &error.to_string(), name, line))
+}
+
+fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, BundleError> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| BundleError::new("BUNDLE_ENCODING", "the file is not UTF-8", name, 1))
 }

@@ -102,17 +102,16 @@ pub fn check(question: &ReceiveQuestion) -> Finding {
     }
     let (mut covered, mut uncovered) = (0_usize, 0_usize);
     for subject in question.part.subjects.iter().filter(|s| s.role != "professional") {
-        let Some(consent) = of_subject(consents, subject) else {
-            uncovered += 1;
-            continue;
-        };
-        if let Some(finding) = wrong_giver(question, subject, consent) {
-            return finding;
+        // A person may have given several consents, one for each recipient or purpose: one that fits is enough.
+        // Where none fits, the first says why.
+        let mut failures = of_subject(consents, subject).map(|consent| failure(question, subject, consent));
+        match failures.next() {
+            None => uncovered += 1,
+            Some(first) => match first.filter(|_| failures.all(|other| other.is_some())) {
+                Some(finding) => return finding,
+                None => covered += 1,
+            },
         }
-        if !in_scope(question, consent) {
-            return Finding::Scope;
-        }
-        covered += 1;
     }
     match (covered, uncovered) {
         (_, 0) => Finding::Valid,
@@ -133,9 +132,15 @@ fn unusable(consent: &Consent, now: Timestamp) -> Option<Finding> {
     }
 }
 
-/// The first consent about this subject: same role, and the same person where both sources say who.
-fn of_subject<'a>(consents: &'a [Consent], subject: &Subject) -> Option<&'a Consent> {
-    consents.iter().find(|consent| {
+/// Why this consent does not cover this subject; `None`: it does.
+fn failure(question: &ReceiveQuestion, subject: &Subject, consent: &Consent) -> Option<Finding> {
+    wrong_giver(question, subject, consent)
+        .or_else(|| (!in_scope(question, consent)).then_some(Finding::Scope))
+}
+
+/// The consents about this subject: same role, and the same person where both sources say who.
+fn of_subject<'a>(consents: &'a [Consent], subject: &'a Subject) -> impl Iterator<Item = &'a Consent> {
+    consents.iter().filter(move |consent| {
         consent.subject == subject.role
             && match (&consent.subject_reference, &subject.reference) {
                 (Some(consenting), Some(concerned)) => consenting == concerned,

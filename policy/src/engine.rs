@@ -10,6 +10,7 @@ use cedar_policy::{
 use schakel_proto::time::Timestamp;
 
 use crate::bundle::{Bundle, BundleError};
+use crate::case::statement;
 use crate::consent::{self, Finding};
 use crate::facts::{CaseState, Measure};
 use crate::question::{InspectQuestion, ReceiveQuestion, StateQuestion};
@@ -17,7 +18,9 @@ use crate::ruling::{Hint, Outcome, PacketRuling, Permission, Ruling};
 
 pub(crate) mod check;
 pub(crate) mod compile;
+pub mod mutate;
 pub(crate) mod permission;
+mod reach;
 pub(crate) mod request;
 pub(crate) mod rule;
 pub(crate) mod slice;
@@ -72,6 +75,17 @@ impl Engine {
                     let sentence = format!("the bundle fails its own case {}: {difference}", case.id);
                     return Err(BundleError::new("BUNDLE_CASES", &sentence, file, *line));
                 }
+            }
+        }
+        for (line, case) in bundle.statement_cases() {
+            if let Some(difference) = case.difference(&engine) {
+                let sentence = format!("the bundle fails its own case {}: {difference}", case.id);
+                return Err(BundleError::new(
+                    "BUNDLE_CASES",
+                    &sentence,
+                    statement::FILE,
+                    *line,
+                ));
             }
         }
         Ok(engine)
@@ -228,11 +242,13 @@ impl Engine {
     /// The definition "active on the roster".
     fn active(&self, case: &CaseState, agency: &str, now: Timestamp) -> Result<bool, Unfit> {
         let vocabulary = &self.compiled.vocabulary;
-        let Some(entry) = case.participant(agency) else {
-            return Ok(false);
-        };
-        let principal = vocabulary.agency_uid(agency)?;
-        self.define("active", "Case", principal, vocabulary.entry(entry, now)?)
+        for entry in case.entries(agency) {
+            let principal = vocabulary.agency_uid(agency)?;
+            if self.define("active", "Case", principal, vocabulary.entry(entry, now)?)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The definition "in force".

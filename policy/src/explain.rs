@@ -122,7 +122,7 @@ impl Supposed {
 
 fn seat(case: &mut CaseState, parties: [&Party; 2]) {
     for party in parties {
-        let flagged = case.participant(&party.id).is_some_and(|p| p.perp_side);
+        let flagged = case.entries(&party.id).any(|p| p.perp_side);
         case.participants.retain(|p| p.id != party.id);
         case.participants.push(Participant {
             id: party.id.clone(),

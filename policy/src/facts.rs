@@ -165,7 +165,12 @@ impl CaseState {
         self
     }
 
-    /// The roster entry of an agency.
+    /// Every roster entry of an agency: a signed roster has one, a case file may say an agency left and came back.
+    pub fn entries<'a>(&'a self, agency: &'a str) -> impl Iterator<Item = &'a Participant> {
+        self.participants.iter().filter(move |p| p.id == agency)
+    }
+
+    /// The first roster entry of an agency.
     pub fn participant(&self, agency: &str) -> Option<&Participant> {
         self.participants.iter().find(|p| p.id == agency)
     }

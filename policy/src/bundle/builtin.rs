@@ -5,10 +5,23 @@ use std::collections::BTreeMap;
 /// Path and content of each file.
 const FILES: &[(&str, &str)] = &[
     ("bundle.toml", include_str!("../../bundle.toml")),
+    ("cases/bases.jsonl", include_str!("../../cases/bases.jsonl")),
+    ("cases/cells.jsonl", include_str!("../../cases/cells.jsonl")),
+    (
+        "cases/emergency.jsonl",
+        include_str!("../../cases/emergency.jsonl"),
+    ),
+    ("cases/gates.jsonl", include_str!("../../cases/gates.jsonl")),
+    ("cases/keys.jsonl", include_str!("../../cases/keys.jsonl")),
     (
         "cases/policy-cases.jsonl",
         include_str!("../../cases/policy-cases.jsonl"),
     ),
+    (
+        "cases/statements.jsonl",
+        include_str!("../../cases/statements.jsonl"),
+    ),
+    ("cases/walls.jsonl", include_str!("../../cases/walls.jsonl")),
     ("matrix.toml", include_str!("../../matrix.toml")),
     ("policies/bases.cedar", include_str!("../../policies/bases.cedar")),
     (

@@ -13,6 +13,7 @@ mod explain;
 mod grid;
 mod html;
 mod manual;
+mod mutate;
 mod sign;
 mod test;
 
@@ -48,6 +49,14 @@ enum Command {
     Matrix(grid::Arguments),
     /// Says what was decided, by which rule, on what ground, and what would change it.
     Explain(explain::Arguments),
+    /// Takes out each rule and changes each cell once: is there a case of the bundle that notices?
+    Mutate {
+        /// A directory, an archive or a signed bundle.
+        bundle: Option<PathBuf>,
+        /// Only rules and cells whose id contains this, e.g. `G4-` or `matrix:alert:`.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Shows changed cells, rules and cases between two bundles.
     Diff(compare::Arguments),
     /// Puts the same recorded questions to two bundles and shows what would come out differently.
@@ -96,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Test { paths } => test::run(paths, json),
         Command::Matrix(arguments) => grid::run(arguments, json),
         Command::Explain(arguments) => explain::run(arguments, json),
+        Command::Mutate { bundle, only } => mutate::run(bundle.as_deref(), only, json),
         Command::Diff(arguments) => compare::diff(arguments, json),
         Command::Simulate(arguments) => compare::simulate(arguments, json),
         Command::Sign(arguments) => sign::sign(arguments, json),

@@ -35,9 +35,25 @@ pub fn run(paths: &[PathBuf], json: bool) -> Answer {
             cases.iter().for_each(|(line, case)| one(file, *line, case));
         }
     }
+    let statements = if files.is_empty() {
+        bundle.statement_cases()
+    } else {
+        &[]
+    };
     for path in files {
         for (line, case) in read(path)? {
             one(&path.display().to_string(), line, &case);
+        }
+    }
+    for (line, case) in statements {
+        match case.difference(&engine) {
+            None => passed += 1,
+            Some(difference) => {
+                failures.push(format!(
+                    "cases/statements.jsonl:{line}: {}: {difference}",
+                    case.id
+                ));
+            }
         }
     }
     let failed = failures.len();

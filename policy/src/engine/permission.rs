@@ -10,6 +10,9 @@ use crate::facts::{CaseState, Participant};
 use crate::question::{InspectQuestion, Party, Said, StateQuestion, StatementKind};
 use crate::ruling::Permission;
 
+/// The circle of roles that coordinate a case; the matrix says which they are.
+const COORDINATORS: &str = "coordinators";
+
 /// Whether an agency may make a statement.
 pub(super) fn state(engine: &Engine, question: &StateQuestion) -> Permission {
     let action = match &question.statement {
@@ -83,9 +86,12 @@ fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
     let nothing = CaseState::unopened("");
     let case = question.case.as_deref().unwrap_or(&nothing);
     let speaker = &question.speaker.id;
+    let coordinators = vocabulary.listed("Circle", COORDINATORS)?.clone();
     let mut coordinated = false;
     for (agency, role) in &question.roles {
-        let coordinates = role == "fjc" || role == "case_director";
+        let coordinates = vocabulary
+            .role_parents(role)
+            .is_some_and(|of| of.contains(&coordinators));
         coordinated |= coordinates && engine.active(case, agency, question.now)?;
     }
     let (named, joins, only_joins, next) = match &question.statement {

@@ -169,6 +169,10 @@ impl Vocabulary {
         self.known(question)?;
         let sender = self.agency(&question.sender)?;
         let recipient = self.agency(&question.recipient)?;
+        if question.sender.id == question.recipient.id && question.sender.role != question.recipient.role {
+            // An agency has one role. Two in one question would be one entity, and one of them not asked about.
+            return Err(Unfit::Unknown("Role"));
+        }
         let parents = self.part_parents(question)?;
         let part = self.resource("Part")?;
         let place = Place {
@@ -207,9 +211,7 @@ impl Vocabulary {
         derived: &Derived,
     ) -> Result<Pairs, Unfit> {
         let case = &*question.case;
-        let flagged = case
-            .participant(&question.recipient.id)
-            .is_some_and(|p| p.perp_side);
+        let flagged = case.entries(&question.recipient.id).any(|p| p.perp_side);
         let subjects: Result<Vec<_>, Unfit> = question
             .part
             .subjects

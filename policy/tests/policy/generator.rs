@@ -153,7 +153,7 @@ fn basis(rng: &mut StdRng, sender: &str, recipient: &str) -> String {
         "vk" => fitting.extend(["child_protection_report", "helpline_referral"]),
         "caw_victim" => fitting.push("helpline_referral"),
         "fjc" => fitting.extend(["registration", "dossier_transfer", "dossier_transfer"]),
-        "youth_court" => fitting.push("dijh_75_basics"),
+        "youth_court" => fitting.extend(["dijh_75_basics", "consent", "consent"]),
         "jh_offender" | "perp_programme" => fitting.push("mandate"),
         _ => {}
     }
@@ -196,6 +196,11 @@ fn case(rng: &mut StdRng) -> CaseState {
         if !once_in(rng, 12) {
             participants.push(participant(rng, id));
         }
+    }
+    if once_in(rng, 20) {
+        // An agency that left and came back, or the other way round.
+        let id = pick(rng, &["sender", "recipient"]);
+        participants.push(participant(rng, id));
     }
     let seats = |rng: &mut StdRng| -> Vec<String> {
         ["sender", "recipient", "bystander"]
@@ -248,7 +253,7 @@ fn case(rng: &mut StdRng) -> CaseState {
     }
 }
 
-fn part(rng: &mut StdRng) -> Part {
+fn part(rng: &mut StdRng, (sender, recipient): (&str, &str)) -> Part {
     let count = rng.random_range(0..4);
     let subjects = (0..count).map(|_| Subject {
         role: if once_in(rng, 3) {
@@ -260,8 +265,15 @@ fn part(rng: &mut StdRng) -> Part {
         reference: None,
     });
     let subjects = subjects.collect();
+    let own = |c: &&&str| crate::oracle::may_originate(c, sender, recipient);
+    let own: Vec<&str> = CATEGORIES.iter().filter(own).copied().collect();
     Part {
-        category: word(rng, &CATEGORIES),
+        // Mostly what the sender may originate: step 7 would else end most of what gets past step 6.
+        category: if once_in(rng, 5) {
+            word(rng, &CATEGORIES)
+        } else {
+            word(rng, &own)
+        },
         subjects,
         source_secrecy: if once_in(rng, 2) {
             "none".to_owned()
@@ -354,8 +366,8 @@ fn break_glass(rng: &mut StdRng) -> BreakGlass {
 /// Sender's and recipient's role; the pairs with rules of their own more often than by chance.
 fn pair(rng: &mut StdRng) -> (&'static str, &'static str) {
     match rng.random_range(0..24) {
-        0 => ("vk", "youth_court"),
-        1 => ("fjc", "fjc"),
+        0 | 1 => ("vk", "youth_court"),
+        2 => ("fjc", "fjc"),
         _ => (pick(rng, &ROLES), pick(rng, &ROLES)),
     }
 }
@@ -371,7 +383,17 @@ fn consents(rng: &mut StdRng, part: &Part, (recipient_role, purpose): (&str, &st
         consent(rng, subject, (&part.category, recipient_role, purpose))
     };
     let count = [0, 1, 1, 2][part.subjects.len()];
-    (0..count).map(one).collect()
+    let mut all: Vec<Consent> = (0..count).map(one).collect();
+    // Now and then one for each subject, or another of the first one.
+    if once_in(rng, 4) {
+        let of = |subject: &Subject| consent(rng, &subject.role, (&part.category, recipient_role, purpose));
+        all = part.subjects.iter().map(of).collect();
+    }
+    if let Some(first) = all.first().filter(|_| once_in(rng, 6)) {
+        let subject = first.subject.clone();
+        all.push(consent(rng, &subject, (&part.category, recipient_role, purpose)));
+    }
+    all
 }
 
 /// The conditions of a report, met more often than not.
@@ -403,7 +425,7 @@ fn report(rng: &mut StdRng) -> Report {
 /// One question.
 pub fn question(rng: &mut StdRng) -> ReceiveQuestion {
     let (sender_role, recipient_role) = pair(rng);
-    let part = part(rng);
+    let part = part(rng, (sender_role, recipient_role));
     let figures = part.category == "aggregate_stats";
     let purpose = match rng.random_range(0..4) {
         _ if figures && !once_in(rng, 4) => "statistics".to_owned(),
@@ -449,6 +471,17 @@ pub fn question(rng: &mut StdRng) -> ReceiveQuestion {
     };
     if once_in(rng, 40) {
         spoil(rng, &mut question);
+    }
+    if once_in(rng, 60) {
+        // To itself; of one role, as agencies are, or of two.
+        question.recipient.id = "sender".to_owned();
+        if !once_in(rng, 4) {
+            let side = question.recipient.side.take();
+            question.recipient = Party {
+                side,
+                ..question.sender.clone()
+            };
+        }
     }
     question
 }

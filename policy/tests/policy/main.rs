@@ -12,10 +12,12 @@ mod oracle;
 
 mod bad_bundles;
 mod cases;
+mod cells;
 mod command_line;
 mod entitled;
 mod explanations;
 mod four_eyes;
+mod mutations;
 mod properties;
 mod statements;
 

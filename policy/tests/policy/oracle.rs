@@ -14,8 +14,8 @@ mod obligations;
 #[rustfmt::skip]
 mod tables;
 
-pub use tables::purposes;
-use tables::{EMERGENCY_LIST, POLICE, may_originate};
+use tables::{EMERGENCY_LIST, POLICE};
+pub use tables::{may_originate, purposes};
 
 /// Outcome word, reason code, obligations.
 pub type Verdicts = (&'static str, String, BTreeSet<String>);
@@ -69,11 +69,14 @@ pub fn decide(q: &ReceiveQuestion, matrix: &Matrix) -> Verdicts {
     match asked.open(matrix) {
         Ok(reason) => ("deliver", reason.to_owned(), asked.on_delivery(reason)),
         Err(reason) if reason.starts_with("HOLD") => {
-            let held = ["seek-consent", "park-encrypted-max-14d", "tell-sender-reason"];
+            let mut held = vec!["seek-consent", "park-encrypted-max-14d", "tell-sender-reason"];
+            if asked.category == "alert" {
+                held.push("offer-break-glass");
+            }
             (
                 "hold-for-consent",
                 reason.to_owned(),
-                held.map(str::to_owned).into_iter().collect(),
+                held.into_iter().map(str::to_owned).collect(),
             )
         }
         Err(reason) => ("withhold", reason.to_owned(), asked.on_refusal(reason)),
@@ -102,6 +105,7 @@ impl Asked<'_> {
                 .all(|p| ["active", "suspended", "left", "removed"].contains(&p.status.as_str()))
             && q.recipient.side.as_deref().is_none_or(|s| sides.contains(&s))
             && q.unknown.is_empty()
+            && (q.sender.id != q.recipient.id || self.s == self.r)
     }
 
     fn has(&self, role: &str) -> bool {
@@ -109,16 +113,11 @@ impl Asked<'_> {
     }
 
     fn active(&self, id: &str) -> bool {
-        self.q
-            .case
-            .participants
-            .iter()
-            .find(|p| p.id == id)
-            .is_some_and(|p| {
-                p.status == "active"
-                    && p.until.is_none_or(|end| end > self.q.now)
-                    && p.from.is_none_or(|start| start <= self.q.now)
-            })
+        self.q.case.participants.iter().filter(|p| p.id == id).any(|p| {
+            p.status == "active"
+                && p.until.is_none_or(|end| end > self.q.now)
+                && p.from.is_none_or(|start| start <= self.q.now)
+        })
     }
 
     fn flagged(&self) -> bool {

@@ -93,14 +93,13 @@ impl Asked<'_> {
             if subject.role == "professional" {
                 continue;
             }
-            match consents.iter().find(|c| c.subject == subject.role) {
-                None => left = true,
-                Some(consent) => {
-                    if let Some(reason) = self.of_subject(subject, consent) {
-                        return Some(reason);
-                    }
-                    covered = true;
-                }
+            let own: Vec<&Consent> = consents.iter().filter(|c| c.subject == subject.role).collect();
+            if own.is_empty() {
+                left = true;
+            } else if own.iter().any(|c| self.of_subject(subject, c).is_none()) {
+                covered = true;
+            } else {
+                return self.of_subject(subject, own[0]);
             }
         }
         match (covered, left) {
