@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{CaseError, Object, case_state, participant};
 use crate::engine::Engine;
 use crate::facts::Participant;
-use crate::question::{InspectQuestion, Party, StateQuestion, StatementKind};
+use crate::question::{InspectQuestion, Party, Said, Shown, StateQuestion, StatementKind};
 use crate::ruling::Permission;
 
 /// The file of a bundle that holds them.
@@ -109,6 +109,8 @@ fn asked(json: &Value) -> Result<Asked, CaseError> {
         .collect();
     let version = object.typed("version", u, Value::as_u64);
     let kind = object.text("kind", u);
+    let said = said(&mut object, u);
+    let shown = shown(object.get("shown"), &said, u);
     object.rest(u);
     if let Some(first) = unknown.first() {
         return Err(CaseError(format!("unknown attribute {first}")));
@@ -127,9 +129,10 @@ fn asked(json: &Value) -> Result<Asked, CaseError> {
                 now,
                 reader: speaker,
                 case,
+                shown,
             }));
         }
-        _ => return Err(CaseError(format!("unknown kind {kind:?}"))),
+        _ => StatementKind::Other { name: kind, said },
     };
     Ok(Asked::State(StateQuestion {
         now,
@@ -139,4 +142,36 @@ fn asked(json: &Value) -> Result<Asked, CaseError> {
         case,
         statement,
     }))
+}
+
+fn said(object: &mut Object<'_>, u: &mut Vec<String>) -> Said {
+    Said {
+        subject: object.optional("subject", u),
+        table_basis: object.optional("table_basis", u),
+        categories: object.texts("categories", u),
+        roles: object.texts("roles", u),
+        own: object.flag("own", u).unwrap_or(false),
+        named: object.flag("named", u).unwrap_or(false),
+    }
+}
+
+/// What an `inspect` case looks at; the case's opening if it does not say.
+fn shown(json: Option<&Value>, said: &Said, u: &mut Vec<String>) -> Shown {
+    let subject = said.subject.clone();
+    let Some(json) = json else {
+        return Shown {
+            name: "case_opened".to_owned(),
+            subject,
+            ..Shown::default()
+        };
+    };
+    let mut object = Object::new("shown", json, u);
+    let shown = Shown {
+        name: object.text("name", u),
+        speaker: object.flag("speaker", u).unwrap_or(false),
+        covered: object.flag("covered", u).unwrap_or(false),
+        subject,
+    };
+    object.rest(u);
+    shown
 }

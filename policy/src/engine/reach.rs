@@ -129,6 +129,7 @@ fn open_case(region: &str) -> CaseState {
     CaseState {
         participants: both.iter().map(seat).collect(),
         consultation: Some(Consultation {
+            id: String::new(),
             basis: "law".to_owned(),
             status: "active".to_owned(),
             valid_until: None,
@@ -136,6 +137,7 @@ fn open_case(region: &str) -> CaseState {
             signed_by: both,
         }),
         measures: vec![Measure {
+            id: String::new(),
             kind: "house_ban".to_owned(),
             status: "in_force".to_owned(),
             valid_until: None,
