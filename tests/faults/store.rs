@@ -227,6 +227,8 @@ fn d07_after_a_failed_sync_nothing_is_acknowledged_any_more() {
         storm.process.wait_until("forty refusals", refused);
         let writer = traced(storm.process.id());
         signal(writer, "KILL");
+        // The tracer ends when all threads of the writer have, and its lock on the store with them.
+        wait::until("the tracer's end", || storm.process.ended().map(drop));
         storm.read(&mut printed);
         storm.end();
         // Writers whose packet was durable before may print it after another was refused: once each.
