@@ -24,7 +24,7 @@ pub(crate) struct Place {
 type Key = (EntityUid, Scope, Scope);
 
 /// Policies by the scope they ask for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Index {
     by_scope: HashMap<Key, Vec<Policy>>,
     /// Entities that some policy names as its principal.
