@@ -5,18 +5,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Decision, Effect, Entities, EntityUid, PolicySet, Request, RestrictedExpression,
+    Authorizer, Context, Decision, Effect, Entities, EntityUid, PolicySet, Request, RestrictedExpression,
 };
 use schakel_proto::time::Timestamp;
 
 use crate::bundle::{Bundle, BundleError};
 use crate::consent::{self, Finding};
-use crate::facts::{CaseState, Measure};
+use crate::facts::{CaseState, Measure, Participant};
 use crate::question::{InspectQuestion, ReceiveQuestion, StateQuestion};
 use crate::ruling::{Hint, Outcome, PacketRuling, Permission, Ruling};
 
 pub(crate) mod check;
 pub(crate) mod compile;
+pub(crate) mod cut;
+pub(crate) mod fit;
+pub(crate) mod narrow;
 pub(crate) mod permission;
 pub(crate) mod request;
 pub(crate) mod rule;
@@ -24,6 +27,8 @@ pub(crate) mod slice;
 pub(crate) mod vocabulary;
 
 use compile::Compiled;
+use cut::{Cut, Key, Reads};
+use narrow::Fixed;
 use request::{Derived, Pairs, Receiving, Unfit};
 use rule::Rule;
 use slice::Place;
@@ -52,6 +57,16 @@ pub struct Engine {
     /// Whether requests see only their slice of the policies.
     sliced: bool,
 }
+
+/// An action with its number in keys of places.
+type Action = (u8, &'static str);
+
+const RECEIVE: Action = (1, "receive");
+const DELIVERED: Action = (2, "delivered");
+const HELD: Action = (3, "held");
+const REFUSED: Action = (4, "refused");
+const ACTIVE: Action = (5, "active");
+const IN_FORCE: Action = (6, "in_force");
 
 /// What one evaluation said.
 struct Answer<'a> {
@@ -87,7 +102,8 @@ impl Engine {
         }
     }
 
-    /// The same handing every policy to the authorizer, for comparison with slicing.
+    /// The same by the long way, for comparison: every policy as it is written is handed to the authorizer, with all
+    /// facts, and Cedar validates each request against the schema.
     #[must_use]
     pub fn unsliced(mut self) -> Self {
         self.sliced = false;
@@ -108,16 +124,22 @@ impl Engine {
     /// For measurements: it must not grow with policies about other agencies, roles, categories or bases.
     pub fn considered(&self, question: &ReceiveQuestion) -> Option<usize> {
         let asked = self.compiled.vocabulary.receiving(question).ok()?;
-        let slice = self
-            .compiled
-            .index
-            .slice(&asked.place, Some(&asked.principal))
-            .ok()?;
-        Some(if self.sliced {
-            slice.num_of_policies()
-        } else {
-            self.compiled.all.num_of_policies()
-        })
+        if !self.sliced {
+            return Some(self.compiled.all.num_of_policies());
+        }
+        Some(self.cut(&asked, RECEIVE).ok()?.policies.num_of_policies())
+    }
+
+    /// Whether the part would be delivered: for suppositions, whose obligations nobody asks for.
+    pub(crate) fn would_deliver(&self, question: &ReceiveQuestion) -> bool {
+        let vocabulary = &self.compiled.vocabulary;
+        let answer = (|| {
+            let asked = vocabulary.receiving(question)?;
+            let derived = self.derive(&asked)?;
+            vocabulary.known_facts(question)?;
+            self.ask_part(&asked, &derived, consent::check(question).as_str())
+        })();
+        answer.is_ok_and(|answer| answer.allowed)
     }
 
     /// Decides all parts of a packet for one recipient. A packet-level refusal of any part (steps 1 to 6), or a
@@ -173,39 +195,36 @@ impl Engine {
         let vocabulary = &self.compiled.vocabulary;
         let asked = vocabulary.receiving(question)?;
         let finding = consent::check(question);
-        let mut derived = self.derive(question, &asked.sender, finding)?;
-        let facts = vocabulary.facts(question, &asked.sender, &derived)?;
-        let answer = self.ask_part(&asked, facts.clone())?;
+        let derived = self.derive(&asked)?;
+        vocabulary.known_facts(question)?;
+        let answer = self.ask_part(&asked, &derived, finding.as_str())?;
+        let ruled = |outcome, answer: &Answer<'_>, because| {
+            self.ruled(&asked, &derived, finding, outcome, answer, because)
+        };
         if answer.allowed {
-            return self.ruled(question, &asked, facts, Outcome::Deliver, &answer, None);
+            return ruled(Outcome::Deliver, &answer, None);
         }
         if let Some(decisive) = answer.rules.first() {
-            let outcome = decisive.outcome.unwrap_or(Outcome::DenyPacket);
-            return self.ruled(question, &asked, facts, outcome, &answer, None);
+            return ruled(decisive.outcome.unwrap_or(Outcome::DenyPacket), &answer, None);
         }
         if finding != Finding::Valid {
-            derived.finding = Finding::Valid.as_str();
-            let supposed = self.ask_part(&asked, vocabulary.facts(question, &asked.sender, &derived)?)?;
+            let supposed = self.ask_part(&asked, &derived, Finding::Valid.as_str())?;
             if supposed.allowed {
                 let outcome = if finding.is_a_no() {
                     Outcome::Withhold
                 } else {
                     Outcome::HoldForConsent
                 };
-                return self.ruled(question, &asked, facts, outcome, &supposed, Some(finding));
+                return ruled(outcome, &supposed, Some(finding));
             }
         }
-        self.ruled(question, &asked, facts, Outcome::Withhold, &answer, None)
+        ruled(Outcome::Withhold, &answer, None)
     }
 
     /// Facts that have a definition of their own in the policies.
-    fn derive(
-        &self,
-        question: &ReceiveQuestion,
-        sender: &EntityUid,
-        finding: Finding,
-    ) -> Result<Derived, Unfit> {
-        let case = &*question.case;
+    fn derive(&self, asked: &Receiving<'_>) -> Result<Derived, Unfit> {
+        let (question, case) = (asked.question, &*asked.question.case);
+        let (sender, recipient) = (&asked.sender, &asked.principal);
         let mut measures_in_force = Vec::new();
         for measure in &case.measures {
             if self.in_force(measure, sender, question.now)? {
@@ -216,63 +235,146 @@ impl Engine {
             Some(measure) => self.in_force(measure, sender, question.now)?,
             None => true,
         };
+        let seat = |agency: &str| case.participant(agency);
         Ok(Derived {
-            sender_active: self.active(case, &question.sender.id, question.now)?,
-            recipient_active: self.active(case, &question.recipient.id, question.now)?,
+            sender_active: self.seated(seat(&question.sender.id), sender, question.now)?,
+            recipient_active: self.seated(seat(&question.recipient.id), recipient, question.now)?,
             measure_in_force,
             measures_in_force,
-            finding: finding.as_str(),
         })
     }
 
     /// The definition "active on the roster".
     fn active(&self, case: &CaseState, agency: &str, now: Timestamp) -> Result<bool, Unfit> {
-        let vocabulary = &self.compiled.vocabulary;
-        let Some(entry) = case.participant(agency) else {
+        let principal = self.compiled.vocabulary.agency_uid(agency)?;
+        self.seated(case.participant(agency), &principal, now)
+    }
+
+    fn seated(&self, entry: Option<&Participant>, agency: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
+        let Some(entry) = entry else {
             return Ok(false);
         };
-        let principal = vocabulary.agency_uid(agency)?;
-        self.define("active", "Case", principal, vocabulary.entry(entry, now)?)
+        let vocabulary = &self.compiled.vocabulary;
+        vocabulary.listed("RosterStatus", &entry.status)?;
+        let place = request::seat(vocabulary, entry);
+        self.define(ACTIVE, "Case", agency, place, || vocabulary.entry(entry, now))
     }
 
     /// The definition "in force".
     fn in_force(&self, measure: &Measure, principal: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
-        let mut pairs: Pairs = vec![
-            ("now".to_owned(), request::moment(now)),
-            ("status".to_owned(), request::string(&measure.status)),
-        ];
-        if let Some(end) = &measure.valid_until {
-            pairs.push(("until".to_owned(), request::moment(end.at)));
-        }
-        self.define("in_force", "Measure", principal.clone(), pairs)
+        let place = request::measure(measure);
+        self.define(IN_FORCE, "Measure", principal, place, || {
+            Ok(request::measure_facts(measure, now))
+        })
     }
 
-    fn define(&self, action: &str, kind: &str, principal: EntityUid, pairs: Pairs) -> Result<bool, Unfit> {
+    fn define(
+        &self,
+        (number, action): Action,
+        kind: &str,
+        principal: &EntityUid,
+        (key, fixed): (Key, Fixed),
+        pairs: impl FnOnce() -> Result<Pairs, Unfit>,
+    ) -> Result<bool, Unfit> {
         let vocabulary = &self.compiled.vocabulary;
-        let place = Place {
-            action: vocabulary.action(action)?,
-            principal: vec![],
-            resource: vec![],
-        };
+        let own = self.compiled.index.names(principal).then_some(principal);
         let resource = vocabulary.resource(kind)?;
-        Ok(self
-            .ask(&place, None, principal, resource, pairs, &Entities::empty())?
-            .allowed)
+        let place = || -> Result<Place, Unfit> {
+            Ok(Place {
+                action: vocabulary.action(action)?,
+                principal: own.cloned().into_iter().collect(),
+                resource: vec![resource.clone()],
+            })
+        };
+        let nobody = Entities::empty();
+        if !self.sliced {
+            let answer = self.ask(
+                &place()?,
+                None,
+                principal.clone(),
+                resource.clone(),
+                pairs()?,
+                &nobody,
+            )?;
+            return Ok(answer.allowed);
+        }
+        let key = Key {
+            action: number,
+            own: own.cloned(),
+            ..key
+        };
+        let cut = self.compiled.index.cut(&key, || Ok((place()?, fixed)))?;
+        if let Some(settled) = &cut.settled {
+            return Ok(settled.allowed);
+        }
+        let request = self.unchecked(action, principal, &resource, pairs()?)?;
+        Ok(self.evaluate(&request, &cut.policies, &nobody)?.allowed)
     }
 
-    fn ask_part(&self, asked: &Receiving, facts: Pairs) -> Result<Answer<'_>, Unfit> {
-        let (principal, part) = (asked.principal.clone(), asked.part.clone());
-        self.ask(
-            &asked.place,
-            Some(&asked.principal),
-            principal,
-            part,
-            facts,
-            &asked.entities,
-        )
+    fn ask_part(&self, asked: &Receiving<'_>, derived: &Derived, finding: &str) -> Result<Answer<'_>, Unfit> {
+        let vocabulary = &self.compiled.vocabulary;
+        self.ask_at(asked, RECEIVE, |reads| {
+            vocabulary.facts(asked, derived, finding, reads)
+        })
     }
 
-    /// One evaluation. An error of any policy is a defect, whatever the decision.
+    /// The slice for a question's place.
+    fn cut(&self, asked: &Receiving<'_>, (number, action): Action) -> Result<Arc<Cut>, Unfit> {
+        let named = self.compiled.index.names(&asked.principal);
+        let key = Key {
+            action: number,
+            own: named.then(|| asked.principal.clone()),
+            ..asked.key.clone()
+        };
+        self.compiled.index.cut(&key, || {
+            let mut place = asked.place(action)?;
+            let fixed = asked.fixed(&place, number != RECEIVE.0);
+            place.principal.extend(key.own.clone());
+            place.resource.push(asked.part.clone());
+            Ok((place, fixed))
+        })
+    }
+
+    /// One evaluation at a question's place. The slice says which facts it reads; only these are made.
+    fn ask_at(
+        &self,
+        asked: &Receiving<'_>,
+        action: Action,
+        pairs: impl FnOnce(Reads) -> Result<Pairs, Unfit>,
+    ) -> Result<Answer<'_>, Unfit> {
+        let (principal, part) = (&asked.principal, &asked.part);
+        if !self.sliced {
+            let (place, pairs) = (asked.place(action.1)?, pairs(Reads::ALL)?);
+            let (principal, part) = (principal.clone(), part.clone());
+            return self.ask(&place, None, principal, part, pairs, asked.entities()?);
+        }
+        let cut = self.cut(asked, action)?;
+        if let Some(settled) = &cut.settled {
+            return self.answer(settled.allowed, settled.ids.iter().map(String::as_str));
+        }
+        let request = self.unchecked(action.1, principal, part, pairs(cut.reads)?)?;
+        if cut.reads.entities {
+            self.evaluate(&request, &cut.policies, asked.entities()?)
+        } else {
+            self.evaluate(&request, &cut.policies, &Entities::empty())
+        }
+    }
+
+    /// A request of a form that was validated when the bundle was loaded (`fit`): of its facts, some.
+    fn unchecked(
+        &self,
+        action: &str,
+        principal: &EntityUid,
+        resource: &EntityUid,
+        pairs: Pairs,
+    ) -> Result<Request, Unfit> {
+        let action = self.compiled.vocabulary.action(action)?;
+        let context = request::context(pairs)?;
+        Request::new(principal.clone(), action, resource.clone(), context, None)
+            .map_err(|error| Unfit::Defect(error.to_string()))
+    }
+
+    /// One evaluation by the long way: the request is validated against the schema.
     fn ask(
         &self,
         place: &Place,
@@ -282,7 +384,7 @@ impl Engine {
         pairs: Pairs,
         entities: &Entities,
     ) -> Result<Answer<'_>, Unfit> {
-        let context = request::context(pairs)?;
+        let context: Context = request::context(pairs)?;
         let request = Request::new(
             principal,
             place.action.clone(),
@@ -291,74 +393,71 @@ impl Engine {
             Some(&self.compiled.schema),
         )
         .map_err(|error| Unfit::Defect(error.to_string()))?;
-        let slice: Arc<PolicySet>;
-        let policies = if self.sliced {
-            slice = self.compiled.index.slice(place, own).map_err(Unfit::Defect)?;
-            &*slice
+        if self.sliced {
+            let slice = self.compiled.index.slice(place, own).map_err(Unfit::Defect)?;
+            self.evaluate(&request, &slice, entities)
         } else {
-            &self.compiled.all
-        };
-        let response = self.authorizer.is_authorized(&request, policies, entities);
+            self.evaluate(&request, &self.compiled.all, entities)
+        }
+    }
+
+    /// An error of any policy is a defect, whatever the decision.
+    fn evaluate(
+        &self,
+        request: &Request,
+        policies: &PolicySet,
+        entities: &Entities,
+    ) -> Result<Answer<'_>, Unfit> {
+        let response = self.authorizer.is_authorized(request, policies, entities);
         if let Some(error) = response.diagnostics().errors().next() {
             return Err(Unfit::Defect(error.to_string()));
         }
+        let ids = response.diagnostics().reason().map(AsRef::<str>::as_ref);
+        self.answer(response.decision() == Decision::Allow, ids)
+    }
+
+    fn answer<'i>(&self, allowed: bool, ids: impl Iterator<Item = &'i str>) -> Result<Answer<'_>, Unfit> {
         let mut rules = Vec::new();
-        for id in response.diagnostics().reason() {
-            let id: &str = id.as_ref();
-            rules.push(
-                self.compiled
-                    .rules
-                    .get(id)
-                    .ok_or_else(|| Unfit::Defect(format!("no rule {id}")))?,
-            );
+        for id in ids {
+            let rule = self.compiled.rules.get(id);
+            rules.push(rule.ok_or_else(|| Unfit::Defect(format!("no rule {id}")))?);
         }
         rules.sort_by(|a, b| (a.step, &a.id).cmp(&(b.step, &b.id)));
-        Ok(Answer {
-            allowed: response.decision() == Decision::Allow,
-            rules,
-        })
+        Ok(Answer { allowed, rules })
     }
 
     /// The ruling, with the obligations that follow from it.
     fn ruled(
         &self,
-        question: &ReceiveQuestion,
-        asked: &Receiving,
-        facts: Pairs,
+        asked: &Receiving<'_>,
+        derived: &Derived,
+        finding: Finding,
         outcome: Outcome,
         answer: &Answer<'_>,
-        finding: Option<Finding>,
+        because: Option<Finding>,
     ) -> Result<Ruling, Unfit> {
+        let question = asked.question;
         let decisive = answer.rules.first().copied();
-        let reason = match (finding, decisive) {
+        let reason = match (because, decisive) {
             (Some(finding), _) => finding.as_str(),
             (None, Some(rule)) => rule.reason_for(&question.part.category, &question.legal_basis),
             (None, None) => NO_RULE,
         };
         let (action, own) = match outcome {
-            Outcome::Deliver => ("delivered", decisive),
-            Outcome::HoldForConsent => ("held", None),
+            Outcome::Deliver => (DELIVERED, decisive),
+            Outcome::HoldForConsent => (HELD, None),
             Outcome::Withhold | Outcome::DenyPacket => {
-                ("refused", decisive.filter(|r| r.effect == Effect::Forbid))
+                (REFUSED, decisive.filter(|r| r.effect == Effect::Forbid))
             }
         };
-        let pairs = vec![
-            ("reason".to_owned(), request::string(reason)),
-            ("facts".to_owned(), request::record(facts)?),
-        ];
-        let place = Place {
-            action: self.compiled.vocabulary.action(action)?,
-            ..asked.place.clone()
-        };
-        let (principal, part) = (asked.principal.clone(), asked.part.clone());
-        let follows = self.ask(
-            &place,
-            Some(&asked.principal),
-            principal,
-            part,
-            pairs,
-            &asked.entities,
-        )?;
+        let vocabulary = &self.compiled.vocabulary;
+        let follows = self.ask_at(asked, action, |reads| {
+            let facts = vocabulary.facts(asked, derived, finding.as_str(), reads)?;
+            Ok(vec![
+                ("reason".to_owned(), request::string(reason)),
+                ("facts".to_owned(), request::record(facts)?),
+            ])
+        })?;
         let obligations = own
             .into_iter()
             .chain(follows.rules)
@@ -368,7 +467,7 @@ impl Engine {
             reason: reason.to_owned(),
             obligations: obligations.map(|text| filled(text, question)).collect(),
             policies: answer.rules.iter().map(|rule| rule.id.clone()).collect(),
-            hint: finding.filter(|f| !f.is_a_no()).map(|_| Hint::Consent),
+            hint: because.filter(|f| !f.is_a_no()).map(|_| Hint::Consent),
             alarms: Vec::new(),
         })
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{PolicyId, PolicySet, Schema, SlotId, Template, ValidationMode, Validator};
 
+use super::fit;
 use super::rule::{Rule, Scope};
 use super::slice::Index;
 use super::vocabulary::{self, Vocabulary};
@@ -69,7 +70,15 @@ pub(crate) fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Compiled, Vec
         &vocabulary,
     ))?;
     stop_at(validate(&all, &rules, &schema))?;
-    let index = Index::new(&all, &rules);
+    stop_at(fit::findings(&schema, &vocabulary))?;
+    let index = Index::new(&all, &rules).map_err(|error| {
+        one(BundleError::new(
+            "BUNDLE_SYNTAX",
+            &error.to_string(),
+            "policies/",
+            1,
+        ))
+    })?;
     Ok(Compiled {
         schema,
         vocabulary,

@@ -1,12 +1,17 @@
 //! From typed questions to Cedar requests: entities and context. A value that the schema does not list is
 //! reported as unknown; nothing is left out silently.
 
+use std::cell::OnceCell;
+
+use cedar_policy::pst::{EntityType, EntityUID, Literal, Name};
 use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression};
 use schakel_proto::time::Timestamp;
 
+use super::cut::{Key, Reads};
+use super::narrow::{Fixed, Kin};
 use super::slice::Place;
 use super::vocabulary::{UNKNOWN_BASIS, Vocabulary};
-use crate::facts::{CaseState, Participant};
+use crate::facts::{CaseState, Measure, Participant};
 use crate::question::{Party, ReceiveQuestion};
 
 /// Why a request cannot be made.
@@ -28,7 +33,49 @@ pub(crate) struct Derived {
     pub(crate) recipient_active: bool,
     pub(crate) measure_in_force: bool,
     pub(crate) measures_in_force: Vec<String>,
-    pub(crate) finding: &'static str,
+}
+
+/// Facts that not every question has.
+const OPTIONAL: [&str; 7] = [
+    "roster_version_seen",
+    "region",
+    "release",
+    "consultation",
+    "mandate",
+    "break_glass",
+    "report",
+];
+
+/// Kinds that an agency, and a part, is in, and of which the engine knows all.
+const AGENCY_KINDS: &[&str] = &["Role", "Circle"];
+const PART_KINDS: &[&str] = &["Category", "List", "Basis"];
+
+/// An entity as a literal in a policy.
+fn literal(uid: &EntityUid) -> Option<Literal> {
+    let ty = EntityType(Name::unqualified(uid.type_name().basename()).ok()?);
+    let eid = uid.id().unescaped().into();
+    Some(Literal::EntityUID(EntityUID { ty, eid }))
+}
+
+/// Which optional facts a question has, in the order of `OPTIONAL`.
+fn optional(question: &ReceiveQuestion) -> [bool; 7] {
+    [
+        question.roster_version_seen.is_some(),
+        !question.case.region.is_empty(),
+        question.part.release.is_some(),
+        question.case.consultation.is_some(),
+        question.case.mandate.is_some(),
+        question.break_glass.is_some(),
+        question.report.is_some(),
+    ]
+}
+
+/// As many bits as flags.
+fn bits(flags: &[bool]) -> u8 {
+    flags
+        .iter()
+        .rev()
+        .fold(0, |bits, flag| bits << 1 | u8::from(*flag))
 }
 
 /// First and last moment that Cedar's `datetime` can be given as text: years 0001 to 9999.
@@ -93,6 +140,18 @@ impl Vocabulary {
         ))
     }
 
+    /// The side an agency serves: its own, or its role's.
+    fn side<'a>(&'a self, party: &'a Party) -> &'a str {
+        let own = party.side.as_deref();
+        own.or_else(|| self.default_side(&party.role)).unwrap_or("")
+    }
+
+    /// Whether role and side of an agency are listed.
+    fn fits(&self, party: &Party) -> Result<(), Unfit> {
+        self.role_parents(&party.role).ok_or(Unfit::Unknown("Role"))?;
+        self.listed("Side", self.side(party)).map(|_| ())
+    }
+
     /// An agency with role, circles and side.
     pub(crate) fn agency(&self, party: &Party) -> Result<Entity, Unfit> {
         let parents = self
@@ -101,11 +160,7 @@ impl Vocabulary {
             .iter()
             .cloned()
             .collect();
-        let side = party
-            .side
-            .as_deref()
-            .or_else(|| self.default_side(&party.role))
-            .unwrap_or("");
+        let side = self.side(party);
         let mut attributes: Pairs = vec![
             ("code".to_owned(), string(&party.id)),
             ("role".to_owned(), string(&party.role)),
@@ -121,13 +176,16 @@ impl Vocabulary {
 
     /// The resource of a question without one of its own.
     pub(crate) fn resource(&self, kind: &str) -> Result<EntityUid, Unfit> {
-        self.entity(kind, "asked")
+        self.constant(kind)
+            .cloned()
             .ok_or_else(|| Unfit::Defect(format!("the schema lacks {kind}")))
     }
 
     /// The entity of an action.
     pub(crate) fn action(&self, name: &str) -> Result<EntityUid, Unfit> {
-        self.entity("Action", name)
+        self.constant(name)
+            .cloned()
+            .or_else(|| self.entity("Action", name))
             .ok_or_else(|| Unfit::Defect("the schema lacks Action".to_owned()))
     }
 
@@ -164,110 +222,118 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Entities, place and fixed facts of a question; what `derived` says is added by `facts`.
-    pub(crate) fn receiving(&self, question: &ReceiveQuestion) -> Result<Receiving, Unfit> {
+    /// Who is asked about, and at which place; nothing unknown among roles, sides, categories and statuses.
+    pub(crate) fn receiving<'a>(&'a self, question: &'a ReceiveQuestion) -> Result<Receiving<'a>, Unfit> {
         self.known(question)?;
-        let sender = self.agency(&question.sender)?;
-        let recipient = self.agency(&question.recipient)?;
-        let parents = self.part_parents(question)?;
-        let part = self.resource("Part")?;
-        let place = Place {
-            action: self.action("receive")?,
-            principal: self
-                .role_parents(&question.recipient.role)
-                .unwrap_or(&[])
-                .to_vec(),
-            resource: parents.clone(),
+        self.fits(&question.sender)?;
+        self.fits(&question.recipient)?;
+        let part = &question.part;
+        self.category_parents(&part.category)
+            .ok_or(Unfit::Unknown("Category"))?;
+        let basis = match self.number("Basis", &question.legal_basis) {
+            0 => self.number("Basis", UNKNOWN_BASIS),
+            listed => listed,
         };
-        let principal = recipient.uid();
-        let sender_uid = sender.uid();
-        let mut entities = vec![
-            recipient,
-            Entity::new_no_attrs(part.clone(), parents.into_iter().collect()),
-        ];
-        if sender_uid != principal {
-            entities.push(sender);
-        }
-        let entities =
-            Entities::from_entities(entities, None).map_err(|error| Unfit::Defect(error.to_string()))?;
+        // An agency that writes to itself is one entity, the recipient.
+        let sender = if question.sender.id == question.recipient.id {
+            &question.recipient
+        } else {
+            &question.sender
+        };
+        let key = Key {
+            sender: self.number("Role", &sender.role),
+            principal: self.number("Role", &question.recipient.role),
+            side: self.number("Side", self.side(&question.recipient)),
+            category: self.number("Category", &part.category),
+            basis,
+            optional: bits(&optional(question)),
+            ..Key::default()
+        };
         Ok(Receiving {
-            entities,
-            place,
-            principal,
-            part,
-            sender: sender_uid,
+            vocabulary: self,
+            question,
+            sender_party: sender,
+            key,
+            principal: self.agency_uid(&question.recipient.id)?,
+            sender: self.agency_uid(&question.sender.id)?,
+            part: self.resource("Part")?,
+            entities: OnceCell::new(),
         })
     }
 
-    /// The context of a question.
+    /// Whether the facts of a question that have a vocabulary are in it.
+    pub(crate) fn known_facts(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
+        self.listed("Urgency", &question.urgency)?;
+        self.listed("CaseStatus", &question.case.status)?;
+        self.listed("Secrecy", &question.part.source_secrecy)?;
+        if let Some(table) = &question.case.consultation {
+            self.listed("TableBasis", &table.basis)?;
+            self.listed("TableStatus", &table.status)?;
+        }
+        Ok(())
+    }
+
+    /// The facts of a question that evaluation looks at.
     pub(crate) fn facts(
         &self,
-        question: &ReceiveQuestion,
-        sender: &EntityUid,
+        asked: &Receiving<'_>,
         derived: &Derived,
+        finding: &str,
+        reads: Reads,
     ) -> Result<Pairs, Unfit> {
-        let case = &*question.case;
-        let flagged = case
-            .participant(&question.recipient.id)
-            .is_some_and(|p| p.perp_side);
-        let subjects: Result<Vec<_>, Unfit> = question
-            .part
-            .subjects
-            .iter()
-            .map(|s| self.listed_value("SubjectRole", &s.role))
-            .collect();
-        let part = &question.part;
-        let consent = vec![
-            ("finding".to_owned(), string(derived.finding)),
-            ("count".to_owned(), long(question.consents.len() as u64)),
-        ];
-        let ends = part.measure.as_ref().is_some_and(|m| m.valid_until.is_some());
+        let question = asked.question;
+        let (case, part) = (&*question.case, &question.part);
         let mut pairs: Pairs = Vec::with_capacity(24);
-        push(&mut pairs, "now", moment(question.now));
-        push(
-            &mut pairs,
-            "sender",
-            RestrictedExpression::new_entity_uid(sender.clone()),
-        );
-        push(&mut pairs, "sender_active", boolean(derived.sender_active));
-        push(&mut pairs, "recipient_active", boolean(derived.recipient_active));
-        push(&mut pairs, "recipient_flagged", boolean(flagged));
-        push(&mut pairs, "purpose", string(&question.purpose));
-        push(
-            &mut pairs,
-            "urgency",
-            self.listed_value("Urgency", &question.urgency)?,
-        );
-        push(&mut pairs, "roster_version", long(case.roster_version));
-        push(
-            &mut pairs,
-            "case_status",
-            self.listed_value("CaseStatus", &case.status)?,
-        );
-        push(&mut pairs, "subjects", RestrictedExpression::new_set(subjects?));
-        push(
-            &mut pairs,
-            "secrecy",
-            self.listed_value("Secrecy", &part.source_secrecy)?,
-        );
-        push(&mut pairs, "measure_in_force", boolean(derived.measure_in_force));
-        push(&mut pairs, "measure_ends", boolean(ends));
-        push(
-            &mut pairs,
-            "measures_in_force",
-            strings(&derived.measures_in_force),
-        );
-        push(&mut pairs, "relevant", boolean(part.relevant.unwrap_or(true)));
-        push(&mut pairs, "pseudonymous", boolean(part.pseudonymous));
-        push(&mut pairs, "consent", record(consent)?);
-        optional_facts(question, &mut pairs)?;
-        self.case_facts(case, &mut pairs)?;
-        packet_facts(question, &mut pairs)?;
+        let mut add = |name: &str, value: &dyn Fn() -> Result<RestrictedExpression, Unfit>| {
+            if reads.fact(name) {
+                push(&mut pairs, name, value()?);
+            }
+            Ok::<(), Unfit>(())
+        };
+        add("now", &|| Ok(moment(question.now)))?;
+        add("sender", &|| {
+            Ok(RestrictedExpression::new_entity_uid(asked.sender.clone()))
+        })?;
+        add("sender_active", &|| Ok(boolean(derived.sender_active)))?;
+        add("recipient_active", &|| Ok(boolean(derived.recipient_active)))?;
+        add("recipient_flagged", &|| {
+            let entry = case.participant(&question.recipient.id);
+            Ok(boolean(entry.is_some_and(|p| p.perp_side)))
+        })?;
+        add("purpose", &|| Ok(string(&question.purpose)))?;
+        add("urgency", &|| self.listed_value("Urgency", &question.urgency))?;
+        add("roster_version", &|| Ok(long(case.roster_version)))?;
+        add("case_status", &|| self.listed_value("CaseStatus", &case.status))?;
+        add("subjects", &|| {
+            let subjects = part.subjects.iter();
+            let roles: Result<Vec<_>, Unfit> = subjects
+                .map(|s| self.listed_value("SubjectRole", &s.role))
+                .collect();
+            Ok(RestrictedExpression::new_set(roles?))
+        })?;
+        add("secrecy", &|| self.listed_value("Secrecy", &part.source_secrecy))?;
+        add("measure_in_force", &|| Ok(boolean(derived.measure_in_force)))?;
+        add("measure_ends", &|| {
+            let measure = part.measure.as_ref();
+            Ok(boolean(measure.is_some_and(|m| m.valid_until.is_some())))
+        })?;
+        add("measures_in_force", &|| Ok(strings(&derived.measures_in_force)))?;
+        add("relevant", &|| Ok(boolean(part.relevant.unwrap_or(true))))?;
+        add("pseudonymous", &|| Ok(boolean(part.pseudonymous)))?;
+        add("consent", &|| {
+            record(vec![
+                ("finding".to_owned(), string(finding)),
+                ("count".to_owned(), long(question.consents.len() as u64)),
+            ])
+        })?;
+        optional_facts(question, reads, &mut pairs)?;
+        self.case_facts(case, reads, &mut pairs)?;
+        packet_facts(question, reads, &mut pairs)?;
         Ok(pairs)
     }
 
-    fn case_facts(&self, case: &CaseState, pairs: &mut Pairs) -> Result<(), Unfit> {
-        if let Some(table) = &case.consultation {
+    fn case_facts(&self, case: &CaseState, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
+        if let Some(table) = case.consultation.as_ref().filter(|_| reads.fact("consultation")) {
             let mut fields: Pairs = vec![
                 ("basis".to_owned(), self.listed_value("TableBasis", &table.basis)?),
                 (
@@ -282,7 +348,7 @@ impl Vocabulary {
             }
             push(pairs, "consultation", record(fields)?);
         }
-        if let Some(mandate) = &case.mandate {
+        if let Some(mandate) = case.mandate.as_ref().filter(|_| reads.fact("mandate")) {
             let agency = |id: &str| self.agency_uid(id).map(RestrictedExpression::new_entity_uid);
             let mut fields: Pairs = vec![
                 ("holder".to_owned(), agency(&mandate.holder)?),
@@ -317,14 +383,17 @@ impl Vocabulary {
 }
 
 /// Facts that only some questions have.
-fn optional_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unfit> {
-    if let Some(version) = question.roster_version_seen {
+fn optional_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
+    if let Some(version) = question
+        .roster_version_seen
+        .filter(|_| reads.fact("roster_version_seen"))
+    {
         push(pairs, "roster_version_seen", long(version));
     }
-    if !question.case.region.is_empty() {
+    if !question.case.region.is_empty() && reads.fact("region") {
         push(pairs, "region", string(&question.case.region));
     }
-    if let Some(release) = &question.part.release {
+    if let Some(release) = question.part.release.as_ref().filter(|_| reads.fact("release")) {
         let fields = vec![
             ("by_role".to_owned(), string(&release.by_role)),
             ("scope".to_owned(), strings(&release.scope)),
@@ -334,8 +403,12 @@ fn optional_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), U
     Ok(())
 }
 
-fn packet_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unfit> {
-    if let Some(glass) = &question.break_glass {
+fn packet_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
+    if let Some(glass) = question
+        .break_glass
+        .as_ref()
+        .filter(|_| reads.fact("break_glass"))
+    {
         let mut fields: Pairs = vec![
             ("actor".to_owned(), string(&glass.actor)),
             (
@@ -350,7 +423,7 @@ fn packet_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unf
         }
         push(pairs, "break_glass", record(fields)?);
     }
-    if let Some(report) = &question.report {
+    if let Some(report) = question.report.as_ref().filter(|_| reads.fact("report")) {
         let fields = vec![
             ("victim_class".to_owned(), string(&report.victim_class)),
             ("danger".to_owned(), string(&report.danger)),
@@ -364,11 +437,119 @@ fn packet_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unf
     Ok(())
 }
 
-/// Entities and place of a question.
-pub(crate) struct Receiving {
-    pub(crate) entities: Entities,
-    pub(crate) place: Place,
+/// A question whose names are all listed, and the place it is at.
+pub(crate) struct Receiving<'a> {
+    vocabulary: &'a Vocabulary,
+    pub(crate) question: &'a ReceiveQuestion,
+    sender_party: &'a Party,
+    /// The place, but for the action.
+    pub(crate) key: Key,
     pub(crate) principal: EntityUid,
     pub(crate) part: EntityUid,
     pub(crate) sender: EntityUid,
+    entities: OnceCell<Entities>,
+}
+
+impl Receiving<'_> {
+    /// Sender, recipient and part, made when first looked at.
+    pub(crate) fn entities(&self) -> Result<&Entities, Unfit> {
+        if let Some(made) = self.entities.get() {
+            return Ok(made);
+        }
+        let parents = self.vocabulary.part_parents(self.question)?;
+        let mut entities = vec![
+            self.vocabulary.agency(&self.question.recipient)?,
+            Entity::new_no_attrs(self.part.clone(), parents.into_iter().collect()),
+        ];
+        if self.sender != self.principal {
+            entities.push(self.vocabulary.agency(&self.question.sender)?);
+        }
+        let made =
+            Entities::from_entities(entities, None).map_err(|error| Unfit::Defect(error.to_string()))?;
+        Ok(self.entities.get_or_init(|| made))
+    }
+
+    /// The place, in Cedar's terms.
+    pub(crate) fn place(&self, action: &str) -> Result<Place, Unfit> {
+        let roles = self.vocabulary.role_parents(&self.question.recipient.role);
+        Ok(Place {
+            action: self.vocabulary.action(action)?,
+            principal: roles.unwrap_or(&[]).to_vec(),
+            resource: self.vocabulary.part_parents(self.question)?,
+        })
+    }
+
+    /// What the place fixes.
+    pub(crate) fn fixed(&self, place: &Place, nested: bool) -> Fixed {
+        let role = |party: &Party| {
+            let ancestors = self.vocabulary.role_parents(&party.role).unwrap_or(&[]);
+            Kin {
+                kinds: AGENCY_KINDS,
+                ancestors: ancestors.to_vec(),
+            }
+        };
+        let recipient = &self.question.recipient;
+        let side = self.vocabulary.uid("Side", self.vocabulary.side(recipient));
+        let mut attributes = vec![("role", Literal::String(recipient.role.as_str().into()))];
+        attributes.extend(side.and_then(literal).map(|side| ("side", side)));
+        Fixed {
+            principal: role(recipient),
+            resource: Kin {
+                kinds: PART_KINDS,
+                ancestors: place.resource.clone(),
+            },
+            sender: role(self.sender_party),
+            attributes,
+            values: Vec::new(),
+            optional: OPTIONAL.into_iter().zip(optional(self.question)).collect(),
+            nested,
+        }
+    }
+}
+
+/// The place of the definition "active on the roster" for an entry like this one.
+pub(crate) fn seat(vocabulary: &Vocabulary, entry: &Participant) -> (Key, Fixed) {
+    let there = [entry.from.is_some(), entry.until.is_some()];
+    let status = vocabulary.uid("RosterStatus", &entry.status);
+    let key = Key {
+        status: vocabulary.number("RosterStatus", &entry.status),
+        optional: bits(&there),
+        ..Key::default()
+    };
+    let fixed = Fixed {
+        values: status
+            .and_then(literal)
+            .map(|status| ("status", status))
+            .into_iter()
+            .collect(),
+        optional: ["from", "until"].into_iter().zip(there).collect(),
+        ..Fixed::default()
+    };
+    (key, fixed)
+}
+
+/// The place of the definition "in force" for a measure like this one.
+pub(crate) fn measure(measure: &Measure) -> (Key, Fixed) {
+    let there = measure.valid_until.is_some();
+    let key = Key {
+        optional: bits(&[there]),
+        ..Key::default()
+    };
+    let fixed = Fixed {
+        optional: vec![("until", there)],
+        ..Fixed::default()
+    };
+    (key, fixed)
+}
+
+/// The context of the definition "in force".
+pub(crate) fn measure_facts(measure: &Measure, now: Timestamp) -> Pairs {
+    let mut pairs: Pairs = vec![
+        ("now".to_owned(), moment(now)),
+        ("status".to_owned(), string(&measure.status)),
+    ];
+    if let Some(end) = &measure.valid_until {
+        push(&mut pairs, "until", moment(end.at));
+    }
+    pairs
 }
