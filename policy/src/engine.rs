@@ -4,23 +4,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::{
-    Authorizer, Context, Decision, Effect, Entities, EntityUid, PolicySet, Request, RestrictedExpression,
-};
-use schakel_proto::time::Timestamp;
+use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, EntityUid, PolicySet, Request};
+use cedar_policy_core::ast;
 
 use crate::bundle::{Bundle, BundleError};
 use crate::consent::{self, Finding};
-use crate::facts::{CaseState, Measure, Participant};
 use crate::question::{InspectQuestion, ReceiveQuestion, StateQuestion};
 use crate::ruling::{Hint, Outcome, PacketRuling, Permission, Ruling};
 
 pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod cut;
+mod define;
 pub(crate) mod fit;
 pub(crate) mod narrow;
 pub(crate) mod permission;
+pub(crate) mod receiving;
 pub(crate) mod request;
 pub(crate) mod rule;
 pub(crate) mod slice;
@@ -28,8 +27,8 @@ pub(crate) mod vocabulary;
 
 use compile::Compiled;
 use cut::{Cut, Key, Reads};
-use narrow::Fixed;
-use request::{Derived, Pairs, Receiving, Unfit};
+use receiving::Receiving;
+use request::{Derived, Pairs, Unfit};
 use rule::Rule;
 use slice::Place;
 
@@ -65,8 +64,6 @@ const RECEIVE: Action = (1, "receive");
 const DELIVERED: Action = (2, "delivered");
 const HELD: Action = (3, "held");
 const REFUSED: Action = (4, "refused");
-const ACTIVE: Action = (5, "active");
-const IN_FORCE: Action = (6, "in_force");
 
 /// What one evaluation said.
 struct Answer<'a> {
@@ -127,7 +124,7 @@ impl Engine {
         if !self.sliced {
             return Some(self.compiled.all.num_of_policies());
         }
-        Some(self.cut(&asked, RECEIVE).ok()?.policies.num_of_policies())
+        Some(self.cut(&asked, RECEIVE).ok()?.len())
     }
 
     /// Whether the part would be delivered: for suppositions, whose obligations nobody asks for.
@@ -137,7 +134,10 @@ impl Engine {
             let asked = vocabulary.receiving(question)?;
             let derived = self.derive(&asked)?;
             vocabulary.known_facts(question)?;
-            self.ask_part(&asked, &derived, consent::check(question).as_str())
+            let finding = consent::check(question).as_str();
+            self.ask_at(&asked, RECEIVE, true, |reads| {
+                vocabulary.facts(&asked, &derived, finding, reads)
+            })
         })();
         answer.is_ok_and(|answer| answer.allowed)
     }
@@ -221,99 +221,9 @@ impl Engine {
         ruled(Outcome::Withhold, &answer, None)
     }
 
-    /// Facts that have a definition of their own in the policies.
-    fn derive(&self, asked: &Receiving<'_>) -> Result<Derived, Unfit> {
-        let (question, case) = (asked.question, &*asked.question.case);
-        let (sender, recipient) = (&asked.sender, &asked.principal);
-        let mut measures_in_force = Vec::new();
-        for measure in &case.measures {
-            if self.in_force(measure, sender, question.now)? {
-                measures_in_force.push(measure.kind.clone());
-            }
-        }
-        let measure_in_force = match &question.part.measure {
-            Some(measure) => self.in_force(measure, sender, question.now)?,
-            None => true,
-        };
-        let seat = |agency: &str| case.participant(agency);
-        Ok(Derived {
-            sender_active: self.seated(seat(&question.sender.id), sender, question.now)?,
-            recipient_active: self.seated(seat(&question.recipient.id), recipient, question.now)?,
-            measure_in_force,
-            measures_in_force,
-        })
-    }
-
-    /// The definition "active on the roster".
-    fn active(&self, case: &CaseState, agency: &str, now: Timestamp) -> Result<bool, Unfit> {
-        let principal = self.compiled.vocabulary.agency_uid(agency)?;
-        self.seated(case.participant(agency), &principal, now)
-    }
-
-    fn seated(&self, entry: Option<&Participant>, agency: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
-        let Some(entry) = entry else {
-            return Ok(false);
-        };
-        let vocabulary = &self.compiled.vocabulary;
-        vocabulary.listed("RosterStatus", &entry.status)?;
-        let place = request::seat(vocabulary, entry);
-        self.define(ACTIVE, "Case", agency, place, || vocabulary.entry(entry, now))
-    }
-
-    /// The definition "in force".
-    fn in_force(&self, measure: &Measure, principal: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
-        let place = request::measure(measure);
-        self.define(IN_FORCE, "Measure", principal, place, || {
-            Ok(request::measure_facts(measure, now))
-        })
-    }
-
-    fn define(
-        &self,
-        (number, action): Action,
-        kind: &str,
-        principal: &EntityUid,
-        (key, fixed): (Key, Fixed),
-        pairs: impl FnOnce() -> Result<Pairs, Unfit>,
-    ) -> Result<bool, Unfit> {
-        let vocabulary = &self.compiled.vocabulary;
-        let own = self.compiled.index.names(principal).then_some(principal);
-        let resource = vocabulary.resource(kind)?;
-        let place = || -> Result<Place, Unfit> {
-            Ok(Place {
-                action: vocabulary.action(action)?,
-                principal: own.cloned().into_iter().collect(),
-                resource: vec![resource.clone()],
-            })
-        };
-        let nobody = Entities::empty();
-        if !self.sliced {
-            let answer = self.ask(
-                &place()?,
-                None,
-                principal.clone(),
-                resource.clone(),
-                pairs()?,
-                &nobody,
-            )?;
-            return Ok(answer.allowed);
-        }
-        let key = Key {
-            action: number,
-            own: own.cloned(),
-            ..key
-        };
-        let cut = self.compiled.index.cut(&key, || Ok((place()?, fixed)))?;
-        if let Some(settled) = &cut.settled {
-            return Ok(settled.allowed);
-        }
-        let request = self.unchecked(action, principal, &resource, pairs()?)?;
-        Ok(self.evaluate(&request, &cut.policies, &nobody)?.allowed)
-    }
-
     fn ask_part(&self, asked: &Receiving<'_>, derived: &Derived, finding: &str) -> Result<Answer<'_>, Unfit> {
         let vocabulary = &self.compiled.vocabulary;
-        self.ask_at(asked, RECEIVE, |reads| {
+        self.ask_at(asked, RECEIVE, false, |reads| {
             vocabulary.facts(asked, derived, finding, reads)
         })
     }
@@ -340,6 +250,7 @@ impl Engine {
         &self,
         asked: &Receiving<'_>,
         action: Action,
+        briefly: bool,
         pairs: impl FnOnce(Reads) -> Result<Pairs, Unfit>,
     ) -> Result<Answer<'_>, Unfit> {
         let (principal, part) = (&asked.principal, &asked.part);
@@ -353,11 +264,15 @@ impl Engine {
             return self.answer(settled.allowed, settled.ids.iter().map(String::as_str));
         }
         let request = self.unchecked(action.1, principal, part, pairs(cut.reads)?)?;
-        if cut.reads.entities {
-            self.evaluate(&request, &cut.policies, asked.entities()?)
+        let nothing = Entities::empty();
+        let entities = if cut.reads.entities {
+            asked.entities()?
         } else {
-            self.evaluate(&request, &cut.policies, &Entities::empty())
-        }
+            &nothing
+        };
+        let decided = cut.decide(request, entities, briefly);
+        let (allowed, ids) = decided.map_err(Unfit::Defect)?;
+        self.answer(allowed, ids.into_iter())
     }
 
     /// A request of a form that was validated when the bundle was loaded (`fit`): of its facts, some.
@@ -367,11 +282,14 @@ impl Engine {
         principal: &EntityUid,
         resource: &EntityUid,
         pairs: Pairs,
-    ) -> Result<Request, Unfit> {
-        let action = self.compiled.vocabulary.action(action)?;
-        let context = request::context(pairs)?;
-        Request::new(principal.clone(), action, resource.clone(), context, None)
-            .map_err(|error| Unfit::Defect(error.to_string()))
+    ) -> Result<ast::Request, Unfit> {
+        let known = |uid: EntityUid| ast::EntityUIDEntry::known(uid.into(), None);
+        Ok(ast::Request::new_unchecked(
+            known(principal.clone()),
+            known(self.compiled.vocabulary.action(action)?),
+            known(resource.clone()),
+            Some(ast::Context::Value(request::map(pairs))),
+        ))
     }
 
     /// One evaluation by the long way: the request is validated against the schema.
@@ -384,7 +302,7 @@ impl Engine {
         pairs: Pairs,
         entities: &Entities,
     ) -> Result<Answer<'_>, Unfit> {
-        let context: Context = request::context(pairs)?;
+        let context: Context = request::context(pairs);
         let request = Request::new(
             principal,
             place.action.clone(),
@@ -451,11 +369,11 @@ impl Engine {
             }
         };
         let vocabulary = &self.compiled.vocabulary;
-        let follows = self.ask_at(asked, action, |reads| {
+        let follows = self.ask_at(asked, action, false, |reads| {
             let facts = vocabulary.facts(asked, derived, finding.as_str(), reads)?;
             Ok(vec![
-                ("reason".to_owned(), request::string(reason)),
-                ("facts".to_owned(), request::record(facts)?),
+                ("reason", request::string(reason)),
+                ("facts", request::record(facts)),
             ])
         })?;
         let obligations = own
@@ -505,6 +423,6 @@ fn plain_denial(reason: &str, alarms: Vec<String>) -> Ruling {
 }
 
 /// A boolean fact.
-pub(crate) fn fact(key: &str, value: bool) -> (String, RestrictedExpression) {
-    (key.to_owned(), request::boolean(value))
+pub(crate) fn fact(key: &'static str, value: bool) -> (&'static str, cedar_policy_core::ast::Value) {
+    (key, request::boolean(value))
 }

@@ -79,12 +79,14 @@ impl Supposed {
     /// The same question with this one fact changed.
     pub fn suppose(self, question: &ReceiveQuestion) -> ReceiveQuestion {
         let mut asked = question.clone();
-        let mut case = CaseState::clone(&question.case);
         match self {
             Self::Consent => asked.consents = consents(question),
-            Self::Roster => asked.roster_version_seen = Some(case.roster_version),
-            Self::Seats => seat(&mut case, [&question.sender, &question.recipient]),
-            Self::Open => case.status = "open".to_owned(),
+            Self::Roster => asked.roster_version_seen = Some(question.case.roster_version),
+            Self::Seats => seat(
+                Arc::make_mut(&mut asked.case),
+                [&question.sender, &question.recipient],
+            ),
+            Self::Open => Arc::make_mut(&mut asked.case).status = "open".to_owned(),
             Self::Release => {
                 let scope = vec![question.recipient.id.clone()];
                 asked.part.release = Some(Release {
@@ -94,7 +96,7 @@ impl Supposed {
             }
             Self::Table => {
                 asked.legal_basis = "consultation".to_owned();
-                case.consultation = Some(Consultation {
+                Arc::make_mut(&mut asked.case).consultation = Some(Consultation {
                     basis: "law".to_owned(),
                     status: "active".to_owned(),
                     valid_until: None,
@@ -114,8 +116,26 @@ impl Supposed {
                 });
             }
         }
-        asked.case = Arc::new(case);
         asked
+    }
+
+    /// Whether the fact is already as supposed, so that the answer is the one already given.
+    fn holds(self, question: &ReceiveQuestion) -> bool {
+        let case = &question.case;
+        let seated = |party: &Party| {
+            case.participant(&party.id).is_some_and(|seat| {
+                let role = seat.role.as_ref();
+                seat.status == "active"
+                    && (seat.from, seat.until) == (None, None)
+                    && role.is_none_or(|role| *role == party.role)
+            })
+        };
+        match self {
+            Self::Roster => question.roster_version_seen == Some(case.roster_version),
+            Self::Seats => seated(&question.sender) && seated(&question.recipient),
+            Self::Open => case.status == "open",
+            Self::Consent | Self::Release | Self::Table | Self::Emergency => false,
+        }
     }
 }
 
@@ -216,7 +236,7 @@ pub fn explain(
     let hidden = audience == Audience::Recipient && !ruling.delivers();
     if !ruling.delivers() && !hidden {
         for supposed in Supposed::ALL {
-            if engine.receive(&supposed.suppose(question)).delivers() {
+            if !supposed.holds(question) && engine.would_deliver(&supposed.suppose(question)) {
                 hints.push(phrase(supposed.phrase()));
             }
         }

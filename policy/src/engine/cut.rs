@@ -7,7 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use cedar_policy::pst::{
     self, ActionConstraint, BinaryOp, Clause, Effect, Expr, StaticPolicy, Template, Var,
 };
-use cedar_policy::{EntityUid, Policy, PolicySet};
+use cedar_policy::{EntityUid, Policy};
+use cedar_policy_core::ast;
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 use schakel_proto::ids::Digest;
 
 use super::narrow::{Fixed, condition, constant, path};
@@ -158,10 +161,20 @@ pub(crate) struct Settled {
     pub(crate) ids: Vec<String>,
 }
 
+/// A policy with what is left of its condition.
+#[derive(Debug)]
+struct Narrowed {
+    id: String,
+    effect: cedar_policy::Effect,
+    /// `None`: it holds whatever the facts are.
+    condition: Option<ast::Expr>,
+}
+
 /// The policies of one place.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(crate) policies: PolicySet,
+    /// Those that forbid come first.
+    policies: Vec<Narrowed>,
     pub(crate) reads: Reads,
     pub(crate) settled: Option<Settled>,
 }
@@ -169,25 +182,73 @@ pub(crate) struct Cut {
 impl Cut {
     /// Narrows and collects. An error means that a policy could not be taken along, and must deny.
     fn new(narrowed: &[(&Source, Arc<Expr>)], nested: bool) -> Result<Self, String> {
-        let mut policies = PolicySet::new();
+        let mut policies = Vec::with_capacity(narrowed.len());
         let mut reads = Reads::default();
         for (source, expr) in narrowed {
             reads.look(expr, nested);
             let policy = rebuilt(source, expr)
                 .map_err(|error| format!("policy {} cannot be sliced: {error}", source.id))?;
-            policies
-                .add(policy)
-                .map_err(|error| format!("policy {} cannot be sliced: {error}", source.id))?;
+            let policy: &ast::Policy = policy.as_ref();
+            policies.push(Narrowed {
+                id: source.id.clone(),
+                effect: source.effect,
+                condition: policy.non_scope_constraints().cloned(),
+            });
         }
-        let settled = narrowed
+        policies.sort_by_key(|policy| policy.effect == cedar_policy::Effect::Permit);
+        let settled = policies
             .iter()
-            .all(|(_, expr)| constant(expr) == Some(true))
+            .all(|policy| policy.condition.is_none())
             .then(|| settled(narrowed));
         Ok(Self {
             policies,
             reads,
             settled,
         })
+    }
+
+    /// How many policies there are.
+    pub(crate) fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// What Cedar's authorizer would say: no forbid holds and a permit does; of the policies that hold, those of
+    /// the effect decided for. A policy that errors is an error, whatever the others say. With `briefly` the first
+    /// forbid that holds ends it: who asks only whether it is allowed has the answer then.
+    pub(crate) fn decide(
+        &self,
+        request: ast::Request,
+        entities: &cedar_policy::Entities,
+        briefly: bool,
+    ) -> Result<(bool, Vec<&str>), String> {
+        let evaluator = Evaluator::new(request, entities.as_ref(), Extensions::all_available());
+        let slots = ast::SlotEnv::new();
+        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
+        for policy in &self.policies {
+            let holds = match &policy.condition {
+                None => true,
+                Some(condition) => match evaluator.interpret(condition, &slots) {
+                    Ok(value) => match value.value_kind() {
+                        ast::ValueKind::Lit(ast::Literal::Bool(holds)) => *holds,
+                        _ => return Err(format!("policy {}: the condition is no truth value", policy.id)),
+                    },
+                    Err(error) => return Err(format!("policy {}: {error}", policy.id)),
+                },
+            };
+            if holds && policy.effect == cedar_policy::Effect::Forbid {
+                forbids.push(policy.id.as_str());
+                if briefly {
+                    break;
+                }
+            } else if holds {
+                permits.push(policy.id.as_str());
+            }
+        }
+        if forbids.is_empty() {
+            Ok((!permits.is_empty(), permits))
+        } else {
+            Ok((false, forbids))
+        }
     }
 }
 

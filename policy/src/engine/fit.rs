@@ -60,7 +60,7 @@ fn receives(schema: &Schema, vocabulary: &Vocabulary, filled: Filled) -> Result<
     let fits = |action: &str, resource: &EntityUid, pairs: Pairs| {
         let principal = asked.principal.clone();
         let action = vocabulary.action(action)?;
-        let context: Context = request::context(pairs)?;
+        let context: Context = request::context(pairs);
         Request::new(principal, action, resource.clone(), context, Some(schema))
             .map(|_| ())
             .map_err(|error| Unfit::Defect(error.to_string()))
@@ -68,8 +68,8 @@ fn receives(schema: &Schema, vocabulary: &Vocabulary, filled: Filled) -> Result<
     fits("receive", &asked.part, facts()?)?;
     for action in ["delivered", "held", "refused"] {
         let decided = vec![
-            ("reason".to_owned(), request::string("OK")),
-            ("facts".to_owned(), request::record(facts()?)?),
+            ("reason", request::string("OK")),
+            ("facts", request::record(facts()?)),
         ];
         fits(action, &asked.part, decided)?;
     }
@@ -84,7 +84,7 @@ fn receives(schema: &Schema, vocabulary: &Vocabulary, filled: Filled) -> Result<
     fits(
         "in_force",
         &vocabulary.resource("Measure")?,
-        request::measure_facts(&measure, NOW),
+        request::measure_facts(&measure, NOW)?,
     )?;
     let entities = asked.entities()?.iter().cloned();
     Entities::from_entities(entities, Some(schema))

@@ -1,15 +1,18 @@
 //! From typed questions to Cedar requests: entities and context. A value that the schema does not list is
 //! reported as unknown; nothing is left out silently.
 
-use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
-use cedar_policy::pst::{EntityType, EntityUID, Literal, Name};
-use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression};
+use cedar_policy::pst::SmolStr;
+use cedar_policy::{Context, Entities, EntityUid};
+use cedar_policy_core::ast::{Entity, EntityUID, ExtensionFunction, Name, PartialValue, Value};
+use cedar_policy_core::entities::{NoEntitiesSchema, TCComputation};
+use cedar_policy_core::extensions::Extensions;
 use schakel_proto::time::Timestamp;
 
-use super::cut::{Key, Reads};
-use super::narrow::{Fixed, Kin};
-use super::slice::Place;
+use super::cut::Reads;
+use super::receiving::Receiving;
 use super::vocabulary::{UNKNOWN_BASIS, Vocabulary};
 use crate::facts::{CaseState, Measure, Participant};
 use crate::question::{Party, ReceiveQuestion};
@@ -24,7 +27,7 @@ pub(crate) enum Unfit {
 }
 
 /// Named values of a context or record.
-pub(crate) type Pairs = Vec<(String, RestrictedExpression)>;
+pub(crate) type Pairs = Vec<(&'static str, Value)>;
 
 /// Facts that are asked for beforehand (definitions) or computed (consent).
 #[derive(Clone, Debug)]
@@ -35,85 +38,63 @@ pub(crate) struct Derived {
     pub(crate) measures_in_force: Vec<String>,
 }
 
-/// Facts that not every question has.
-const OPTIONAL: [&str; 7] = [
-    "roster_version_seen",
-    "region",
-    "release",
-    "consultation",
-    "mandate",
-    "break_glass",
-    "report",
-];
-
-/// Kinds that an agency, and a part, is in, and of which the engine knows all.
-const AGENCY_KINDS: &[&str] = &["Role", "Circle"];
-const PART_KINDS: &[&str] = &["Category", "List", "Basis"];
-
-/// An entity as a literal in a policy.
-fn literal(uid: &EntityUid) -> Option<Literal> {
-    let ty = EntityType(Name::unqualified(uid.type_name().basename()).ok()?);
-    let eid = uid.id().unescaped().into();
-    Some(Literal::EntityUID(EntityUID { ty, eid }))
-}
-
-/// Which optional facts a question has, in the order of `OPTIONAL`.
-fn optional(question: &ReceiveQuestion) -> [bool; 7] {
-    [
-        question.roster_version_seen.is_some(),
-        !question.case.region.is_empty(),
-        question.part.release.is_some(),
-        question.case.consultation.is_some(),
-        question.case.mandate.is_some(),
-        question.break_glass.is_some(),
-        question.report.is_some(),
-    ]
-}
-
-/// As many bits as flags.
-fn bits(flags: &[bool]) -> u8 {
-    flags
-        .iter()
-        .rev()
-        .fold(0, |bits, flag| bits << 1 | u8::from(*flag))
-}
-
 /// First and last moment that Cedar's `datetime` can be given as text: years 0001 to 9999.
 const MOMENT_MIN_MILLIS: i64 = -62_135_596_800_000;
 const MOMENT_MAX_MILLIS: i64 = 253_402_300_799_999;
 
+/// Cedar's function that makes a `datetime` of a text, looked up once.
+static DATETIME: LazyLock<Option<&'static ExtensionFunction>> = LazyLock::new(|| {
+    let name = Name::parse_unqualified_name("datetime").ok()?;
+    Extensions::all_available().func(&name).ok()
+});
+
 /// A moment; one outside years 1 to 9999 becomes the first or last of these.
-pub(crate) fn moment(at: Timestamp) -> RestrictedExpression {
+pub(crate) fn moment(at: Timestamp) -> Result<Value, Unfit> {
     let millis = at.millis().clamp(MOMENT_MIN_MILLIS, MOMENT_MAX_MILLIS);
-    RestrictedExpression::new_datetime(Timestamp::from_millis(millis).to_string())
+    let text = Value::from(Timestamp::from_millis(millis).to_string());
+    let function = DATETIME.ok_or_else(|| Unfit::Defect("Cedar lacks datetime".to_owned()))?;
+    match function.call(&[text]) {
+        Ok(PartialValue::Value(value)) => Ok(value),
+        Ok(PartialValue::Residual(_)) => Err(Unfit::Defect("a moment is unknown".to_owned())),
+        Err(error) => Err(Unfit::Defect(error.to_string())),
+    }
 }
 
-pub(crate) fn string(text: &str) -> RestrictedExpression {
-    RestrictedExpression::new_string(text.to_owned())
+pub(crate) fn string(text: &str) -> Value {
+    Value::from(text)
 }
 
-fn strings<'a>(texts: impl IntoIterator<Item = &'a String>) -> RestrictedExpression {
-    RestrictedExpression::new_set(texts.into_iter().map(|t| string(t)))
+fn strings<'a>(texts: impl IntoIterator<Item = &'a String>) -> Value {
+    Value::set(texts.into_iter().map(|t| string(t)), None)
 }
 
-pub(crate) fn boolean(value: bool) -> RestrictedExpression {
-    RestrictedExpression::new_bool(value)
+pub(crate) fn boolean(value: bool) -> Value {
+    Value::from(value)
 }
 
-fn long(value: u64) -> RestrictedExpression {
-    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
+fn long(value: u64) -> Value {
+    Value::from(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-pub(crate) fn record(pairs: Pairs) -> Result<RestrictedExpression, Unfit> {
-    RestrictedExpression::new_record(pairs).map_err(|error| Unfit::Defect(error.to_string()))
+pub(crate) fn entity(uid: &EntityUid) -> Value {
+    Value::from(EntityUID::from(uid.clone()))
 }
 
-pub(crate) fn context(pairs: Pairs) -> Result<Context, Unfit> {
-    Context::from_pairs(pairs).map_err(|error| Unfit::Defect(error.to_string()))
+pub(crate) fn record(pairs: Pairs) -> Value {
+    Value::record_arc(map(pairs), None)
 }
 
-fn push(pairs: &mut Pairs, key: &str, value: RestrictedExpression) {
-    pairs.push((key.to_owned(), value));
+pub(crate) fn context(pairs: Pairs) -> Context {
+    cedar_policy_core::ast::Context::Value(map(pairs)).into()
+}
+
+pub(crate) fn map(pairs: Pairs) -> Arc<BTreeMap<SmolStr, Value>> {
+    let named = pairs.into_iter();
+    Arc::new(
+        named
+            .map(|(key, value)| (SmolStr::new_static(key), value))
+            .collect(),
+    )
 }
 
 impl Vocabulary {
@@ -122,9 +103,8 @@ impl Vocabulary {
         self.uid(kind, name).ok_or(Unfit::Unknown(kind))
     }
 
-    fn listed_value(&self, kind: &'static str, name: &str) -> Result<RestrictedExpression, Unfit> {
-        self.listed(kind, name)
-            .map(|uid| RestrictedExpression::new_entity_uid(uid.clone()))
+    fn listed_value(&self, kind: &'static str, name: &str) -> Result<Value, Unfit> {
+        self.listed(kind, name).map(entity)
     }
 
     /// The entity of an agency.
@@ -133,21 +113,19 @@ impl Vocabulary {
             .ok_or_else(|| Unfit::Defect("the schema lacks Agency".to_owned()))
     }
 
-    fn agencies<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<RestrictedExpression, Unfit> {
+    fn agencies<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<Value, Unfit> {
         let uids: Result<Vec<_>, Unfit> = ids.into_iter().map(|id| self.agency_uid(id)).collect();
-        Ok(RestrictedExpression::new_set(
-            uids?.into_iter().map(RestrictedExpression::new_entity_uid),
-        ))
+        Ok(Value::set(uids?.iter().map(entity), None))
     }
 
     /// The side an agency serves: its own, or its role's.
-    fn side<'a>(&'a self, party: &'a Party) -> &'a str {
+    pub(super) fn side<'a>(&'a self, party: &'a Party) -> &'a str {
         let own = party.side.as_deref();
         own.or_else(|| self.default_side(&party.role)).unwrap_or("")
     }
 
     /// Whether role and side of an agency are listed.
-    fn fits(&self, party: &Party) -> Result<(), Unfit> {
+    pub(super) fn fits(&self, party: &Party) -> Result<(), Unfit> {
         self.role_parents(&party.role).ok_or(Unfit::Unknown("Role"))?;
         self.listed("Side", self.side(party)).map(|_| ())
     }
@@ -158,20 +136,17 @@ impl Vocabulary {
             .role_parents(&party.role)
             .ok_or(Unfit::Unknown("Role"))?
             .iter()
-            .cloned()
-            .collect();
+            .cloned();
         let side = self.side(party);
-        let mut attributes: Pairs = vec![
-            ("code".to_owned(), string(&party.id)),
-            ("role".to_owned(), string(&party.role)),
-            ("side".to_owned(), self.listed_value("Side", side)?),
+        let mut attributes = vec![
+            ("code", string(&party.id)),
+            ("role", string(&party.role)),
+            ("side", self.listed_value("Side", side)?),
         ];
         if let Some(region) = &party.region {
-            push(&mut attributes, "region", string(region));
+            attributes.push(("region", string(region)));
         }
-        let uid = self.agency_uid(&party.id)?;
-        Entity::new(uid, attributes.into_iter().collect(), parents)
-            .map_err(|error| Unfit::Defect(error.to_string()))
+        Ok(plain_entity(self.agency_uid(&party.id)?, attributes, parents))
     }
 
     /// The resource of a question without one of its own.
@@ -190,7 +165,7 @@ impl Vocabulary {
     }
 
     /// What the question's part is in: category, lists and legal basis.
-    fn part_parents(&self, question: &ReceiveQuestion) -> Result<Vec<EntityUid>, Unfit> {
+    pub(super) fn part_parents(&self, question: &ReceiveQuestion) -> Result<Vec<EntityUid>, Unfit> {
         let category = &question.part.category;
         let listed = self.category_parents(category);
         let mut parents = listed.ok_or(Unfit::Unknown("Category"))?.to_vec();
@@ -202,7 +177,7 @@ impl Vocabulary {
     }
 
     /// Whether every value of the question that has a vocabulary is in it.
-    fn known(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
+    pub(super) fn known(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
         if !question.unknown.is_empty() {
             return Err(Unfit::Unknown("attribute"));
         }
@@ -222,57 +197,6 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Who is asked about, and at which place; nothing unknown among roles, sides, categories and statuses.
-    pub(crate) fn receiving<'a>(&'a self, question: &'a ReceiveQuestion) -> Result<Receiving<'a>, Unfit> {
-        self.known(question)?;
-        self.fits(&question.sender)?;
-        self.fits(&question.recipient)?;
-        let part = &question.part;
-        self.category_parents(&part.category)
-            .ok_or(Unfit::Unknown("Category"))?;
-        let basis = match self.number("Basis", &question.legal_basis) {
-            0 => self.number("Basis", UNKNOWN_BASIS),
-            listed => listed,
-        };
-        // An agency that writes to itself is one entity, the recipient.
-        let sender = if question.sender.id == question.recipient.id {
-            &question.recipient
-        } else {
-            &question.sender
-        };
-        let key = Key {
-            sender: self.number("Role", &sender.role),
-            principal: self.number("Role", &question.recipient.role),
-            side: self.number("Side", self.side(&question.recipient)),
-            category: self.number("Category", &part.category),
-            basis,
-            optional: bits(&optional(question)),
-            ..Key::default()
-        };
-        Ok(Receiving {
-            vocabulary: self,
-            question,
-            sender_party: sender,
-            key,
-            principal: self.agency_uid(&question.recipient.id)?,
-            sender: self.agency_uid(&question.sender.id)?,
-            part: self.resource("Part")?,
-            entities: OnceCell::new(),
-        })
-    }
-
-    /// Whether the facts of a question that have a vocabulary are in it.
-    pub(crate) fn known_facts(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
-        self.listed("Urgency", &question.urgency)?;
-        self.listed("CaseStatus", &question.case.status)?;
-        self.listed("Secrecy", &question.part.source_secrecy)?;
-        if let Some(table) = &question.case.consultation {
-            self.listed("TableBasis", &table.basis)?;
-            self.listed("TableStatus", &table.status)?;
-        }
-        Ok(())
-    }
-
     /// The facts of a question that evaluation looks at.
     pub(crate) fn facts(
         &self,
@@ -284,16 +208,14 @@ impl Vocabulary {
         let question = asked.question;
         let (case, part) = (&*question.case, &question.part);
         let mut pairs: Pairs = Vec::with_capacity(24);
-        let mut add = |name: &str, value: &dyn Fn() -> Result<RestrictedExpression, Unfit>| {
+        let mut add = |name: &'static str, value: &dyn Fn() -> Result<Value, Unfit>| {
             if reads.fact(name) {
-                push(&mut pairs, name, value()?);
+                pairs.push((name, value()?));
             }
             Ok::<(), Unfit>(())
         };
-        add("now", &|| Ok(moment(question.now)))?;
-        add("sender", &|| {
-            Ok(RestrictedExpression::new_entity_uid(asked.sender.clone()))
-        })?;
+        add("now", &|| moment(question.now))?;
+        add("sender", &|| Ok(entity(&asked.sender)))?;
         add("sender_active", &|| Ok(boolean(derived.sender_active)))?;
         add("recipient_active", &|| Ok(boolean(derived.recipient_active)))?;
         add("recipient_flagged", &|| {
@@ -309,7 +231,7 @@ impl Vocabulary {
             let roles: Result<Vec<_>, Unfit> = subjects
                 .map(|s| self.listed_value("SubjectRole", &s.role))
                 .collect();
-            Ok(RestrictedExpression::new_set(roles?))
+            Ok(Value::set(roles?, None))
         })?;
         add("secrecy", &|| self.listed_value("Secrecy", &part.source_secrecy))?;
         add("measure_in_force", &|| Ok(boolean(derived.measure_in_force)))?;
@@ -321,10 +243,10 @@ impl Vocabulary {
         add("relevant", &|| Ok(boolean(part.relevant.unwrap_or(true))))?;
         add("pseudonymous", &|| Ok(boolean(part.pseudonymous)))?;
         add("consent", &|| {
-            record(vec![
-                ("finding".to_owned(), string(finding)),
-                ("count".to_owned(), long(question.consents.len() as u64)),
-            ])
+            Ok(record(vec![
+                ("finding", string(finding)),
+                ("count", long(question.consents.len() as u64)),
+            ]))
         })?;
         optional_facts(question, reads, &mut pairs)?;
         self.case_facts(case, reads, &mut pairs)?;
@@ -335,31 +257,28 @@ impl Vocabulary {
     fn case_facts(&self, case: &CaseState, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
         if let Some(table) = case.consultation.as_ref().filter(|_| reads.fact("consultation")) {
             let mut fields: Pairs = vec![
-                ("basis".to_owned(), self.listed_value("TableBasis", &table.basis)?),
-                (
-                    "status".to_owned(),
-                    self.listed_value("TableStatus", &table.status)?,
-                ),
-                ("finality".to_owned(), string(&table.finality)),
-                ("signed_by".to_owned(), self.agencies(&table.signed_by)?),
+                ("basis", self.listed_value("TableBasis", &table.basis)?),
+                ("status", self.listed_value("TableStatus", &table.status)?),
+                ("finality", string(&table.finality)),
+                ("signed_by", self.agencies(&table.signed_by)?),
             ];
             if let Some(end) = table.valid_until {
-                push(&mut fields, "valid_until", moment(end));
+                fields.push(("valid_until", moment(end)?));
             }
-            push(pairs, "consultation", record(fields)?);
+            pairs.push(("consultation", record(fields)));
         }
         if let Some(mandate) = case.mandate.as_ref().filter(|_| reads.fact("mandate")) {
-            let agency = |id: &str| self.agency_uid(id).map(RestrictedExpression::new_entity_uid);
+            let agency = |id: &str| self.agency_uid(id).map(|uid| entity(&uid));
             let mut fields: Pairs = vec![
-                ("holder".to_owned(), agency(&mandate.holder)?),
-                ("authority".to_owned(), agency(&mandate.authority)?),
-                ("actors".to_owned(), self.agencies(&mandate.actors)?),
-                ("status".to_owned(), string(&mandate.status)),
+                ("holder", agency(&mandate.holder)?),
+                ("authority", agency(&mandate.authority)?),
+                ("actors", self.agencies(&mandate.actors)?),
+                ("status", string(&mandate.status)),
             ];
             if let Some(end) = mandate.until {
-                push(&mut fields, "until", moment(end));
+                fields.push(("until", moment(end)?));
             }
-            push(pairs, "mandate", record(fields)?);
+            pairs.push(("mandate", record(fields)));
         }
         Ok(())
     }
@@ -367,19 +286,44 @@ impl Vocabulary {
     /// The context of the definition "active on the roster".
     pub(crate) fn entry(&self, entry: &Participant, now: Timestamp) -> Result<Pairs, Unfit> {
         let mut pairs: Pairs = vec![
-            ("now".to_owned(), moment(now)),
-            (
-                "status".to_owned(),
-                self.listed_value("RosterStatus", &entry.status)?,
-            ),
+            ("now", moment(now)?),
+            ("status", self.listed_value("RosterStatus", &entry.status)?),
         ];
         for (key, at) in [("from", entry.from), ("until", entry.until)] {
             if let Some(at) = at {
-                push(&mut pairs, key, moment(at));
+                pairs.push((key, moment(at)?));
             }
         }
         Ok(pairs)
     }
+}
+
+/// An entity whose parents are all it is in: enumerated entities are in nothing themselves.
+pub(crate) fn plain_entity(
+    uid: EntityUid,
+    attributes: Pairs,
+    parents: impl IntoIterator<Item = EntityUid>,
+) -> Entity {
+    let attributes = attributes.into_iter();
+    Entity::new_with_attr_partial_value(
+        uid.into(),
+        attributes.map(|(key, value)| (SmolStr::new_static(key), PartialValue::Value(value))),
+        HashSet::new(),
+        parents.into_iter().map(EntityUID::from).collect(),
+        [],
+    )
+}
+
+/// These entities; nothing is left to be found out of what they are in.
+pub(crate) fn entities(all: impl IntoIterator<Item = Entity>) -> Result<Entities, Unfit> {
+    let made = cedar_policy_core::entities::Entities::from_entities(
+        all,
+        None::<&NoEntitiesSchema>,
+        TCComputation::AssumeAlreadyComputed,
+        Extensions::all_available(),
+    );
+    made.map(Into::into)
+        .map_err(|error| Unfit::Defect(error.to_string()))
 }
 
 /// Facts that only some questions have.
@@ -388,17 +332,17 @@ fn optional_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -
         .roster_version_seen
         .filter(|_| reads.fact("roster_version_seen"))
     {
-        push(pairs, "roster_version_seen", long(version));
+        pairs.push(("roster_version_seen", long(version)));
     }
     if !question.case.region.is_empty() && reads.fact("region") {
-        push(pairs, "region", string(&question.case.region));
+        pairs.push(("region", string(&question.case.region)));
     }
     if let Some(release) = question.part.release.as_ref().filter(|_| reads.fact("release")) {
         let fields = vec![
-            ("by_role".to_owned(), string(&release.by_role)),
-            ("scope".to_owned(), strings(&release.scope)),
+            ("by_role", string(&release.by_role)),
+            ("scope", strings(&release.scope)),
         ];
-        push(pairs, "release", record(fields)?);
+        pairs.push(("release", record(fields)));
     }
     Ok(())
 }
@@ -410,146 +354,35 @@ fn packet_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -> 
         .filter(|_| reads.fact("break_glass"))
     {
         let mut fields: Pairs = vec![
-            ("actor".to_owned(), string(&glass.actor)),
-            (
-                "justification_chars".to_owned(),
-                long(u64::from(glass.justification_chars)),
-            ),
-            ("danger_to".to_owned(), strings(&glass.danger_to)),
-            ("reviewer".to_owned(), string(&glass.reviewer)),
+            ("actor", string(&glass.actor)),
+            ("justification_chars", long(u64::from(glass.justification_chars))),
+            ("danger_to", strings(&glass.danger_to)),
+            ("reviewer", string(&glass.reviewer)),
         ];
         if let Some(at) = glass.review_by {
-            push(&mut fields, "review_by", moment(at));
+            fields.push(("review_by", moment(at)?));
         }
-        push(pairs, "break_glass", record(fields)?);
+        pairs.push(("break_glass", record(fields)));
     }
     if let Some(report) = question.report.as_ref().filter(|_| reads.fact("report")) {
         let fields = vec![
-            ("victim_class".to_owned(), string(&report.victim_class)),
-            ("danger".to_owned(), string(&report.danger)),
+            ("victim_class", string(&report.victim_class)),
+            ("danger", string(&report.danger)),
             (
-                "cannot_protect_otherwise".to_owned(),
+                "cannot_protect_otherwise",
                 boolean(report.cannot_protect_otherwise),
             ),
         ];
-        push(pairs, "report", record(fields)?);
+        pairs.push(("report", record(fields)));
     }
     Ok(())
 }
 
-/// A question whose names are all listed, and the place it is at.
-pub(crate) struct Receiving<'a> {
-    vocabulary: &'a Vocabulary,
-    pub(crate) question: &'a ReceiveQuestion,
-    sender_party: &'a Party,
-    /// The place, but for the action.
-    pub(crate) key: Key,
-    pub(crate) principal: EntityUid,
-    pub(crate) part: EntityUid,
-    pub(crate) sender: EntityUid,
-    entities: OnceCell<Entities>,
-}
-
-impl Receiving<'_> {
-    /// Sender, recipient and part, made when first looked at.
-    pub(crate) fn entities(&self) -> Result<&Entities, Unfit> {
-        if let Some(made) = self.entities.get() {
-            return Ok(made);
-        }
-        let parents = self.vocabulary.part_parents(self.question)?;
-        let mut entities = vec![
-            self.vocabulary.agency(&self.question.recipient)?,
-            Entity::new_no_attrs(self.part.clone(), parents.into_iter().collect()),
-        ];
-        if self.sender != self.principal {
-            entities.push(self.vocabulary.agency(&self.question.sender)?);
-        }
-        let made =
-            Entities::from_entities(entities, None).map_err(|error| Unfit::Defect(error.to_string()))?;
-        Ok(self.entities.get_or_init(|| made))
-    }
-
-    /// The place, in Cedar's terms.
-    pub(crate) fn place(&self, action: &str) -> Result<Place, Unfit> {
-        let roles = self.vocabulary.role_parents(&self.question.recipient.role);
-        Ok(Place {
-            action: self.vocabulary.action(action)?,
-            principal: roles.unwrap_or(&[]).to_vec(),
-            resource: self.vocabulary.part_parents(self.question)?,
-        })
-    }
-
-    /// What the place fixes.
-    pub(crate) fn fixed(&self, place: &Place, nested: bool) -> Fixed {
-        let role = |party: &Party| {
-            let ancestors = self.vocabulary.role_parents(&party.role).unwrap_or(&[]);
-            Kin {
-                kinds: AGENCY_KINDS,
-                ancestors: ancestors.to_vec(),
-            }
-        };
-        let recipient = &self.question.recipient;
-        let side = self.vocabulary.uid("Side", self.vocabulary.side(recipient));
-        let mut attributes = vec![("role", Literal::String(recipient.role.as_str().into()))];
-        attributes.extend(side.and_then(literal).map(|side| ("side", side)));
-        Fixed {
-            principal: role(recipient),
-            resource: Kin {
-                kinds: PART_KINDS,
-                ancestors: place.resource.clone(),
-            },
-            sender: role(self.sender_party),
-            attributes,
-            values: Vec::new(),
-            optional: OPTIONAL.into_iter().zip(optional(self.question)).collect(),
-            nested,
-        }
-    }
-}
-
-/// The place of the definition "active on the roster" for an entry like this one.
-pub(crate) fn seat(vocabulary: &Vocabulary, entry: &Participant) -> (Key, Fixed) {
-    let there = [entry.from.is_some(), entry.until.is_some()];
-    let status = vocabulary.uid("RosterStatus", &entry.status);
-    let key = Key {
-        status: vocabulary.number("RosterStatus", &entry.status),
-        optional: bits(&there),
-        ..Key::default()
-    };
-    let fixed = Fixed {
-        values: status
-            .and_then(literal)
-            .map(|status| ("status", status))
-            .into_iter()
-            .collect(),
-        optional: ["from", "until"].into_iter().zip(there).collect(),
-        ..Fixed::default()
-    };
-    (key, fixed)
-}
-
-/// The place of the definition "in force" for a measure like this one.
-pub(crate) fn measure(measure: &Measure) -> (Key, Fixed) {
-    let there = measure.valid_until.is_some();
-    let key = Key {
-        optional: bits(&[there]),
-        ..Key::default()
-    };
-    let fixed = Fixed {
-        optional: vec![("until", there)],
-        ..Fixed::default()
-    };
-    (key, fixed)
-}
-
 /// The context of the definition "in force".
-pub(crate) fn measure_facts(measure: &Measure, now: Timestamp) -> Pairs {
-    let mut pairs: Pairs = vec![
-        ("now".to_owned(), moment(now)),
-        ("status".to_owned(), string(&measure.status)),
-    ];
+pub(crate) fn measure_facts(measure: &Measure, now: Timestamp) -> Result<Pairs, Unfit> {
+    let mut pairs: Pairs = vec![("now", moment(now)?), ("status", string(&measure.status))];
     if let Some(end) = &measure.valid_until {
-        push(&mut pairs, "until", moment(end.at));
+        pairs.push(("until", moment(end.at)?));
     }
-    pairs
+    Ok(pairs)
 }
