@@ -22,8 +22,11 @@ pub(crate) mod permission;
 pub(crate) mod receiving;
 pub(crate) mod request;
 pub(crate) mod rule;
+mod scripts;
 pub(crate) mod slice;
 pub(crate) mod vocabulary;
+
+pub use cut::evaluated;
 
 use compile::Compiled;
 use cut::{Cut, Key, Reads};
@@ -142,6 +145,20 @@ impl Engine {
         answer.is_ok_and(|answer| answer.allowed)
     }
 
+    /// Whether two questions that differ in this fact alone, and were both refused or not asked, can come out
+    /// differently: not if their places share one slice, and that slice does not read the fact.
+    pub(crate) fn differs(&self, one: &ReceiveQuestion, other: &ReceiveQuestion, fact: &str) -> bool {
+        let vocabulary = &self.compiled.vocabulary;
+        let cut = |question| {
+            let asked = vocabulary.receiving(question).ok()?;
+            self.cut(&asked, RECEIVE).ok()
+        };
+        match (cut(one), cut(other)) {
+            (Some(one), Some(other)) if self.sliced => !Arc::ptr_eq(&one, &other) || one.reads.fact(fact),
+            _ => true,
+        }
+    }
+
     /// Decides all parts of a packet for one recipient. A packet-level refusal of any part (steps 1 to 6), or a
     /// bundle outside its validity (`DENY_BUNDLE_NOT_IN_FORCE`), refuses the packet for this recipient.
     /// At admission `roster_version_seen` is what the packet says; at hand-over it is `None`.
@@ -233,13 +250,13 @@ impl Engine {
         let named = self.compiled.index.names(&asked.principal);
         let key = Key {
             action: number,
-            own: named.then(|| asked.principal.clone()),
+            own: named.then(|| asked.question.recipient.id.as_str().into()),
             ..asked.key.clone()
         };
         self.compiled.index.cut(&key, || {
             let mut place = asked.place(action)?;
             let fixed = asked.fixed(&place, number != RECEIVE.0);
-            place.principal.extend(key.own.clone());
+            place.principal.extend(named.then(|| asked.principal.clone()));
             place.resource.push(asked.part.clone());
             Ok((place, fixed))
         })
@@ -263,14 +280,11 @@ impl Engine {
         if let Some(settled) = &cut.settled {
             return self.answer(settled.allowed, settled.ids.iter().map(String::as_str));
         }
+        if briefly && cut.refused {
+            return self.answer(false, std::iter::empty());
+        }
         let request = self.unchecked(action.1, principal, part, pairs(cut.reads)?)?;
-        let nothing = Entities::empty();
-        let entities = if cut.reads.entities {
-            asked.entities()?
-        } else {
-            &nothing
-        };
-        let decided = cut.decide(request, entities, briefly);
+        let decided = cut.decide(request, asked.looked_at(cut.reads)?, briefly);
         let (allowed, ids) = decided.map_err(Unfit::Defect)?;
         self.answer(allowed, ids.into_iter())
     }

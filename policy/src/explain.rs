@@ -119,6 +119,16 @@ impl Supposed {
         asked
     }
 
+    /// The one fact of the policies that it changes, if it changes one only.
+    const fn fact(self) -> Option<&'static str> {
+        match self {
+            Self::Roster => Some("roster_version_seen"),
+            Self::Consent => Some("consent"),
+            Self::Release => Some("release"),
+            Self::Seats | Self::Open | Self::Table | Self::Emergency => None,
+        }
+    }
+
     /// Whether the fact is already as supposed, so that the answer is the one already given.
     fn holds(self, question: &ReceiveQuestion) -> bool {
         let case = &question.case;
@@ -236,7 +246,13 @@ pub fn explain(
     let hidden = audience == Audience::Recipient && !ruling.delivers();
     if !ruling.delivers() && !hidden {
         for supposed in Supposed::ALL {
-            if !supposed.holds(question) && engine.would_deliver(&supposed.suppose(question)) {
+            if supposed.holds(question) {
+                continue;
+            }
+            let asked = supposed.suppose(question);
+            let fact = supposed.fact();
+            let same = fact.is_some_and(|fact| !engine.differs(question, &asked, fact));
+            if !same && engine.would_deliver(&asked) {
                 hints.push(phrase(supposed.phrase()));
             }
         }

@@ -1,13 +1,14 @@
 //! Slices cut to one place: the policies that can match there, narrowed by what is fixed there, and which facts
 //! they still read. Made at the first request of a place and kept, in a bounded number.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use cedar_policy::Policy;
 use cedar_policy::pst::{
     self, ActionConstraint, BinaryOp, Clause, Effect, Expr, StaticPolicy, Template, Var,
 };
-use cedar_policy::{EntityUid, Policy};
 use cedar_policy_core::ast;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
@@ -16,7 +17,7 @@ use schakel_proto::ids::Digest;
 use super::narrow::{Fixed, condition, constant, path};
 
 /// Most places kept; then all are forgotten and made again as they are asked for.
-const PLACES_MAX: usize = 1 << 16;
+const PLACES_MAX: usize = 1 << 17;
 /// Most different slices kept; most places share theirs.
 const SLICES_MAX: usize = 1 << 12;
 
@@ -52,7 +53,9 @@ pub(crate) const FACTS: [&str; 24] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     facts: u32,
-    /// An entity's attributes or ancestors.
+    /// Attributes of the principal.
+    pub(crate) principal: bool,
+    /// Attributes or ancestors of any other entity.
     pub(crate) entities: bool,
 }
 
@@ -60,6 +63,7 @@ impl Reads {
     /// Everything.
     pub(crate) const ALL: Self = Self {
         facts: u32::MAX,
+        principal: true,
         entities: true,
     };
 
@@ -86,6 +90,15 @@ impl Reads {
         self.entities |= rest.len() > 1 || (*name == "sender" && !rest.is_empty());
     }
 
+    fn attribute(&mut self, of: &Expr, nested: bool) {
+        if matches!(of, Expr::Var(Var::Principal)) {
+            self.principal = true;
+        } else {
+            self.entities = true;
+            self.look(of, nested);
+        }
+    }
+
     fn look(&mut self, expr: &Expr, nested: bool) {
         match expr {
             Expr::Var(Var::Context) => self.facts = u32::MAX,
@@ -98,20 +111,14 @@ impl Reads {
             }
             Expr::GetAttr { expr: of, .. } => match path(expr) {
                 Some(path) => self.add(&path, nested),
-                None => {
-                    self.entities = true;
-                    self.look(of, nested);
-                }
+                None => self.attribute(of, nested),
             },
             Expr::HasAttr { expr: of, attrs } => match path(of) {
                 Some(mut path) => {
                     path.extend(attrs.iter().map(|a| a.as_str()));
                     self.add(&path, nested);
                 }
-                None => {
-                    self.entities = true;
-                    self.look(of, nested);
-                }
+                None => self.attribute(of, nested),
             },
             Expr::IfThenElse {
                 cond,
@@ -170,11 +177,27 @@ struct Narrowed {
     condition: Option<ast::Expr>,
 }
 
+thread_local! {
+    static EVALUATED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn counted<T>(answer: T) -> T {
+    EVALUATED.set(EVALUATED.get().wrapping_add(1));
+    answer
+}
+
+/// How many conditions of policies this thread has had evaluated in slices: for measurements.
+pub fn evaluated() -> u64 {
+    EVALUATED.get()
+}
+
 /// The policies of one place.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    /// Those that forbid come first.
+    /// Those that forbid come first, and of them those without a condition.
     policies: Vec<Narrowed>,
+    /// One that forbids has no condition.
+    pub(crate) refused: bool,
     pub(crate) reads: Reads,
     pub(crate) settled: Option<Settled>,
 }
@@ -195,13 +218,20 @@ impl Cut {
                 condition: policy.non_scope_constraints().cloned(),
             });
         }
-        policies.sort_by_key(|policy| policy.effect == cedar_policy::Effect::Permit);
+        policies.sort_by_key(|policy| {
+            let permits = policy.effect == cedar_policy::Effect::Permit;
+            (permits, policy.condition.is_some())
+        });
+        let refused = policies
+            .iter()
+            .any(|policy| policy.effect == cedar_policy::Effect::Forbid && policy.condition.is_none());
         let settled = policies
             .iter()
             .all(|policy| policy.condition.is_none())
             .then(|| settled(narrowed));
         Ok(Self {
             policies,
+            refused,
             reads,
             settled,
         })
@@ -227,7 +257,7 @@ impl Cut {
         for policy in &self.policies {
             let holds = match &policy.condition {
                 None => true,
-                Some(condition) => match evaluator.interpret(condition, &slots) {
+                Some(condition) => match counted(evaluator.interpret(condition, &slots)) {
                     Ok(value) => match value.value_kind() {
                         ast::ValueKind::Lit(ast::Literal::Bool(holds)) => *holds,
                         _ => return Err(format!("policy {}: the condition is no truth value", policy.id)),
@@ -293,11 +323,13 @@ pub(crate) struct Key {
     pub(crate) side: u16,
     pub(crate) category: u16,
     pub(crate) basis: u16,
+    /// Of the case, or of a seat.
     pub(crate) status: u16,
+    pub(crate) secrecy: u16,
     /// Optional facts that are there.
     pub(crate) optional: u8,
     /// The agency itself, where policies name it.
-    pub(crate) own: Option<EntityUid>,
+    pub(crate) own: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]

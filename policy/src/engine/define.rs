@@ -97,7 +97,7 @@ impl Engine {
         }
         let key = Key {
             action: number,
-            own: own.cloned(),
+            own: own.map(|uid| uid.id().unescaped().into()),
             ..key
         };
         let cut = self.compiled.index.cut(&key, || Ok((place()?, fixed())))?;

@@ -9,6 +9,9 @@ use cedar_policy::EntityUid;
 use cedar_policy::pst::{BinaryOp, Clause, EntityOrSlot, EntityUID, Expr, Literal, Policy};
 use cedar_policy::pst::{PrincipalConstraint, PstConstructionError, ResourceConstraint, UnaryOp, Var};
 
+/// Largest set whose members are compared one by one.
+const UNROLLED_MAX: usize = 24;
+
 /// What an entity is in, as far as the kinds named go: of these, everything.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kin {
@@ -295,7 +298,7 @@ impl Fixed {
             return binary(BinaryOp::Contains, left, right);
         };
         let literal = |one: &Arc<Expr>| matches!(**one, Expr::Literal(_));
-        if !members.iter().all(literal) || !total(&right) {
+        if members.len() > UNROLLED_MAX || !members.iter().all(literal) || !total(&right) {
             return binary(BinaryOp::Contains, left, right);
         }
         let mut any = truth(false);

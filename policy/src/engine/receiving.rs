@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use cedar_policy::pst::Literal;
 use cedar_policy::{Entities, EntityUid};
 
-use super::cut::Key;
+use super::cut::{Key, Reads};
 use super::narrow::{Fixed, Kin};
 use super::request::{Unfit, entities, plain_entity};
 use super::slice::Place;
@@ -79,8 +79,11 @@ impl Vocabulary {
             side: self.number("Side", self.side(&question.recipient)),
             category: self.number("Category", &part.category),
             basis,
+            status: self.number("CaseStatus", &question.case.status),
+            secrecy: self.number("Secrecy", &part.source_secrecy),
             optional: bits(&optional(question)),
-            ..Key::default()
+            own: None,
+            action: 0,
         };
         Ok(Receiving {
             vocabulary: self,
@@ -90,6 +93,8 @@ impl Vocabulary {
             principal: self.agency_uid(&question.recipient.id)?,
             sender: self.agency_uid(&question.sender.id)?,
             part: self.resource("Part")?,
+            nothing: Entities::empty(),
+            recipient: OnceCell::new(),
             entities: OnceCell::new(),
         })
     }
@@ -111,16 +116,34 @@ impl Vocabulary {
 pub(crate) struct Receiving<'a> {
     vocabulary: &'a Vocabulary,
     pub(crate) question: &'a ReceiveQuestion,
+    /// The sender; the recipient, if they are one.
     sender_party: &'a Party,
     /// The place, but for the action.
     pub(crate) key: Key,
     pub(crate) principal: EntityUid,
     pub(crate) part: EntityUid,
     pub(crate) sender: EntityUid,
+    nothing: Entities,
+    recipient: OnceCell<Entities>,
     entities: OnceCell<Entities>,
 }
 
 impl Receiving<'_> {
+    /// What a slice looks at, made when first looked at.
+    pub(crate) fn looked_at(&self, reads: Reads) -> Result<&Entities, Unfit> {
+        if reads.entities {
+            return self.entities();
+        }
+        if !reads.principal {
+            return Ok(&self.nothing);
+        }
+        if let Some(made) = self.recipient.get() {
+            return Ok(made);
+        }
+        let made = entities([self.vocabulary.agency(&self.question.recipient)?])?;
+        Ok(self.recipient.get_or_init(|| made))
+    }
+
     /// Sender, recipient and part, made when first looked at.
     pub(crate) fn entities(&self) -> Result<&Entities, Unfit> {
         if let Some(made) = self.entities.get() {
@@ -169,7 +192,19 @@ impl Receiving<'_> {
             },
             sender: role(self.sender_party),
             attributes,
-            values: Vec::new(),
+            values: [
+                (
+                    "case_status",
+                    self.vocabulary.uid("CaseStatus", &self.question.case.status),
+                ),
+                (
+                    "secrecy",
+                    self.vocabulary.uid("Secrecy", &self.question.part.source_secrecy),
+                ),
+            ]
+            .into_iter()
+            .filter_map(|(fact, uid)| Some((fact, literal(uid?))))
+            .collect(),
             optional: OPTIONAL.into_iter().zip(optional(self.question)).collect(),
             nested,
         }

@@ -1,7 +1,8 @@
 //! From typed questions to Cedar requests: entities and context. A value that the schema does not list is
 //! reported as unknown; nothing is left out silently.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::pst::SmolStr;
@@ -48,16 +49,33 @@ static DATETIME: LazyLock<Option<&'static ExtensionFunction>> = LazyLock::new(||
     Extensions::all_available().func(&name).ok()
 });
 
+/// Most moments kept: those of one packet and its facts are asked for again and again.
+const MOMENTS_MAX: usize = 1 << 10;
+
+thread_local! {
+    static MOMENTS: RefCell<HashMap<i64, Value>> = RefCell::default();
+}
+
 /// A moment; one outside years 1 to 9999 becomes the first or last of these.
 pub(crate) fn moment(at: Timestamp) -> Result<Value, Unfit> {
     let millis = at.millis().clamp(MOMENT_MIN_MILLIS, MOMENT_MAX_MILLIS);
+    if let Some(known) = MOMENTS.with_borrow(|known| known.get(&millis).cloned()) {
+        return Ok(known);
+    }
     let text = Value::from(Timestamp::from_millis(millis).to_string());
     let function = DATETIME.ok_or_else(|| Unfit::Defect("Cedar lacks datetime".to_owned()))?;
-    match function.call(&[text]) {
-        Ok(PartialValue::Value(value)) => Ok(value),
-        Ok(PartialValue::Residual(_)) => Err(Unfit::Defect("a moment is unknown".to_owned())),
-        Err(error) => Err(Unfit::Defect(error.to_string())),
-    }
+    let value = match function.call(&[text]) {
+        Ok(PartialValue::Value(value)) => value,
+        Ok(PartialValue::Residual(_)) => return Err(Unfit::Defect("a moment is unknown".to_owned())),
+        Err(error) => return Err(Unfit::Defect(error.to_string())),
+    };
+    MOMENTS.with_borrow_mut(|known| {
+        if known.len() >= MOMENTS_MAX {
+            known.clear();
+        }
+        known.insert(millis, value.clone());
+    });
+    Ok(value)
 }
 
 pub(crate) fn string(text: &str) -> Value {

@@ -223,6 +223,11 @@ impl Vocabulary {
         self.lists.get(kind).map_or(&[], Vec::as_slice)
     }
 
+    /// The kinds that the schema enumerates.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.lists.keys().map(String::as_str)
+    }
+
     /// Role and circles.
     pub(crate) fn role_parents(&self, role: &str) -> Option<&[EntityUid]> {
         self.role_parents.get(role).map(Vec::as_slice)

@@ -15,7 +15,10 @@ mod cases;
 mod command_line;
 mod explanations;
 mod four_eyes;
+mod limits;
 mod properties;
+mod simulate;
+mod slicing;
 mod statements;
 
 use std::sync::OnceLock;
