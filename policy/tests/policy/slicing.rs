@@ -76,8 +76,8 @@ const FORMS: [(&str, &str); 22] = [
         "when { context has release && context.release.scope.contains(principal.code) && resource in Basis::\"legal_duty\" }",
     ),
     (
-        "principal is Agency, {}, resource is Part in Category::\"measures\"",
-        "unless { context.measures_in_force.isEmpty() }",
+        "principal, {}, resource",
+        "when { principal is Agency && resource is Part in Category::\"measures\" && !context.measures_in_force.isEmpty() }",
     ),
     (
         "principal, {}, resource",
