@@ -280,12 +280,13 @@ impl Fixed {
                 Some(known) => truth(known),
                 None => binary(op, self.narrow(left), self.narrow(right)),
             },
-            BinaryOp::Eq | BinaryOp::NotEq => match (self.narrow(left), self.narrow(right)) {
-                (left, right) => match (&*left, &*right) {
+            BinaryOp::Eq | BinaryOp::NotEq => {
+                let (left, right) = (self.narrow(left), self.narrow(right));
+                match (&*left, &*right) {
                     (Expr::Literal(a), Expr::Literal(b)) => truth((a == b) == (op == BinaryOp::Eq)),
                     _ => binary(op, left, right),
-                },
-            },
+                }
+            }
             BinaryOp::Contains => self.contains(left, right),
             _ => binary(op, self.narrow(left), self.narrow(right)),
         }

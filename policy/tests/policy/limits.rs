@@ -33,7 +33,7 @@ fn with(file: &str, change: impl FnOnce(&str) -> String) -> BTreeMap<String, Vec
 /// Every finding has this code, and the first this place and these words.
 fn found(name: &str, files: BTreeMap<String, Vec<u8>>, code: &str, place: &str, words: &str) {
     let found = Bundle::check(files).err().unwrap_or_default();
-    let first = found.first().unwrap_or_else(|| panic!("{name}: nothing found"));
+    let first = found.first().expect(name);
     assert!(found.iter().all(|one| one.code == code), "{name}: {found:?}");
     assert!(
         first.place.starts_with(place) && first.sentence.contains(words),
