@@ -13,7 +13,11 @@ use schakel_policy::ruling::Ruling;
 use crate::{engine, generator};
 
 /// Scopes and conditions: each becomes a rule of its own. None can fail but the last.
-const FORMS: [(&str, &str); 22] = [
+const FORMS: [(&str, &str); 23] = [
+    (
+        "principal, {}, resource",
+        "when { context has consultation.valid_until && principal in Role::\"municipality\" }",
+    ),
     (
         "principal == Agency::\"recipient\", {}, resource",
         "when { context.purpose == \"triage\" }",
