@@ -52,7 +52,7 @@ const FORMS: [(&str, &str); 23] = [
         "when { context.purpose like \"case*\" && [\"triage\", \"case_consultation\"].contains(context.purpose) }",
     ),
     (
-        "principal, {}, resource",
+        "principal in Circle::\"police\", {}, resource",
         "when { context has consultation && context.consultation has valid_until && context.consultation.valid_until <= context.now }",
     ),
     (
