@@ -17,9 +17,15 @@ const MAY_KNOW: [(&str, &[&str]); 6] = [
 const TESTS_MAY_KNOW: [(&str, &[&str]); 2] = [("broker", &["certs-dev"]), ("agent", &["certs-dev"])];
 
 /// Library -> the crate that may depend on it, how code names it, the beginning of the paths that may.
-const ONE_PLACE: [(&str, &str, &str, &str); 3] = [
+const ONE_PLACE: [(&str, &str, &str, &str); 4] = [
     ("sequoia-openpgp", "proto", "sequoia_openpgp", "proto/src/openpgp"),
     ("cedar-policy", "policy", "cedar_policy", "policy/src/engine"),
+    (
+        "cedar-policy-core",
+        "policy",
+        "cedar_policy_core",
+        "policy/src/engine",
+    ),
     ("sled", "broker", "sled", "broker/src/store/sled"),
 ];
 

@@ -1,8 +1,6 @@
 //! Who may make a statement on a case, and who may see its facts.
 
-use cedar_policy::{Entities, RestrictedExpression};
-
-use super::request::{Pairs, Unfit, string};
+use super::request::{self, Pairs, Unfit};
 use super::slice::Place;
 use super::vocabulary::Vocabulary;
 use super::{Answer, Engine, NO_RULE, POLICY_ERROR, UNKNOWN_VALUE, fact};
@@ -43,21 +41,21 @@ fn inspecting(engine: &Engine, question: &InspectQuestion) -> Result<Pairs, Unfi
         fact("flagged", flagged(&question.case, reader)),
         fact("speaker", question.shown.speaker),
         fact("covered", question.shown.covered),
-        ("statement".to_owned(), string(&question.shown.name)),
+        ("statement", request::string(&question.shown.name)),
     ];
     subject(&mut facts, vocabulary, question.shown.subject.as_deref())?;
     Ok(facts)
 }
 
 fn flagged(case: &CaseState, agency: &str) -> bool {
-    case.participant(agency).is_some_and(|entry| entry.perp_side)
+    case.entries(agency).any(|entry| entry.perp_side)
 }
 
 /// The role of the person whose consent it is about, if it is about one.
 fn subject(facts: &mut Pairs, vocabulary: &Vocabulary, role: Option<&str>) -> Result<(), Unfit> {
     if let Some(role) = role {
         let role = vocabulary.listed("SubjectRole", role)?.clone();
-        facts.push(("subject".to_owned(), RestrictedExpression::new_entity_uid(role)));
+        facts.push(("subject", request::entity(&role)));
     }
     Ok(())
 }
@@ -73,10 +71,7 @@ fn said(facts: &mut Pairs, vocabulary: &Vocabulary, said: &Said) -> Result<(), U
     subject(facts, vocabulary, said.subject.as_deref())?;
     if let Some(basis) = &said.table_basis {
         let basis = vocabulary.listed("TableBasis", basis)?.clone();
-        facts.push((
-            "table_basis".to_owned(),
-            RestrictedExpression::new_entity_uid(basis),
-        ));
+        facts.push(("table_basis", request::entity(&basis)));
     }
     Ok(())
 }
@@ -114,10 +109,7 @@ fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
     };
     let status = vocabulary.listed("CaseStatus", &case.status)?.clone();
     let mut facts = vec![
-        (
-            "case_status".to_owned(),
-            RestrictedExpression::new_entity_uid(status),
-        ),
+        ("case_status", request::entity(&status)),
         fact("known", question.case.is_some()),
         fact("active", engine.active(case, speaker, question.now)?),
         fact("opener", case.opener.as_ref() == Some(speaker)),
@@ -181,9 +173,8 @@ fn ask(engine: &Engine, action: &str, speaker: &Party, facts: Pairs) -> Permissi
             principal: vocabulary.role_parents(&speaker.role).unwrap_or(&[]).to_vec(),
             resource: Vec::new(),
         };
-        let (principal, resource) = (agency.uid(), vocabulary.resource("Case")?);
-        let entities =
-            Entities::from_entities([agency], None).map_err(|error| Unfit::Defect(error.to_string()))?;
+        let (principal, resource) = (vocabulary.agency_uid(&speaker.id)?, vocabulary.resource("Case")?);
+        let entities = request::entities([agency])?;
         engine.ask(
             &place,
             Some(&principal),

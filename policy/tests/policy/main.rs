@@ -17,8 +17,11 @@ mod command_line;
 mod entitled;
 mod explanations;
 mod four_eyes;
+mod limits;
 mod mutations;
 mod properties;
+mod simulate;
+mod slicing;
 mod statements;
 
 use std::sync::OnceLock;
