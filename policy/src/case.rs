@@ -241,19 +241,19 @@ pub fn question(json: &Value) -> Result<ReceiveQuestion, CaseError> {
     let part = part(part_json, u);
     let case_json = given.get("case").unwrap_or(&null);
     let case = case_state(case_json, u);
-    let mut party = |id: &'static str, role: &'static str, u: &mut Vec<String>| {
+    let mut party = |[id, role, side]: [&'static str; 3], u: &mut Vec<String>| {
         let id = given.text(id, u);
         let region = case.participant(&id).and_then(|p| p.region.clone());
         Party {
             role: given.text(role, u),
-            side: None,
+            side: given.optional(side, u),
             region,
             id,
         }
     };
     let (sender, recipient) = (
-        party("sender", "sender_role", u),
-        party("recipient", "recipient_role", u),
+        party(["sender", "sender_role", "sender_side"], u),
+        party(["recipient", "recipient_role", "recipient_side"], u),
     );
     let consents = match given.get("consent") {
         None => Vec::new(),

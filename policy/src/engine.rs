@@ -21,6 +21,8 @@ pub(crate) mod permission;
 pub(crate) mod request;
 pub(crate) mod rule;
 pub(crate) mod slice;
+#[cfg(feature = "tools")]
+pub(crate) mod symbolic;
 pub(crate) mod vocabulary;
 
 use compile::Compiled;

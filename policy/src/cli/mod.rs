@@ -12,10 +12,11 @@ mod compare;
 mod explain;
 mod grid;
 mod html;
+mod prove;
 mod sign;
 mod test;
 
-/// Policy bundles: check, test, show, explain, sign.
+/// Policy bundles: check, test, show, explain, prove, sign.
 #[derive(Debug, Parser)]
 #[command(
     name = "schakel-policy",
@@ -48,9 +49,11 @@ enum Command {
     /// Says what was decided, by which rule, on what ground, and what would change it.
     Explain(explain::Arguments),
     /// Shows changed cells, rules and cases between two bundles.
-    Diff(compare::Arguments),
+    Diff(compare::DiffArguments),
     /// Puts the same recorded questions to two bundles and shows what would come out differently.
     Simulate(compare::Arguments),
+    /// Proves invariants for all requests with an SMT solver (cvc5); prints a case for each that is broken.
+    Prove(prove::Arguments),
     /// Adds an officer's signature.
     Sign(sign::SignArguments),
     /// Checks that two officers of two agencies signed.
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, json),
         Command::Diff(arguments) => compare::diff(arguments, json),
         Command::Simulate(arguments) => compare::simulate(arguments, json),
+        Command::Prove(arguments) => prove::run(arguments, json),
         Command::Sign(arguments) => sign::sign(arguments, json),
         Command::Verify(arguments) => sign::verify(arguments, json),
     };

@@ -1,5 +1,5 @@
 //! The policy crate from outside: cases, an independent oracle, properties over the whole vocabulary, bad
-//! bundles, signatures, statements. One binary, so that it links once.
+//! bundles, signatures, statements, proofs. One binary, so that it links once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +16,7 @@ mod command_line;
 mod explanations;
 mod four_eyes;
 mod properties;
+mod prove;
 mod statements;
 
 use std::sync::OnceLock;
