@@ -335,7 +335,7 @@ fn invariant(
     for region in subject.regions(text)? {
         let model = match prover.allowed(subject, &region)? {
             Found::Nothing => continue,
-            Found::Unreadable(symbolic) => return Ok(Verdict::Broken(unreadable(symbolic))),
+            Found::Unreadable(symbolic) => return Ok(Verdict::Broken(counterexample(None, symbolic, None))),
             Found::Request(model) => model,
         };
         let case = if region.action == RECEIVE {
@@ -348,60 +348,60 @@ fn invariant(
             cases::with_entry(bench, &model)
         };
         let line = case.map(|given| cases::line(name, &given, &sentence, bench));
-        return Ok(Verdict::Broken(counterexample(line, &model, None)));
+        return Ok(Verdict::Broken(counterexample(line, model.symbolic, None)));
     }
     Ok(Verdict::Proved)
 }
 
-fn unreadable(symbolic: String) -> Counterexample {
-    Counterexample {
-        case: None,
-        answer: String::new(),
-        policy: None,
-        symbolic,
-    }
-}
-
-/// The case and what was answered to it, with the request it was made from.
-fn counterexample(line: Option<(String, String)>, model: &Model, policy: Option<String>) -> Counterexample {
+/// The case and what was answered to it, with the request as the solver has it.
+fn counterexample(
+    line: Option<(String, String)>,
+    symbolic: String,
+    policy: Option<String>,
+) -> Counterexample {
     let (case, answer) = line.map_or((None, String::new()), |(case, answer)| (Some(case), answer));
     Counterexample {
         case,
         answer,
         policy,
-        symbolic: model.symbolic.clone(),
+        symbolic,
     }
 }
 
 fn never_errs(prover: &mut Prover, subject: &Subject, bench: &Bench<'_>) -> Result<Verdict, NoAnswer> {
-    let actions: Vec<String> = subject.actions().map(|(action, _)| action.to_owned()).collect();
+    let schema = bench.bundle.files().get("schakel.cedarschema");
+    let schema = schema.map_or("", |bytes| std::str::from_utf8(bytes).unwrap_or(""));
+    if let Some((policy, read)) = subject.not_given(schema)?.into_iter().next() {
+        let symbolic = format!("{policy} reads {read}, which the engine does not give");
+        return Ok(Verdict::Broken(erring(bench, policy, None, symbolic)));
+    }
+    let actions: Vec<String> = subject.actions().map(str::to_owned).collect();
     for action in actions {
-        let Some((policy, found)) = prover.errors(subject, &action)?.into_iter().next() else {
+        let Some((policy, found)) = prover.errors(subject, &action)? else {
             continue;
         };
-        let model = match found {
-            Found::Request(model) => model,
-            Found::Unreadable(symbolic) => {
-                let mut broken = unreadable(symbolic);
-                broken.policy = Some(policy);
-                return Ok(Verdict::Broken(broken));
-            }
+        let broken = match found {
+            Found::Request(model) => erring(bench, policy, Some(&model), model.symbolic.clone()),
+            Found::Unreadable(symbolic) => erring(bench, policy, None, symbolic),
             Found::Nothing => continue,
         };
-        let errs = |question: &ReceiveQuestion| {
-            let ruling = bench.engine.receive(question);
-            ruling.alarms().iter().any(|alarm| alarm.contains(&policy))
-        };
-        let case = given::question(&model, &errs).or_else(|| cases::among_own(bench, &errs));
-        let sentence = format!("The rule {policy} errs here, and Cedar leaves out a rule that errs.");
-        let line = case.map(|given| cases::line(NEVER_ERRS, &given, &sentence, bench));
-        return Ok(Verdict::Broken(counterexample(
-            line,
-            &model,
-            Some(policy.clone()),
-        )));
+        return Ok(Verdict::Broken(broken));
     }
     Ok(Verdict::Proved)
+}
+
+/// A rule that errs, with a case on which it does if one can be had.
+fn erring(bench: &Bench<'_>, policy: String, model: Option<&Model>, symbolic: String) -> Counterexample {
+    let named = format!("`{policy}`");
+    let errs = |question: &ReceiveQuestion| {
+        let ruling = bench.engine.receive(question);
+        ruling.alarms().iter().any(|alarm| alarm.contains(&named))
+    };
+    let given = model.and_then(|model| given::question(model, &errs));
+    let given = given.or_else(|| cases::among_own(bench, &errs));
+    let why = format!("The rule {policy} errs here, and Cedar leaves out a rule that errs.");
+    let line = given.map(|given| cases::line(NEVER_ERRS, &given, &why, bench));
+    counterexample(line, symbolic, Some(policy))
 }
 
 fn wider(prover: &mut Prover, old: &Bundle, new: &Bundle) -> Result<Verdict, NoAnswer> {
@@ -427,7 +427,7 @@ fn wider(prover: &mut Prover, old: &Bundle, new: &Bundle) -> Result<Verdict, NoA
     let (before, after) = (subject(old)?, subject(new)?);
     let model = match prover.widened(&before, &after)? {
         Found::Nothing => return Ok(Verdict::Proved),
-        Found::Unreadable(symbolic) => return Ok(Verdict::Broken(unreadable(symbolic))),
+        Found::Unreadable(symbolic) => return Ok(Verdict::Broken(counterexample(None, symbolic, None))),
         Found::Request(model) => model,
     };
     let (reference, engine) = (Engine::untested(old), Engine::untested(new));
@@ -442,7 +442,7 @@ fn wider(prover: &mut Prover, old: &Bundle, new: &Bundle) -> Result<Verdict, NoA
     };
     let sentence = "The version in force does not deliver this; the new one would.";
     let line = case.map(|given| cases::line(NOT_WIDER, &given, sentence, &bench));
-    Ok(Verdict::Broken(counterexample(line, &model, None)))
+    Ok(Verdict::Broken(counterexample(line, model.symbolic, None)))
 }
 
 /// A bundle that delivers nothing keeps every invariant, and for no merit of its rules.
@@ -464,7 +464,7 @@ fn dead_rules(prover: &mut Prover, subject: &Subject, bench: &Bench<'_>, rules: 
     }
     let named = |id: &str| rules.is_empty() || rules.iter().any(|rule| rule == id);
     let suspect = |id: &str| named(id) && !alive.contains(id);
-    let actions: Vec<String> = subject.actions().map(|(action, _)| action.to_owned()).collect();
+    let actions: Vec<String> = subject.actions().map(str::to_owned).collect();
     let mut warnings = Vec::new();
     for action in actions {
         match prover.dead(subject, &action, &suspect) {

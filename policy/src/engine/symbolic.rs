@@ -21,6 +21,7 @@ mod assumptions;
 mod known;
 mod model;
 mod program;
+mod reach;
 mod solver;
 
 pub(crate) use model::{Agency, Model};
@@ -94,11 +95,9 @@ impl Subject {
         about.ok_or_else(|| unsayable(format!("the schema has no action {action}")))
     }
 
-    /// The actions, and how many policies each has.
-    pub(crate) fn actions(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.about
-            .iter()
-            .map(|(action, one)| (action.as_str(), one.policies.len()))
+    /// The actions.
+    pub(crate) fn actions(&self) -> impl Iterator<Item = &str> {
+        self.about.keys().map(String::as_str)
     }
 
     /// The regions of an invariant in this bundle: a template stands for every cell `never` of its matrix.
@@ -128,6 +127,19 @@ impl Subject {
         }
         let region = |(action, policies)| Region { action, policies };
         Ok(regions.into_iter().map(region).collect())
+    }
+
+    /// Rules that read an attribute which the engine does not give, with that attribute.
+    pub(crate) fn not_given(&self, schema: &str) -> Result<Vec<(String, String)>, NoAnswer> {
+        let entities = reach::entities_of(schema).map_err(unsayable)?;
+        let mut found = Vec::new();
+        for (action, about) in &self.about {
+            for policy in &about.policies {
+                let read = reach::not_given(policy, action, &entities);
+                found.extend(read.map(|read| (policy.id().to_string(), read)));
+            }
+        }
+        Ok(found)
     }
 
     fn compile(&self, action: &str, policies: Vec<Policy>) -> Result<CompiledPolicySet, NoAnswer> {
@@ -198,17 +210,10 @@ impl Prover {
         b: &CompiledPolicySet,
     ) -> Result<Found<Model>, NoAnswer> {
         let found = match ask {
-            Ask::Both => self.solver.both(a, b)?,
-            Ask::Beyond => self.solver.beyond(a, b)?,
+            Ask::Both => self.solver.both(a, b),
+            Ask::Beyond => self.solver.beyond(a, b),
         };
-        Ok(match found {
-            Found::Nothing => Found::Nothing,
-            Found::Unreadable(why) => Found::Unreadable(why),
-            Found::Request(env) => match Model::of(&env) {
-                Ok(model) => Found::Request(Box::new(model)),
-                Err(why) => Found::Unreadable(format!("{why}\n{env}")),
-            },
-        })
+        found.map(read)
     }
 
     /// A request of the region that the bundle allows; one that a person reads easily if there is one.
@@ -247,48 +252,41 @@ impl Prover {
         &mut self,
         subject: &Subject,
         action: &str,
-    ) -> Result<Vec<(String, Found<Model>)>, NoAnswer> {
+    ) -> Result<Option<(String, Found<Model>)>, NoAnswer> {
         let about = subject.about(action)?;
         let condition = assumptions::well_formed(action, &subject.compiled.vocabulary);
-        let mut all = Vec::new();
         for policy in &about.policies {
-            let plain = solver::compiled_one(policy, &about.env, &subject.compiled.schema)?;
             // Most never err on any request at all; that is a far easier question.
+            let plain = solver::compiled_one(policy, &about.env, &subject.compiled.schema)?;
             if matches!(self.solver.error(&plain), Ok(Found::Nothing)) {
                 continue;
             }
-            let readable = assumptions::facts_of(action).map(assumptions::readable);
-            let conditions = [
-                Some(condition.clone()),
-                readable.map(|r| assumptions::conjunction(&r)),
-            ];
-            let mut found = Found::Nothing;
-            let mut text = String::new();
-            for more in conditions.into_iter().flatten() {
-                text = if text.is_empty() {
-                    more
-                } else {
-                    format!("({text}) && ({more})")
-                };
-                let policy = program::under(policy, &text).map_err(unsayable)?;
-                let policy = solver::compiled_one(&policy, &about.env, &subject.compiled.schema)?;
-                match (self.solver.error(&policy)?, &found) {
-                    (Found::Nothing, Found::Nothing) => break,
-                    (Found::Nothing, _) => {}
-                    (Found::Unreadable(why), _) => found = Found::Unreadable(why),
-                    (Found::Request(env), _) => {
-                        found = match Model::of(&env) {
-                            Ok(model) => Found::Request(Box::new(model)),
-                            Err(why) => Found::Unreadable(format!("{why}\n{env}")),
-                        }
-                    }
+            let mut found = self.error_under(subject, action, policy, &condition)?;
+            if matches!(found, Found::Nothing) {
+                continue;
+            }
+            if let Some(facts) = assumptions::facts_of(action) {
+                let readable = assumptions::conjunction(&assumptions::readable(facts));
+                let both = format!("({condition}) && ({readable})");
+                if let Ok(better @ Found::Request(_)) = self.error_under(subject, action, policy, &both) {
+                    found = better;
                 }
             }
-            if !matches!(found, Found::Nothing) {
-                all.push((policy.id().to_string(), found));
-            }
+            return Ok(Some((policy.id().to_string(), found)));
         }
-        Ok(all)
+        Ok(None)
+    }
+
+    fn error_under(
+        &mut self,
+        subject: &Subject,
+        action: &str,
+        policy: &Policy,
+        condition: &str,
+    ) -> Result<Found<Model>, NoAnswer> {
+        let policy = program::under(policy, condition).map_err(unsayable)?;
+        let compiled = solver::compiled_one(&policy, &subject.about(action)?.env, &subject.compiled.schema)?;
+        self.solver.error(&compiled).map(read)
     }
 
     /// Policies of the action that no request the engine can make ever matches; only these are looked at.
@@ -310,6 +308,18 @@ impl Prover {
             }
         }
         Ok(dead)
+    }
+}
+
+/// What was found as plain facts.
+fn read(found: Found<cedar_policy_symcc::Env>) -> Found<Model> {
+    match found {
+        Found::Nothing => Found::Nothing,
+        Found::Unreadable(why) => Found::Unreadable(why),
+        Found::Request(env) => match Model::of(&env) {
+            Ok(model) => Found::Request(Box::new(model)),
+            Err(why) => Found::Unreadable(format!("{why}\n{env}")),
+        },
     }
 }
 
