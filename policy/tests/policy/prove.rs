@@ -111,17 +111,23 @@ fn solver(test: &str) -> bool {
 }
 
 fn broken<'a>(finding: &'a Finding, what: &str) -> &'a prove::Counterexample {
-    match &finding.verdict {
-        Verdict::Broken(one) => one,
-        other => panic!("{what}: {}: {other:?}", finding.id),
-    }
+    let found = match &finding.verdict {
+        Verdict::Broken(one) => Some(one),
+        _ => None,
+    };
+    assert!(found.is_some(), "{what}: {}: {:?}", finding.id, finding.verdict);
+    found.unwrap()
 }
 
 /// The case of a counterexample: decided by the bundle as it should not be, and refused by the default bundle.
 fn case(finding: &Finding, what: &str) -> Case {
     let one = broken(finding, what);
-    let line = one.case.as_ref();
-    let line = line.unwrap_or_else(|| panic!("{what}: no case that reproduces\n{}", one.symbolic));
+    assert!(
+        one.case.is_some(),
+        "{what}: no case that reproduces\n{}",
+        one.symbolic
+    );
+    let line = one.case.as_ref().unwrap();
     println!("{what}: {}\n{line}", one.answer);
     Case::parse(line).unwrap()
 }
