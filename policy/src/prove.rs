@@ -219,6 +219,11 @@ impl<'a> Assumption<'a> {
     pub fn holds(&self, question: &ReceiveQuestion) -> Option<bool> {
         self.condition.holds(self.engine, question)
     }
+
+    /// Whether the policies, rewritten as the solver gets them, allow that request; `None` as above.
+    pub fn allows(&self, question: &ReceiveQuestion) -> Option<bool> {
+        self.condition.allows(self.engine, question)
+    }
 }
 
 fn on_big_stack<T: Send>(work: impl FnOnce() -> Result<T, ProveError> + Send) -> Result<T, ProveError> {

@@ -330,19 +330,30 @@ pub(crate) fn concerns(engine: &Engine, region: &Region, question: &ReceiveQuest
     concrete(engine, &set, question)
 }
 
-/// What is assumed of every request, to be looked at on concrete ones.
-pub(crate) struct Assumption(PolicySet);
+/// What is assumed of every request, and the policies as the solver gets them, to be looked at on concrete ones.
+pub(crate) struct Assumption {
+    assumed: PolicySet,
+    policies: PolicySet,
+}
 
 impl Assumption {
     pub(crate) fn new(engine: &Engine) -> Result<Self, String> {
         let condition = assumptions::well_formed(RECEIVE, &engine.compiled.vocabulary);
         let assumed = program::only_if("assumed", &condition)?;
-        program::set([program::parse("all", ALL)?, assumed]).map(Self)
+        Ok(Self {
+            assumed: program::set([program::parse("all", ALL)?, assumed])?,
+            policies: program::set(program::policies(&engine.compiled, RECEIVE)?)?,
+        })
     }
 
     /// Whether it holds of the engine's own request for this question.
     pub(crate) fn holds(&self, engine: &Engine, question: &ReceiveQuestion) -> Option<bool> {
-        concrete(engine, &self.0, question)
+        concrete(engine, &self.assumed, question)
+    }
+
+    /// Whether the policies as the solver gets them allow the engine's own request for this question.
+    pub(crate) fn allows(&self, engine: &Engine, question: &ReceiveQuestion) -> Option<bool> {
+        concrete(engine, &self.policies, question)
     }
 }
 

@@ -283,9 +283,15 @@ fn p08_a_rule_that_no_request_can_match_is_named() {
 #[test]
 fn what_is_assumed_of_every_request_holds_of_the_engines_own() {
     let assumption = prove::Assumption::new(engine()).unwrap();
-    let (mut asked, mut denied) = (0, 0);
+    let (mut asked, mut denied, mut delivered) = (0, 0, 0);
     for n in 0..1_000 {
         let question = generator::question(&mut StdRng::seed_from_u64(n));
+        let delivers = engine().receive(&question).delivers();
+        assert_eq!(
+            assumption.allows(&question).unwrap_or(false),
+            delivers,
+            "seed {n}"
+        );
         match assumption.holds(&question) {
             Some(holds) => {
                 assert!(holds, "seed {n}: {question:#?}");
@@ -296,8 +302,17 @@ fn what_is_assumed_of_every_request_holds_of_the_engines_own() {
     }
     for (_, case) in engine().bundle().cases().values().flatten() {
         assert_ne!(assumption.holds(&case.given), Some(false), "{}", case.id);
+        let delivers = engine().receive(&case.given).delivers();
+        assert_eq!(
+            assumption.allows(&case.given).unwrap_or(false),
+            delivers,
+            "{}",
+            case.id
+        );
+        delivered += usize::from(delivers);
     }
     assert!(asked > 900 && denied > 0, "{asked} asked, {denied} denied");
+    assert!(delivered > 30, "{delivered} delivered");
 }
 
 fn fake(folder: &Path, script: &str) -> PathBuf {
