@@ -27,6 +27,8 @@ pub(crate) mod request;
 pub(crate) mod rule;
 mod scripts;
 pub(crate) mod slice;
+#[cfg(feature = "tools")]
+pub(crate) mod symbolic;
 pub(crate) mod vocabulary;
 
 pub use cut::evaluated;

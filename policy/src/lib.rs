@@ -28,3 +28,6 @@ pub mod engine;
 pub mod explain;
 
 pub mod compare;
+
+#[cfg(feature = "tools")]
+pub mod prove;

@@ -7,7 +7,7 @@ use schakel_policy::case::Case;
 use schakel_policy::compare::{self, RuleChange};
 use schakel_policy::engine::Engine;
 
-use super::{Answer, Failure, test};
+use super::{Answer, Failure, prove, test};
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,18 @@ pub struct Arguments {
     new: PathBuf,
     /// Questions in the case format, one a line.
     questions: Vec<PathBuf>,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, clap::Args)]
+pub struct DiffArguments {
+    #[command(flatten)]
+    compared: Arguments,
+    /// Proves that the new bundle delivers nothing more, or prints a case that it does (needs cvc5).
+    #[arg(long)]
+    prove: bool,
+    #[command(flatten)]
+    solving: prove::Solving,
 }
 
 /// A question and where it stands.
@@ -55,8 +67,9 @@ fn load(path: &Path) -> Result<(Bundle, Engine), Failure> {
     Ok((bundle, engine))
 }
 
-/// Changed cells, rules and cases.
-pub fn diff(arguments: &Arguments, json: bool) -> Answer {
+/// Changed cells, rules and cases; on request, whether anything more is delivered.
+pub fn diff(asked: &DiffArguments, json: bool) -> Answer {
+    let arguments = &asked.compared;
     let ((old, before), (new, after)) = (load(&arguments.old)?, load(&arguments.new)?);
     let (cells, rules) = (compare::cells(&old, &new), compare::rules(&old, &new));
     let questions = if arguments.questions.is_empty() {
@@ -77,12 +90,15 @@ pub fn diff(arguments: &Arguments, json: bool) -> Answer {
         })
         .collect();
     let outcomes = changes(&before, &after, &questions);
+    let prove = || prove::compare(&old, &new, &asked.solving, json);
     if json {
-        println!(
-            "{}",
-            serde_json::json!({ "cells": cells, "rules": rules, "outcomes": outcomes })
-        );
-        return Ok(true);
+        let mut said = serde_json::json!({ "cells": cells, "rules": rules, "outcomes": outcomes });
+        let proof = asked.prove.then(prove).transpose()?;
+        if let (Some(proof), Some(said)) = (&proof, said.as_object_mut()) {
+            said.insert("not_wider".to_owned(), proof.json.clone());
+        }
+        println!("{said}");
+        return Ok(proof.is_none_or(|proof| proof.proved));
     }
     for line in cells
         .iter()
@@ -92,7 +108,7 @@ pub fn diff(arguments: &Arguments, json: bool) -> Answer {
         println!("{line}");
     }
     print_changes(&outcomes, questions.len());
-    Ok(true)
+    Ok(!asked.prove || prove()?.proved)
 }
 
 fn changes(before: &Engine, after: &Engine, questions: &[Placed]) -> Vec<serde_json::Value> {

@@ -14,11 +14,12 @@ mod grid;
 mod html;
 mod manual;
 mod mutate;
+mod prove;
 mod sign;
 mod simulate;
 mod test;
 
-/// Policy bundles: check, test, show, explain, sign.
+/// Policy bundles: check, test, show, explain, prove, sign.
 #[derive(Debug, Parser)]
 #[command(
     name = "schakel-policy",
@@ -59,9 +60,11 @@ enum Command {
         only: String,
     },
     /// Shows changed cells, rules and cases between two bundles.
-    Diff(compare::Arguments),
+    Diff(compare::DiffArguments),
     /// Puts the same recorded questions to two bundles and shows what would come out differently.
     Simulate(simulate::Arguments),
+    /// Proves invariants for all requests with an SMT solver (cvc5); prints a case for each that is broken.
+    Prove(prove::Arguments),
     /// Adds an officer's signature.
     Sign(sign::SignArguments),
     /// Checks that two officers of two agencies signed.
@@ -109,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Mutate { bundle, only } => mutate::run(bundle.as_deref(), only, json),
         Command::Diff(arguments) => compare::diff(arguments, json),
         Command::Simulate(arguments) => simulate::run(arguments, json),
+        Command::Prove(arguments) => prove::run(arguments, json),
         Command::Sign(arguments) => sign::sign(arguments, json),
         Command::Verify(arguments) => sign::verify(arguments, json),
         Command::Completions(arguments) => manual::completions(arguments, json),

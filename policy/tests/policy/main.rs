@@ -1,5 +1,5 @@
 //! The policy crate from outside: cases, an independent oracle, properties over the whole vocabulary, bad
-//! bundles, signatures, statements. One binary, so that it links once.
+//! bundles, signatures, statements, proofs. One binary, so that it links once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,6 +20,7 @@ mod four_eyes;
 mod limits;
 mod mutations;
 mod properties;
+mod prove;
 mod simulate;
 mod slicing;
 mod statements;
