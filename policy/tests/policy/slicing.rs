@@ -88,7 +88,7 @@ const FORMS: [(&str, &str); 23] = [
         "when { context has mandate && context.mandate.holder in Role::\"vk\" }",
     ),
     (
-        "principal, {}, resource",
+        "principal in Circle::\"police\", {}, resource",
         "when { context has report && {\"a\": context.report.danger, \"b\": 1} == {\"a\": \"none\", \"b\": 1} }",
     ),
     (
