@@ -4,30 +4,37 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::{
-    Authorizer, Decision, Effect, Entities, EntityUid, PolicySet, Request, RestrictedExpression,
-};
-use schakel_proto::time::Timestamp;
+use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, EntityUid, PolicySet, Request};
+use cedar_policy_core::ast;
 
 use crate::bundle::{Bundle, BundleError};
 use crate::case::statement;
 use crate::consent::{self, Finding};
-use crate::facts::{CaseState, Measure};
 use crate::question::{InspectQuestion, ReceiveQuestion, StateQuestion};
 use crate::ruling::{Hint, Outcome, PacketRuling, Permission, Ruling};
 
 pub(crate) mod check;
 pub(crate) mod compile;
+pub(crate) mod cut;
+mod define;
+pub(crate) mod fit;
 pub mod mutate;
+pub(crate) mod narrow;
 pub(crate) mod permission;
 mod reach;
+pub(crate) mod receiving;
 pub(crate) mod request;
 pub(crate) mod rule;
+mod scripts;
 pub(crate) mod slice;
 pub(crate) mod vocabulary;
 
+pub use cut::evaluated;
+
 use compile::Compiled;
-use request::{Derived, Pairs, Receiving, Unfit};
+use cut::{Cut, Key, Reads};
+use receiving::Receiving;
+use request::{Derived, Pairs, Unfit};
 use rule::Rule;
 use slice::Place;
 
@@ -55,6 +62,14 @@ pub struct Engine {
     /// Whether requests see only their slice of the policies.
     sliced: bool,
 }
+
+/// An action with its number in keys of places.
+type Action = (u8, &'static str);
+
+const RECEIVE: Action = (1, "receive");
+const DELIVERED: Action = (2, "delivered");
+const HELD: Action = (3, "held");
+const REFUSED: Action = (4, "refused");
 
 /// What one evaluation said.
 struct Answer<'a> {
@@ -101,7 +116,8 @@ impl Engine {
         }
     }
 
-    /// The same handing every policy to the authorizer, for comparison with slicing.
+    /// The same by the long way, for comparison: every policy as it is written is handed to the authorizer, with all
+    /// facts, and Cedar validates each request against the schema.
     #[must_use]
     pub fn unsliced(mut self) -> Self {
         self.sliced = false;
@@ -122,16 +138,39 @@ impl Engine {
     /// For measurements: it must not grow with policies about other agencies, roles, categories or bases.
     pub fn considered(&self, question: &ReceiveQuestion) -> Option<usize> {
         let asked = self.compiled.vocabulary.receiving(question).ok()?;
-        let slice = self
-            .compiled
-            .index
-            .slice(&asked.place, Some(&asked.principal))
-            .ok()?;
-        Some(if self.sliced {
-            slice.num_of_policies()
-        } else {
-            self.compiled.all.num_of_policies()
-        })
+        if !self.sliced {
+            return Some(self.compiled.all.num_of_policies());
+        }
+        Some(self.cut(&asked, RECEIVE).ok()?.len())
+    }
+
+    /// Whether the part would be delivered: for suppositions, whose obligations nobody asks for.
+    pub(crate) fn would_deliver(&self, question: &ReceiveQuestion) -> bool {
+        let vocabulary = &self.compiled.vocabulary;
+        let answer = (|| {
+            let asked = vocabulary.receiving(question)?;
+            let derived = self.derive(&asked)?;
+            vocabulary.known_facts(question)?;
+            let finding = consent::check(question).as_str();
+            self.ask_at(&asked, RECEIVE, true, |reads| {
+                vocabulary.facts(&asked, &derived, finding, reads)
+            })
+        })();
+        answer.is_ok_and(|answer| answer.allowed)
+    }
+
+    /// Whether two questions that differ in this fact alone, and were both refused or not asked, can come out
+    /// differently: not if their places share one slice, and that slice does not read the fact.
+    pub(crate) fn differs(&self, one: &ReceiveQuestion, other: &ReceiveQuestion, fact: &str) -> bool {
+        let vocabulary = &self.compiled.vocabulary;
+        let cut = |question| {
+            let asked = vocabulary.receiving(question).ok()?;
+            self.cut(&asked, RECEIVE).ok()
+        };
+        match (cut(one), cut(other)) {
+            (Some(one), Some(other)) if self.sliced => !Arc::ptr_eq(&one, &other) || one.reads.fact(fact),
+            _ => true,
+        }
     }
 
     /// Decides all parts of a packet for one recipient. A packet-level refusal of any part (steps 1 to 6), or a
@@ -187,108 +226,101 @@ impl Engine {
         let vocabulary = &self.compiled.vocabulary;
         let asked = vocabulary.receiving(question)?;
         let finding = consent::check(question);
-        let mut derived = self.derive(question, &asked.sender, finding)?;
-        let facts = vocabulary.facts(question, &asked.sender, &derived)?;
-        let answer = self.ask_part(&asked, facts.clone())?;
+        let derived = self.derive(&asked)?;
+        vocabulary.known_facts(question)?;
+        let answer = self.ask_part(&asked, &derived, finding.as_str())?;
+        let ruled = |outcome, answer: &Answer<'_>, because| {
+            self.ruled(&asked, &derived, finding, outcome, answer, because)
+        };
         if answer.allowed {
-            return self.ruled(question, &asked, facts, Outcome::Deliver, &answer, None);
+            return ruled(Outcome::Deliver, &answer, None);
         }
         if let Some(decisive) = answer.rules.first() {
-            let outcome = decisive.outcome.unwrap_or(Outcome::DenyPacket);
-            return self.ruled(question, &asked, facts, outcome, &answer, None);
+            return ruled(decisive.outcome.unwrap_or(Outcome::DenyPacket), &answer, None);
         }
         if finding != Finding::Valid {
-            derived.finding = Finding::Valid.as_str();
-            let supposed = self.ask_part(&asked, vocabulary.facts(question, &asked.sender, &derived)?)?;
+            let supposed = self.ask_part(&asked, &derived, Finding::Valid.as_str())?;
             if supposed.allowed {
                 let outcome = if finding.is_a_no() {
                     Outcome::Withhold
                 } else {
                     Outcome::HoldForConsent
                 };
-                return self.ruled(question, &asked, facts, outcome, &supposed, Some(finding));
+                return ruled(outcome, &supposed, Some(finding));
             }
         }
-        self.ruled(question, &asked, facts, Outcome::Withhold, &answer, None)
+        ruled(Outcome::Withhold, &answer, None)
     }
 
-    /// Facts that have a definition of their own in the policies.
-    fn derive(
-        &self,
-        question: &ReceiveQuestion,
-        sender: &EntityUid,
-        finding: Finding,
-    ) -> Result<Derived, Unfit> {
-        let case = &*question.case;
-        let mut measures_in_force = Vec::new();
-        for measure in &case.measures {
-            if self.in_force(measure, sender, question.now)? {
-                measures_in_force.push(measure.kind.clone());
-            }
-        }
-        let measure_in_force = match &question.part.measure {
-            Some(measure) => self.in_force(measure, sender, question.now)?,
-            None => true,
-        };
-        Ok(Derived {
-            sender_active: self.active(case, &question.sender.id, question.now)?,
-            recipient_active: self.active(case, &question.recipient.id, question.now)?,
-            measure_in_force,
-            measures_in_force,
-            finding: finding.as_str(),
+    fn ask_part(&self, asked: &Receiving<'_>, derived: &Derived, finding: &str) -> Result<Answer<'_>, Unfit> {
+        let vocabulary = &self.compiled.vocabulary;
+        self.ask_at(asked, RECEIVE, false, |reads| {
+            vocabulary.facts(asked, derived, finding, reads)
         })
     }
 
-    /// The definition "active on the roster".
-    fn active(&self, case: &CaseState, agency: &str, now: Timestamp) -> Result<bool, Unfit> {
-        let vocabulary = &self.compiled.vocabulary;
-        for entry in case.entries(agency) {
-            let principal = vocabulary.agency_uid(agency)?;
-            if self.define("active", "Case", principal, vocabulary.entry(entry, now)?)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The definition "in force".
-    fn in_force(&self, measure: &Measure, principal: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
-        let mut pairs: Pairs = vec![
-            ("now".to_owned(), request::moment(now)),
-            ("status".to_owned(), request::string(&measure.status)),
-        ];
-        if let Some(end) = &measure.valid_until {
-            pairs.push(("until".to_owned(), request::moment(end.at)));
-        }
-        self.define("in_force", "Measure", principal.clone(), pairs)
-    }
-
-    fn define(&self, action: &str, kind: &str, principal: EntityUid, pairs: Pairs) -> Result<bool, Unfit> {
-        let vocabulary = &self.compiled.vocabulary;
-        let place = Place {
-            action: vocabulary.action(action)?,
-            principal: vec![],
-            resource: vec![],
+    /// The slice for a question's place.
+    fn cut(&self, asked: &Receiving<'_>, (number, action): Action) -> Result<Arc<Cut>, Unfit> {
+        let named = self.compiled.index.names(&asked.principal);
+        let key = Key {
+            action: number,
+            own: named.then(|| asked.question.recipient.id.as_str().into()),
+            ..asked.key.clone()
         };
-        let resource = vocabulary.resource(kind)?;
-        Ok(self
-            .ask(&place, None, principal, resource, pairs, &Entities::empty())?
-            .allowed)
+        self.compiled.index.cut(&key, || {
+            let mut place = asked.place(action)?;
+            let fixed = asked.fixed(&place, number != RECEIVE.0);
+            place.principal.extend(named.then(|| asked.principal.clone()));
+            place.resource.push(asked.part.clone());
+            Ok((place, fixed))
+        })
     }
 
-    fn ask_part(&self, asked: &Receiving, facts: Pairs) -> Result<Answer<'_>, Unfit> {
-        let (principal, part) = (asked.principal.clone(), asked.part.clone());
-        self.ask(
-            &asked.place,
-            Some(&asked.principal),
-            principal,
-            part,
-            facts,
-            &asked.entities,
-        )
+    /// One evaluation at a question's place. The slice says which facts it reads; only these are made.
+    fn ask_at(
+        &self,
+        asked: &Receiving<'_>,
+        action: Action,
+        briefly: bool,
+        pairs: impl FnOnce(Reads) -> Result<Pairs, Unfit>,
+    ) -> Result<Answer<'_>, Unfit> {
+        let (principal, part) = (&asked.principal, &asked.part);
+        if !self.sliced {
+            let (place, pairs) = (asked.place(action.1)?, pairs(Reads::ALL)?);
+            let (principal, part) = (principal.clone(), part.clone());
+            return self.ask(&place, None, principal, part, pairs, asked.entities()?);
+        }
+        let cut = self.cut(asked, action)?;
+        if let Some(settled) = &cut.settled {
+            return self.answer(settled.allowed, settled.ids.iter().map(String::as_str));
+        }
+        if briefly && cut.refused {
+            return self.answer(false, std::iter::empty());
+        }
+        let request = self.unchecked(action.1, principal, part, pairs(cut.reads)?)?;
+        let decided = cut.decide(request, asked.looked_at(cut.reads)?, briefly);
+        let (allowed, ids) = decided.map_err(Unfit::Defect)?;
+        self.answer(allowed, ids.into_iter())
     }
 
-    /// One evaluation. An error of any policy is a defect, whatever the decision.
+    /// A request of a form that was validated when the bundle was loaded (`fit`): of its facts, some.
+    fn unchecked(
+        &self,
+        action: &str,
+        principal: &EntityUid,
+        resource: &EntityUid,
+        pairs: Pairs,
+    ) -> Result<ast::Request, Unfit> {
+        let known = |uid: EntityUid| ast::EntityUIDEntry::known(uid.into(), None);
+        Ok(ast::Request::new_unchecked(
+            known(principal.clone()),
+            known(self.compiled.vocabulary.action(action)?),
+            known(resource.clone()),
+            Some(ast::Context::Value(request::map(pairs))),
+        ))
+    }
+
+    /// One evaluation by the long way: the request is validated against the schema.
     fn ask(
         &self,
         place: &Place,
@@ -298,7 +330,7 @@ impl Engine {
         pairs: Pairs,
         entities: &Entities,
     ) -> Result<Answer<'_>, Unfit> {
-        let context = request::context(pairs)?;
+        let context: Context = request::context(pairs);
         let request = Request::new(
             principal,
             place.action.clone(),
@@ -307,74 +339,71 @@ impl Engine {
             Some(&self.compiled.schema),
         )
         .map_err(|error| Unfit::Defect(error.to_string()))?;
-        let slice: Arc<PolicySet>;
-        let policies = if self.sliced {
-            slice = self.compiled.index.slice(place, own).map_err(Unfit::Defect)?;
-            &*slice
+        if self.sliced {
+            let slice = self.compiled.index.slice(place, own).map_err(Unfit::Defect)?;
+            self.evaluate(&request, &slice, entities)
         } else {
-            &self.compiled.all
-        };
-        let response = self.authorizer.is_authorized(&request, policies, entities);
+            self.evaluate(&request, &self.compiled.all, entities)
+        }
+    }
+
+    /// An error of any policy is a defect, whatever the decision.
+    fn evaluate(
+        &self,
+        request: &Request,
+        policies: &PolicySet,
+        entities: &Entities,
+    ) -> Result<Answer<'_>, Unfit> {
+        let response = self.authorizer.is_authorized(request, policies, entities);
         if let Some(error) = response.diagnostics().errors().next() {
             return Err(Unfit::Defect(error.to_string()));
         }
+        let ids = response.diagnostics().reason().map(AsRef::<str>::as_ref);
+        self.answer(response.decision() == Decision::Allow, ids)
+    }
+
+    fn answer<'i>(&self, allowed: bool, ids: impl Iterator<Item = &'i str>) -> Result<Answer<'_>, Unfit> {
         let mut rules = Vec::new();
-        for id in response.diagnostics().reason() {
-            let id: &str = id.as_ref();
-            rules.push(
-                self.compiled
-                    .rules
-                    .get(id)
-                    .ok_or_else(|| Unfit::Defect(format!("no rule {id}")))?,
-            );
+        for id in ids {
+            let rule = self.compiled.rules.get(id);
+            rules.push(rule.ok_or_else(|| Unfit::Defect(format!("no rule {id}")))?);
         }
         rules.sort_by(|a, b| (a.step, &a.id).cmp(&(b.step, &b.id)));
-        Ok(Answer {
-            allowed: response.decision() == Decision::Allow,
-            rules,
-        })
+        Ok(Answer { allowed, rules })
     }
 
     /// The ruling, with the obligations that follow from it.
     fn ruled(
         &self,
-        question: &ReceiveQuestion,
-        asked: &Receiving,
-        facts: Pairs,
+        asked: &Receiving<'_>,
+        derived: &Derived,
+        finding: Finding,
         outcome: Outcome,
         answer: &Answer<'_>,
-        finding: Option<Finding>,
+        because: Option<Finding>,
     ) -> Result<Ruling, Unfit> {
+        let question = asked.question;
         let decisive = answer.rules.first().copied();
-        let reason = match (finding, decisive) {
+        let reason = match (because, decisive) {
             (Some(finding), _) => finding.as_str(),
             (None, Some(rule)) => rule.reason_for(&question.part.category, &question.legal_basis),
             (None, None) => NO_RULE,
         };
         let (action, own) = match outcome {
-            Outcome::Deliver => ("delivered", decisive),
-            Outcome::HoldForConsent => ("held", None),
+            Outcome::Deliver => (DELIVERED, decisive),
+            Outcome::HoldForConsent => (HELD, None),
             Outcome::Withhold | Outcome::DenyPacket => {
-                ("refused", decisive.filter(|r| r.effect == Effect::Forbid))
+                (REFUSED, decisive.filter(|r| r.effect == Effect::Forbid))
             }
         };
-        let pairs = vec![
-            ("reason".to_owned(), request::string(reason)),
-            ("facts".to_owned(), request::record(facts)?),
-        ];
-        let place = Place {
-            action: self.compiled.vocabulary.action(action)?,
-            ..asked.place.clone()
-        };
-        let (principal, part) = (asked.principal.clone(), asked.part.clone());
-        let follows = self.ask(
-            &place,
-            Some(&asked.principal),
-            principal,
-            part,
-            pairs,
-            &asked.entities,
-        )?;
+        let vocabulary = &self.compiled.vocabulary;
+        let follows = self.ask_at(asked, action, false, |reads| {
+            let facts = vocabulary.facts(asked, derived, finding.as_str(), reads)?;
+            Ok(vec![
+                ("reason", request::string(reason)),
+                ("facts", request::record(facts)),
+            ])
+        })?;
         let obligations = own
             .into_iter()
             .chain(follows.rules)
@@ -384,7 +413,7 @@ impl Engine {
             reason: reason.to_owned(),
             obligations: obligations.map(|text| filled(text, question)).collect(),
             policies: answer.rules.iter().map(|rule| rule.id.clone()).collect(),
-            hint: finding.filter(|f| !f.is_a_no()).map(|_| Hint::Consent),
+            hint: because.filter(|f| !f.is_a_no()).map(|_| Hint::Consent),
             alarms: Vec::new(),
         })
     }
@@ -422,6 +451,6 @@ fn plain_denial(reason: &str, alarms: Vec<String>) -> Ruling {
 }
 
 /// A boolean fact.
-pub(crate) fn fact(key: &str, value: bool) -> (String, RestrictedExpression) {
-    (key.to_owned(), request::boolean(value))
+pub(crate) fn fact(key: &'static str, value: bool) -> (&'static str, cedar_policy_core::ast::Value) {
+    (key, request::boolean(value))
 }

@@ -79,12 +79,14 @@ impl Supposed {
     /// The same question with this one fact changed.
     pub fn suppose(self, question: &ReceiveQuestion) -> ReceiveQuestion {
         let mut asked = question.clone();
-        let mut case = CaseState::clone(&question.case);
         match self {
             Self::Consent => asked.consents = consents(question),
-            Self::Roster => asked.roster_version_seen = Some(case.roster_version),
-            Self::Seats => seat(&mut case, [&question.sender, &question.recipient]),
-            Self::Open => case.status = "open".to_owned(),
+            Self::Roster => asked.roster_version_seen = Some(question.case.roster_version),
+            Self::Seats => seat(
+                Arc::make_mut(&mut asked.case),
+                [&question.sender, &question.recipient],
+            ),
+            Self::Open => Arc::make_mut(&mut asked.case).status = "open".to_owned(),
             Self::Release => {
                 let scope = vec![question.recipient.id.clone()];
                 asked.part.release = Some(Release {
@@ -94,7 +96,7 @@ impl Supposed {
             }
             Self::Table => {
                 asked.legal_basis = "consultation".to_owned();
-                case.consultation = Some(Consultation {
+                Arc::make_mut(&mut asked.case).consultation = Some(Consultation {
                     basis: "law".to_owned(),
                     status: "active".to_owned(),
                     valid_until: None,
@@ -114,8 +116,36 @@ impl Supposed {
                 });
             }
         }
-        asked.case = Arc::new(case);
         asked
+    }
+
+    /// The one fact of the policies that it changes, if it changes one only.
+    const fn fact(self) -> Option<&'static str> {
+        match self {
+            Self::Roster => Some("roster_version_seen"),
+            Self::Consent => Some("consent"),
+            Self::Release => Some("release"),
+            Self::Seats | Self::Open | Self::Table | Self::Emergency => None,
+        }
+    }
+
+    /// Whether the fact is already as supposed, so that the answer is the one already given.
+    fn holds(self, question: &ReceiveQuestion) -> bool {
+        let case = &question.case;
+        let seated = |party: &Party| {
+            case.participant(&party.id).is_some_and(|seat| {
+                let role = seat.role.as_ref();
+                seat.status == "active"
+                    && (seat.from, seat.until) == (None, None)
+                    && role.is_none_or(|role| *role == party.role)
+            })
+        };
+        match self {
+            Self::Roster => question.roster_version_seen == Some(case.roster_version),
+            Self::Seats => seated(&question.sender) && seated(&question.recipient),
+            Self::Open => case.status == "open",
+            Self::Consent | Self::Release | Self::Table | Self::Emergency => false,
+        }
     }
 }
 
@@ -216,7 +246,13 @@ pub fn explain(
     let hidden = audience == Audience::Recipient && !ruling.delivers();
     if !ruling.delivers() && !hidden {
         for supposed in Supposed::ALL {
-            if engine.receive(&supposed.suppose(question)).delivers() {
+            if supposed.holds(question) {
+                continue;
+            }
+            let asked = supposed.suppose(question);
+            let fact = supposed.fact();
+            let same = fact.is_some_and(|fact| !engine.differs(question, &asked, fact));
+            if !same && engine.would_deliver(&asked) {
                 hints.push(phrase(supposed.phrase()));
             }
         }

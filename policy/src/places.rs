@@ -4,6 +4,8 @@
 const NESTING_MAX: usize = 32;
 /// Most operators in one policy; chains of them nest as well.
 const OPERATORS_MAX: usize = 400;
+/// Longest policy, in bytes, its sentences included.
+const LENGTH_MAX_BYTES: usize = 16 * 1024;
 
 /// The line, from 1, of a byte offset.
 pub(crate) fn line_of(text: &str, offset: usize) -> usize {
@@ -20,11 +22,11 @@ pub(crate) fn line_with(text: &str, needle: &str) -> usize {
     text.find(needle).map_or(1, |at| line_of(text, at))
 }
 
-/// The line where a policy or schema nests too deep or holds too many operators, if one does.
+/// The line where a policy or schema nests too deep, holds too many operators or grows too long, if one does.
 pub(crate) fn too_deep(text: &str) -> Option<usize> {
     let (mut depth, mut operators) = (0_usize, 0_usize);
     let (mut string, mut comment, mut escaped) = (false, false, false);
-    let mut before = ' ';
+    let (mut before, mut begin) = (' ', 0);
     for (at, c) in text.char_indices() {
         if comment {
             comment = c != '\n';
@@ -37,13 +39,13 @@ pub(crate) fn too_deep(text: &str) -> Option<usize> {
                 '/' if before == '/' => comment = true,
                 '(' | '[' | '{' => depth += 1,
                 ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                ';' if depth == 0 => operators = 0,
+                ';' if depth == 0 => (operators, begin) = (0, at),
                 '&' | '|' | '+' | '-' | '*' | '!' | '.' | '=' | '<' | '>' => operators += 1,
                 _ => {}
             }
-            if depth > NESTING_MAX || operators > OPERATORS_MAX {
-                return Some(line_of(text, at));
-            }
+        }
+        if depth > NESTING_MAX || operators > OPERATORS_MAX || at - begin > LENGTH_MAX_BYTES {
+            return Some(line_of(text, at));
         }
         before = c;
     }

@@ -1,4 +1,4 @@
-//! `diff` and `simulate`: what another bundle would change.
+//! `diff`: what another bundle would change.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use schakel_policy::engine::Engine;
 
 use super::{Answer, Failure, test};
 
-/// Arguments of `diff` and `simulate`.
+/// Arguments of `diff`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The bundle in force.
@@ -92,27 +92,6 @@ pub fn diff(arguments: &Arguments, json: bool) -> Answer {
         println!("{line}");
     }
     print_changes(&outcomes, questions.len());
-    Ok(true)
-}
-
-/// The same recorded questions put to both bundles.
-pub fn simulate(arguments: &Arguments, json: bool) -> Answer {
-    let ((_, before), (_, after)) = (load(&arguments.old)?, load(&arguments.new)?);
-    let questions = placed(&arguments.questions)?;
-    if questions.is_empty() {
-        return Err(Failure::Other(
-            "no questions: name at least one .jsonl file of recorded questions".to_owned(),
-        ));
-    }
-    let outcomes = changes(&before, &after, &questions);
-    if json {
-        println!(
-            "{}",
-            serde_json::json!({ "questions": questions.len(), "outcomes": outcomes })
-        );
-    } else {
-        print_changes(&outcomes, questions.len());
-    }
     Ok(true)
 }
 

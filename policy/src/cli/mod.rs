@@ -14,6 +14,7 @@ mod grid;
 mod html;
 mod mutate;
 mod sign;
+mod simulate;
 mod test;
 
 /// Policy bundles: check, test, show, explain, sign.
@@ -59,7 +60,7 @@ enum Command {
     /// Shows changed cells, rules and cases between two bundles.
     Diff(compare::Arguments),
     /// Puts the same recorded questions to two bundles and shows what would come out differently.
-    Simulate(compare::Arguments),
+    Simulate(simulate::Arguments),
     /// Adds an officer's signature.
     Sign(sign::SignArguments),
     /// Checks that two officers of two agencies signed.
@@ -102,7 +103,7 @@ pub fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, json),
         Command::Mutate { bundle, only } => mutate::run(bundle.as_deref(), only, json),
         Command::Diff(arguments) => compare::diff(arguments, json),
-        Command::Simulate(arguments) => compare::simulate(arguments, json),
+        Command::Simulate(arguments) => simulate::run(arguments, json),
         Command::Sign(arguments) => sign::sign(arguments, json),
         Command::Verify(arguments) => sign::verify(arguments, json),
     };

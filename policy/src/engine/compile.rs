@@ -6,12 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{PolicyId, PolicySet, Schema, SlotId, Template, ValidationMode, Validator};
 
+use super::fit;
 use super::rule::{Rule, Scope};
+use super::scripts;
 use super::slice::Index;
 use super::vocabulary::{self, Vocabulary};
 use crate::bundle::BundleError;
 use crate::matrix::{self, Matrix, Verdict};
 use crate::places::{line_of, line_with, too_deep};
+
+/// Most rules and cells in a bundle: of 16 roles and 17 categories there are 272 cells.
+const POLICIES_MAX: usize = 1 << 14;
 
 /// Everything that decisions need, made from one bundle's files.
 #[derive(Debug)]
@@ -39,8 +44,16 @@ fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a str,
 pub(crate) fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Compiled, Vec<BundleError>> {
     let one = |error: BundleError| vec![error];
     let schema_text = text(files, vocabulary::FILE).map_err(one)?;
-    let (schema, vocabulary) = vocabulary::parse_schema(schema_text).map_err(one)?;
     let matrix_text = text(files, matrix::FILE).map_err(one)?;
+    let hidden = [(schema_text, vocabulary::FILE), (matrix_text, matrix::FILE)];
+    stop_at(
+        hidden
+            .iter()
+            .filter_map(|(text, file)| scripts::hidden_in(text, file))
+            .collect(),
+    )?;
+    let (schema, vocabulary) = vocabulary::parse_schema(schema_text).map_err(one)?;
+    stop_at(scripts::in_schema(schema_text, &vocabulary))?;
     let matrix = Matrix::parse(matrix_text).map_err(one)?;
     stop_at(matrix.findings(matrix_text, vocabulary.names()))?;
     let vocabulary = vocabulary.with_matrix(&matrix);
@@ -59,6 +72,18 @@ pub(crate) fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Compiled, Vec
         }
     }
     stop_at(found)?;
+    let cells: usize = matrix.cells.values().map(BTreeMap::len).sum();
+    let count = parsed.set.num_of_policies() + cells;
+    if count > POLICIES_MAX {
+        let sentence = format!("{count} rules and cells; no more than {POLICIES_MAX} may be in a bundle");
+        return Err(one(BundleError::new(
+            "BUNDLE_TOO_LARGE",
+            &sentence,
+            "policies/",
+            1,
+        )));
+    }
+    stop_at(scripts::in_policies(&parsed.set, &parsed.rules))?;
     let mut all = parsed.set;
     let mut rules = parsed.rules;
     stop_at(link_matrix(
@@ -69,7 +94,15 @@ pub(crate) fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Compiled, Vec
         &vocabulary,
     ))?;
     stop_at(validate(&all, &rules, &schema))?;
-    let index = Index::new(&all, &rules);
+    stop_at(fit::findings(&schema, &vocabulary))?;
+    let index = Index::new(&all, &rules).map_err(|error| {
+        one(BundleError::new(
+            "BUNDLE_SYNTAX",
+            &error.to_string(),
+            "policies/",
+            1,
+        ))
+    })?;
     Ok(Compiled {
         schema,
         vocabulary,
@@ -93,6 +126,10 @@ struct Parsed {
 
 impl Parsed {
     fn file(&mut self, name: &str, text: &str, found: &mut Vec<BundleError>) {
+        if let Some(hidden) = scripts::hidden_in(text, name) {
+            found.push(hidden);
+            return;
+        }
         if let Some(line) = too_deep(text) {
             found.push(BundleError::new(
                 "BUNDLE_SYNTAX",

@@ -148,11 +148,15 @@ impl Bench {
 
     fn with(&mut self, all: PolicySet, rules: HashMap<String, Rule>) {
         let from = &self.pristine;
+        let Ok(index) = Index::new(&all, &rules) else {
+            // What cannot be sliced is no engine; the change then counts as one that nobody noticed.
+            return self.reset();
+        };
         self.engine.compiled = Arc::new(Compiled {
             schema: from.schema.clone(),
             vocabulary: from.vocabulary.clone(),
             matrix: from.matrix.clone(),
-            index: Index::new(&all, &rules),
+            index,
             rules,
             all,
         });

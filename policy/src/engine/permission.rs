@@ -1,8 +1,6 @@
 //! Who may make a statement on a case, and who may see its facts.
 
-use cedar_policy::{Entities, RestrictedExpression};
-
-use super::request::{Pairs, Unfit};
+use super::request::{self, Pairs, Unfit};
 use super::slice::Place;
 use super::{Answer, Engine, NO_RULE, POLICY_ERROR, UNKNOWN_VALUE, fact};
 use crate::facts::{CaseState, Participant};
@@ -65,10 +63,7 @@ fn speaking(engine: &Engine, question: &StateQuestion) -> Result<Pairs, Unfit> {
     };
     let status = vocabulary.listed("CaseStatus", &case.status)?.clone();
     Ok(vec![
-        (
-            "case_status".to_owned(),
-            RestrictedExpression::new_entity_uid(status),
-        ),
+        ("case_status", request::entity(&status)),
         fact("known", question.case.is_some()),
         fact("active", engine.active(case, speaker, question.now)?),
         fact("opener", case.opener.as_ref() == Some(speaker)),
@@ -124,9 +119,8 @@ fn ask(engine: &Engine, action: &str, speaker: &Party, facts: Pairs) -> Permissi
             principal: vocabulary.role_parents(&speaker.role).unwrap_or(&[]).to_vec(),
             resource: Vec::new(),
         };
-        let (principal, resource) = (agency.uid(), vocabulary.resource("Case")?);
-        let entities =
-            Entities::from_entities([agency], None).map_err(|error| Unfit::Defect(error.to_string()))?;
+        let (principal, resource) = (vocabulary.agency_uid(&speaker.id)?, vocabulary.resource("Case")?);
+        let entities = request::entities([agency])?;
         engine.ask(
             &place,
             Some(&principal),

@@ -1,12 +1,21 @@
 //! From typed questions to Cedar requests: entities and context. A value that the schema does not list is
 //! reported as unknown; nothing is left out silently.
 
-use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
+
+use cedar_policy::pst::SmolStr;
+use cedar_policy::{Context, Entities, EntityUid};
+use cedar_policy_core::ast::{Entity, EntityUID, ExtensionFunction, Name, PartialValue, Value};
+use cedar_policy_core::entities::{NoEntitiesSchema, TCComputation};
+use cedar_policy_core::extensions::Extensions;
 use schakel_proto::time::Timestamp;
 
-use super::slice::Place;
+use super::cut::Reads;
+use super::receiving::Receiving;
 use super::vocabulary::{UNKNOWN_BASIS, Vocabulary};
-use crate::facts::{CaseState, Participant};
+use crate::facts::{CaseState, Measure, Participant};
 use crate::question::{Party, ReceiveQuestion};
 
 /// Why a request cannot be made.
@@ -19,7 +28,7 @@ pub(crate) enum Unfit {
 }
 
 /// Named values of a context or record.
-pub(crate) type Pairs = Vec<(String, RestrictedExpression)>;
+pub(crate) type Pairs = Vec<(&'static str, Value)>;
 
 /// Facts that are asked for beforehand (definitions) or computed (consent).
 #[derive(Clone, Debug)]
@@ -28,45 +37,82 @@ pub(crate) struct Derived {
     pub(crate) recipient_active: bool,
     pub(crate) measure_in_force: bool,
     pub(crate) measures_in_force: Vec<String>,
-    pub(crate) finding: &'static str,
 }
 
 /// First and last moment that Cedar's `datetime` can be given as text: years 0001 to 9999.
 const MOMENT_MIN_MILLIS: i64 = -62_135_596_800_000;
 const MOMENT_MAX_MILLIS: i64 = 253_402_300_799_999;
 
+/// Cedar's function that makes a `datetime` of a text, looked up once.
+static DATETIME: LazyLock<Option<&'static ExtensionFunction>> = LazyLock::new(|| {
+    let name = Name::parse_unqualified_name("datetime").ok()?;
+    Extensions::all_available().func(&name).ok()
+});
+
+/// Most moments kept: those of one packet and its facts are asked for again and again.
+const MOMENTS_MAX: usize = 1 << 10;
+
+thread_local! {
+    static MOMENTS: RefCell<HashMap<i64, Value>> = RefCell::default();
+}
+
 /// A moment; one outside years 1 to 9999 becomes the first or last of these.
-pub(crate) fn moment(at: Timestamp) -> RestrictedExpression {
+pub(crate) fn moment(at: Timestamp) -> Result<Value, Unfit> {
     let millis = at.millis().clamp(MOMENT_MIN_MILLIS, MOMENT_MAX_MILLIS);
-    RestrictedExpression::new_datetime(Timestamp::from_millis(millis).to_string())
+    if let Some(known) = MOMENTS.with_borrow(|known| known.get(&millis).cloned()) {
+        return Ok(known);
+    }
+    let text = Value::from(Timestamp::from_millis(millis).to_string());
+    let function = DATETIME.ok_or_else(|| Unfit::Defect("Cedar lacks datetime".to_owned()))?;
+    let value = match function.call(&[text]) {
+        Ok(PartialValue::Value(value)) => value,
+        Ok(PartialValue::Residual(_)) => return Err(Unfit::Defect("a moment is unknown".to_owned())),
+        Err(error) => return Err(Unfit::Defect(error.to_string())),
+    };
+    MOMENTS.with_borrow_mut(|known| {
+        if known.len() >= MOMENTS_MAX {
+            known.clear();
+        }
+        known.insert(millis, value.clone());
+    });
+    Ok(value)
 }
 
-pub(crate) fn string(text: &str) -> RestrictedExpression {
-    RestrictedExpression::new_string(text.to_owned())
+pub(crate) fn string(text: &str) -> Value {
+    Value::from(text)
 }
 
-fn strings<'a>(texts: impl IntoIterator<Item = &'a String>) -> RestrictedExpression {
-    RestrictedExpression::new_set(texts.into_iter().map(|t| string(t)))
+fn strings<'a>(texts: impl IntoIterator<Item = &'a String>) -> Value {
+    Value::set(texts.into_iter().map(|t| string(t)), None)
 }
 
-pub(crate) fn boolean(value: bool) -> RestrictedExpression {
-    RestrictedExpression::new_bool(value)
+pub(crate) fn boolean(value: bool) -> Value {
+    Value::from(value)
 }
 
-fn long(value: u64) -> RestrictedExpression {
-    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
+fn long(value: u64) -> Value {
+    Value::from(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-pub(crate) fn record(pairs: Pairs) -> Result<RestrictedExpression, Unfit> {
-    RestrictedExpression::new_record(pairs).map_err(|error| Unfit::Defect(error.to_string()))
+pub(crate) fn entity(uid: &EntityUid) -> Value {
+    Value::from(EntityUID::from(uid.clone()))
 }
 
-pub(crate) fn context(pairs: Pairs) -> Result<Context, Unfit> {
-    Context::from_pairs(pairs).map_err(|error| Unfit::Defect(error.to_string()))
+pub(crate) fn record(pairs: Pairs) -> Value {
+    Value::record_arc(map(pairs), None)
 }
 
-fn push(pairs: &mut Pairs, key: &str, value: RestrictedExpression) {
-    pairs.push((key.to_owned(), value));
+pub(crate) fn context(pairs: Pairs) -> Context {
+    cedar_policy_core::ast::Context::Value(map(pairs)).into()
+}
+
+pub(crate) fn map(pairs: Pairs) -> Arc<BTreeMap<SmolStr, Value>> {
+    let named = pairs.into_iter();
+    Arc::new(
+        named
+            .map(|(key, value)| (SmolStr::new_static(key), value))
+            .collect(),
+    )
 }
 
 impl Vocabulary {
@@ -75,9 +121,8 @@ impl Vocabulary {
         self.uid(kind, name).ok_or(Unfit::Unknown(kind))
     }
 
-    fn listed_value(&self, kind: &'static str, name: &str) -> Result<RestrictedExpression, Unfit> {
-        self.listed(kind, name)
-            .map(|uid| RestrictedExpression::new_entity_uid(uid.clone()))
+    fn listed_value(&self, kind: &'static str, name: &str) -> Result<Value, Unfit> {
+        self.listed(kind, name).map(entity)
     }
 
     /// The entity of an agency.
@@ -86,11 +131,21 @@ impl Vocabulary {
             .ok_or_else(|| Unfit::Defect("the schema lacks Agency".to_owned()))
     }
 
-    fn agencies<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<RestrictedExpression, Unfit> {
+    fn agencies<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<Value, Unfit> {
         let uids: Result<Vec<_>, Unfit> = ids.into_iter().map(|id| self.agency_uid(id)).collect();
-        Ok(RestrictedExpression::new_set(
-            uids?.into_iter().map(RestrictedExpression::new_entity_uid),
-        ))
+        Ok(Value::set(uids?.iter().map(entity), None))
+    }
+
+    /// The side an agency serves: its own, or its role's.
+    pub(super) fn side<'a>(&'a self, party: &'a Party) -> &'a str {
+        let own = party.side.as_deref();
+        own.or_else(|| self.default_side(&party.role)).unwrap_or("")
+    }
+
+    /// Whether role and side of an agency are listed.
+    pub(super) fn fits(&self, party: &Party) -> Result<(), Unfit> {
+        self.role_parents(&party.role).ok_or(Unfit::Unknown("Role"))?;
+        self.listed("Side", self.side(party)).map(|_| ())
     }
 
     /// An agency with role, circles and side.
@@ -99,40 +154,36 @@ impl Vocabulary {
             .role_parents(&party.role)
             .ok_or(Unfit::Unknown("Role"))?
             .iter()
-            .cloned()
-            .collect();
-        let side = party
-            .side
-            .as_deref()
-            .or_else(|| self.default_side(&party.role))
-            .unwrap_or("");
-        let mut attributes: Pairs = vec![
-            ("code".to_owned(), string(&party.id)),
-            ("role".to_owned(), string(&party.role)),
-            ("side".to_owned(), self.listed_value("Side", side)?),
+            .cloned();
+        let side = self.side(party);
+        let mut attributes = vec![
+            ("code", string(&party.id)),
+            ("role", string(&party.role)),
+            ("side", self.listed_value("Side", side)?),
         ];
         if let Some(region) = &party.region {
-            push(&mut attributes, "region", string(region));
+            attributes.push(("region", string(region)));
         }
-        let uid = self.agency_uid(&party.id)?;
-        Entity::new(uid, attributes.into_iter().collect(), parents)
-            .map_err(|error| Unfit::Defect(error.to_string()))
+        Ok(plain_entity(self.agency_uid(&party.id)?, attributes, parents))
     }
 
     /// The resource of a question without one of its own.
     pub(crate) fn resource(&self, kind: &str) -> Result<EntityUid, Unfit> {
-        self.entity(kind, "asked")
+        self.constant(kind)
+            .cloned()
             .ok_or_else(|| Unfit::Defect(format!("the schema lacks {kind}")))
     }
 
     /// The entity of an action.
     pub(crate) fn action(&self, name: &str) -> Result<EntityUid, Unfit> {
-        self.entity("Action", name)
+        self.constant(name)
+            .cloned()
+            .or_else(|| self.entity("Action", name))
             .ok_or_else(|| Unfit::Defect("the schema lacks Action".to_owned()))
     }
 
     /// What the question's part is in: category, lists and legal basis.
-    fn part_parents(&self, question: &ReceiveQuestion) -> Result<Vec<EntityUid>, Unfit> {
+    pub(super) fn part_parents(&self, question: &ReceiveQuestion) -> Result<Vec<EntityUid>, Unfit> {
         let category = &question.part.category;
         let listed = self.category_parents(category);
         let mut parents = listed.ok_or(Unfit::Unknown("Category"))?.to_vec();
@@ -144,7 +195,7 @@ impl Vocabulary {
     }
 
     /// Whether every value of the question that has a vocabulary is in it.
-    fn known(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
+    pub(super) fn known(&self, question: &ReceiveQuestion) -> Result<(), Unfit> {
         if !question.unknown.is_empty() {
             return Err(Unfit::Unknown("attribute"));
         }
@@ -164,138 +215,88 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Entities, place and fixed facts of a question; what `derived` says is added by `facts`.
-    pub(crate) fn receiving(&self, question: &ReceiveQuestion) -> Result<Receiving, Unfit> {
-        self.known(question)?;
-        let sender = self.agency(&question.sender)?;
-        let recipient = self.agency(&question.recipient)?;
-        if question.sender.id == question.recipient.id && question.sender.role != question.recipient.role {
-            // An agency has one role. Two in one question would be one entity, and one of them not asked about.
-            return Err(Unfit::Unknown("Role"));
-        }
-        let parents = self.part_parents(question)?;
-        let part = self.resource("Part")?;
-        let place = Place {
-            action: self.action("receive")?,
-            principal: self
-                .role_parents(&question.recipient.role)
-                .unwrap_or(&[])
-                .to_vec(),
-            resource: parents.clone(),
-        };
-        let principal = recipient.uid();
-        let sender_uid = sender.uid();
-        let mut entities = vec![
-            recipient,
-            Entity::new_no_attrs(part.clone(), parents.into_iter().collect()),
-        ];
-        if sender_uid != principal {
-            entities.push(sender);
-        }
-        let entities =
-            Entities::from_entities(entities, None).map_err(|error| Unfit::Defect(error.to_string()))?;
-        Ok(Receiving {
-            entities,
-            place,
-            principal,
-            part,
-            sender: sender_uid,
-        })
-    }
-
-    /// The context of a question.
+    /// The facts of a question that evaluation looks at.
     pub(crate) fn facts(
         &self,
-        question: &ReceiveQuestion,
-        sender: &EntityUid,
+        asked: &Receiving<'_>,
         derived: &Derived,
+        finding: &str,
+        reads: Reads,
     ) -> Result<Pairs, Unfit> {
-        let case = &*question.case;
-        let flagged = case.entries(&question.recipient.id).any(|p| p.perp_side);
-        let subjects: Result<Vec<_>, Unfit> = question
-            .part
-            .subjects
-            .iter()
-            .map(|s| self.listed_value("SubjectRole", &s.role))
-            .collect();
-        let part = &question.part;
-        let consent = vec![
-            ("finding".to_owned(), string(derived.finding)),
-            ("count".to_owned(), long(question.consents.len() as u64)),
-        ];
-        let ends = part.measure.as_ref().is_some_and(|m| m.valid_until.is_some());
+        let question = asked.question;
+        let (case, part) = (&*question.case, &question.part);
         let mut pairs: Pairs = Vec::with_capacity(24);
-        push(&mut pairs, "now", moment(question.now));
-        push(
-            &mut pairs,
-            "sender",
-            RestrictedExpression::new_entity_uid(sender.clone()),
-        );
-        push(&mut pairs, "sender_active", boolean(derived.sender_active));
-        push(&mut pairs, "recipient_active", boolean(derived.recipient_active));
-        push(&mut pairs, "recipient_flagged", boolean(flagged));
-        push(&mut pairs, "purpose", string(&question.purpose));
-        push(
-            &mut pairs,
-            "urgency",
-            self.listed_value("Urgency", &question.urgency)?,
-        );
-        push(&mut pairs, "roster_version", long(case.roster_version));
-        push(
-            &mut pairs,
-            "case_status",
-            self.listed_value("CaseStatus", &case.status)?,
-        );
-        push(&mut pairs, "subjects", RestrictedExpression::new_set(subjects?));
-        push(
-            &mut pairs,
-            "secrecy",
-            self.listed_value("Secrecy", &part.source_secrecy)?,
-        );
-        push(&mut pairs, "measure_in_force", boolean(derived.measure_in_force));
-        push(&mut pairs, "measure_ends", boolean(ends));
-        push(
-            &mut pairs,
-            "measures_in_force",
-            strings(&derived.measures_in_force),
-        );
-        push(&mut pairs, "relevant", boolean(part.relevant.unwrap_or(true)));
-        push(&mut pairs, "pseudonymous", boolean(part.pseudonymous));
-        push(&mut pairs, "consent", record(consent)?);
-        optional_facts(question, &mut pairs)?;
-        self.case_facts(case, &mut pairs)?;
-        packet_facts(question, &mut pairs)?;
+        let mut add = |name: &'static str, value: &dyn Fn() -> Result<Value, Unfit>| {
+            if reads.fact(name) {
+                pairs.push((name, value()?));
+            }
+            Ok::<(), Unfit>(())
+        };
+        add("now", &|| moment(question.now))?;
+        add("sender", &|| Ok(entity(&asked.sender)))?;
+        add("sender_active", &|| Ok(boolean(derived.sender_active)))?;
+        add("recipient_active", &|| Ok(boolean(derived.recipient_active)))?;
+        add("recipient_flagged", &|| {
+            let mut entries = case.entries(&question.recipient.id);
+            Ok(boolean(entries.any(|p| p.perp_side)))
+        })?;
+        add("purpose", &|| Ok(string(&question.purpose)))?;
+        add("urgency", &|| self.listed_value("Urgency", &question.urgency))?;
+        add("roster_version", &|| Ok(long(case.roster_version)))?;
+        add("case_status", &|| self.listed_value("CaseStatus", &case.status))?;
+        add("subjects", &|| {
+            let subjects = part.subjects.iter();
+            let roles: Result<Vec<_>, Unfit> = subjects
+                .map(|s| self.listed_value("SubjectRole", &s.role))
+                .collect();
+            Ok(Value::set(roles?, None))
+        })?;
+        add("secrecy", &|| self.listed_value("Secrecy", &part.source_secrecy))?;
+        add("measure_in_force", &|| Ok(boolean(derived.measure_in_force)))?;
+        add("measure_ends", &|| {
+            let measure = part.measure.as_ref();
+            Ok(boolean(measure.is_some_and(|m| m.valid_until.is_some())))
+        })?;
+        add("measures_in_force", &|| Ok(strings(&derived.measures_in_force)))?;
+        add("relevant", &|| Ok(boolean(part.relevant.unwrap_or(true))))?;
+        add("pseudonymous", &|| Ok(boolean(part.pseudonymous)))?;
+        add("consent", &|| {
+            Ok(record(vec![
+                ("finding", string(finding)),
+                ("count", long(question.consents.len() as u64)),
+            ]))
+        })?;
+        optional_facts(question, reads, &mut pairs)?;
+        self.case_facts(case, reads, &mut pairs)?;
+        packet_facts(question, reads, &mut pairs)?;
         Ok(pairs)
     }
 
-    fn case_facts(&self, case: &CaseState, pairs: &mut Pairs) -> Result<(), Unfit> {
-        if let Some(table) = &case.consultation {
+    fn case_facts(&self, case: &CaseState, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
+        if let Some(table) = case.consultation.as_ref().filter(|_| reads.fact("consultation")) {
             let mut fields: Pairs = vec![
-                ("basis".to_owned(), self.listed_value("TableBasis", &table.basis)?),
-                (
-                    "status".to_owned(),
-                    self.listed_value("TableStatus", &table.status)?,
-                ),
-                ("finality".to_owned(), string(&table.finality)),
-                ("signed_by".to_owned(), self.agencies(&table.signed_by)?),
+                ("basis", self.listed_value("TableBasis", &table.basis)?),
+                ("status", self.listed_value("TableStatus", &table.status)?),
+                ("finality", string(&table.finality)),
+                ("signed_by", self.agencies(&table.signed_by)?),
             ];
             if let Some(end) = table.valid_until {
-                push(&mut fields, "valid_until", moment(end));
+                fields.push(("valid_until", moment(end)?));
             }
-            push(pairs, "consultation", record(fields)?);
+            pairs.push(("consultation", record(fields)));
         }
-        if let Some(mandate) = &case.mandate {
-            let agency = |id: &str| self.agency_uid(id).map(RestrictedExpression::new_entity_uid);
+        if let Some(mandate) = case.mandate.as_ref().filter(|_| reads.fact("mandate")) {
+            let agency = |id: &str| self.agency_uid(id).map(|uid| entity(&uid));
             let mut fields: Pairs = vec![
-                ("holder".to_owned(), agency(&mandate.holder)?),
-                ("authority".to_owned(), agency(&mandate.authority)?),
-                ("actors".to_owned(), self.agencies(&mandate.actors)?),
-                ("status".to_owned(), string(&mandate.status)),
+                ("holder", agency(&mandate.holder)?),
+                ("authority", agency(&mandate.authority)?),
+                ("actors", self.agencies(&mandate.actors)?),
+                ("status", string(&mandate.status)),
             ];
             if let Some(end) = mandate.until {
-                push(&mut fields, "until", moment(end));
+                fields.push(("until", moment(end)?));
             }
-            push(pairs, "mandate", record(fields)?);
+            pairs.push(("mandate", record(fields)));
         }
         Ok(())
     }
@@ -303,74 +304,103 @@ impl Vocabulary {
     /// The context of the definition "active on the roster".
     pub(crate) fn entry(&self, entry: &Participant, now: Timestamp) -> Result<Pairs, Unfit> {
         let mut pairs: Pairs = vec![
-            ("now".to_owned(), moment(now)),
-            (
-                "status".to_owned(),
-                self.listed_value("RosterStatus", &entry.status)?,
-            ),
+            ("now", moment(now)?),
+            ("status", self.listed_value("RosterStatus", &entry.status)?),
         ];
         for (key, at) in [("from", entry.from), ("until", entry.until)] {
             if let Some(at) = at {
-                push(&mut pairs, key, moment(at));
+                pairs.push((key, moment(at)?));
             }
         }
         Ok(pairs)
     }
 }
 
+/// An entity whose parents are all it is in: enumerated entities are in nothing themselves.
+pub(crate) fn plain_entity(
+    uid: EntityUid,
+    attributes: Pairs,
+    parents: impl IntoIterator<Item = EntityUid>,
+) -> Entity {
+    let attributes = attributes.into_iter();
+    Entity::new_with_attr_partial_value(
+        uid.into(),
+        attributes.map(|(key, value)| (SmolStr::new_static(key), PartialValue::Value(value))),
+        HashSet::new(),
+        parents.into_iter().map(EntityUID::from).collect(),
+        [],
+    )
+}
+
+/// These entities; nothing is left to be found out of what they are in.
+pub(crate) fn entities(all: impl IntoIterator<Item = Entity>) -> Result<Entities, Unfit> {
+    let made = cedar_policy_core::entities::Entities::from_entities(
+        all,
+        None::<&NoEntitiesSchema>,
+        TCComputation::AssumeAlreadyComputed,
+        Extensions::all_available(),
+    );
+    made.map(Into::into)
+        .map_err(|error| Unfit::Defect(error.to_string()))
+}
+
 /// Facts that only some questions have.
-fn optional_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unfit> {
-    if let Some(version) = question.roster_version_seen {
-        push(pairs, "roster_version_seen", long(version));
+fn optional_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
+    if let Some(version) = question
+        .roster_version_seen
+        .filter(|_| reads.fact("roster_version_seen"))
+    {
+        pairs.push(("roster_version_seen", long(version)));
     }
-    if !question.case.region.is_empty() {
-        push(pairs, "region", string(&question.case.region));
+    if !question.case.region.is_empty() && reads.fact("region") {
+        pairs.push(("region", string(&question.case.region)));
     }
-    if let Some(release) = &question.part.release {
+    if let Some(release) = question.part.release.as_ref().filter(|_| reads.fact("release")) {
         let fields = vec![
-            ("by_role".to_owned(), string(&release.by_role)),
-            ("scope".to_owned(), strings(&release.scope)),
+            ("by_role", string(&release.by_role)),
+            ("scope", strings(&release.scope)),
         ];
-        push(pairs, "release", record(fields)?);
+        pairs.push(("release", record(fields)));
     }
     Ok(())
 }
 
-fn packet_facts(question: &ReceiveQuestion, pairs: &mut Pairs) -> Result<(), Unfit> {
-    if let Some(glass) = &question.break_glass {
+fn packet_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -> Result<(), Unfit> {
+    if let Some(glass) = question
+        .break_glass
+        .as_ref()
+        .filter(|_| reads.fact("break_glass"))
+    {
         let mut fields: Pairs = vec![
-            ("actor".to_owned(), string(&glass.actor)),
-            (
-                "justification_chars".to_owned(),
-                long(u64::from(glass.justification_chars)),
-            ),
-            ("danger_to".to_owned(), strings(&glass.danger_to)),
-            ("reviewer".to_owned(), string(&glass.reviewer)),
+            ("actor", string(&glass.actor)),
+            ("justification_chars", long(u64::from(glass.justification_chars))),
+            ("danger_to", strings(&glass.danger_to)),
+            ("reviewer", string(&glass.reviewer)),
         ];
         if let Some(at) = glass.review_by {
-            push(&mut fields, "review_by", moment(at));
+            fields.push(("review_by", moment(at)?));
         }
-        push(pairs, "break_glass", record(fields)?);
+        pairs.push(("break_glass", record(fields)));
     }
-    if let Some(report) = &question.report {
+    if let Some(report) = question.report.as_ref().filter(|_| reads.fact("report")) {
         let fields = vec![
-            ("victim_class".to_owned(), string(&report.victim_class)),
-            ("danger".to_owned(), string(&report.danger)),
+            ("victim_class", string(&report.victim_class)),
+            ("danger", string(&report.danger)),
             (
-                "cannot_protect_otherwise".to_owned(),
+                "cannot_protect_otherwise",
                 boolean(report.cannot_protect_otherwise),
             ),
         ];
-        push(pairs, "report", record(fields)?);
+        pairs.push(("report", record(fields)));
     }
     Ok(())
 }
 
-/// Entities and place of a question.
-pub(crate) struct Receiving {
-    pub(crate) entities: Entities,
-    pub(crate) place: Place,
-    pub(crate) principal: EntityUid,
-    pub(crate) part: EntityUid,
-    pub(crate) sender: EntityUid,
+/// The context of the definition "in force".
+pub(crate) fn measure_facts(measure: &Measure, now: Timestamp) -> Result<Pairs, Unfit> {
+    let mut pairs: Pairs = vec![("now", moment(now)?), ("status", string(&measure.status))];
+    if let Some(end) = &measure.valid_until {
+        pairs.push(("until", moment(end.at)?));
+    }
+    Ok(pairs)
 }

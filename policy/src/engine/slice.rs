@@ -5,9 +5,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use cedar_policy::pst::PstConstructionError;
 use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Template};
 
 use super::compile::templates;
+use super::cut::{Cut, Cuts, Key, Source};
+use super::narrow::Fixed;
+use super::request::Unfit;
 use super::rule::{Rule, Scope};
 
 /// Most slices kept: actions x roles x categories x bases stays far below.
@@ -21,24 +25,25 @@ pub(crate) struct Place {
     pub(crate) resource: Vec<EntityUid>,
 }
 
-type Key = (EntityUid, Scope, Scope);
+type Scopes = (EntityUid, Scope, Scope);
 
 /// Policies by the scope they ask for.
 #[derive(Debug)]
 pub(crate) struct Index {
-    by_scope: HashMap<Key, Vec<Policy>>,
+    by_scope: HashMap<Scopes, Vec<(Policy, Source)>>,
     /// Entities that some policy names as its principal.
     principals: HashSet<EntityUid>,
     /// Entities that some policy of an action names in its scope.
     named: HashSet<(EntityUid, EntityUid)>,
     templates: HashMap<String, Template>,
     slices: RwLock<HashMap<Place, Arc<PolicySet>>>,
+    cuts: Cuts,
 }
 
 impl Index {
     /// Builds the index of all policies of a bundle.
-    pub(crate) fn new(all: &PolicySet, rules: &HashMap<String, Rule>) -> Self {
-        let mut by_scope: HashMap<Key, Vec<Policy>> = HashMap::new();
+    pub(crate) fn new(all: &PolicySet, rules: &HashMap<String, Rule>) -> Result<Self, PstConstructionError> {
+        let mut by_scope: HashMap<Scopes, Vec<(Policy, Source)>> = HashMap::new();
         let mut principals = HashSet::new();
         let mut named = HashSet::new();
         for policy in all.policies() {
@@ -54,16 +59,45 @@ impl Index {
                     }
                 }
                 let key = (action.clone(), rule.principal.clone(), rule.resource.clone());
-                by_scope.entry(key).or_default().push(policy.clone());
+                let entry = (policy.clone(), Source::new(policy)?);
+                by_scope.entry(key).or_default().push(entry);
             }
         }
-        Self {
+        Ok(Self {
             by_scope,
             principals,
             named,
             templates: templates(all),
             slices: RwLock::default(),
+            cuts: Cuts::default(),
+        })
+    }
+
+    /// Whether a policy names this entity as its principal.
+    pub(crate) fn names(&self, uid: &EntityUid) -> bool {
+        self.principals.contains(uid)
+    }
+
+    /// The slice of a place, narrowed by what is fixed there. `key` must tell apart whatever `at` tells apart.
+    /// An error means that a policy could not be taken along, and must deny.
+    pub(crate) fn cut(
+        &self,
+        key: &Key,
+        at: impl FnOnce() -> Result<(Place, Fixed), Unfit>,
+    ) -> Result<Arc<Cut>, Unfit> {
+        if let Some(cut) = self.cuts.kept(key) {
+            return Ok(cut);
         }
+        let (place, fixed) = at()?;
+        let mut sources = Vec::new();
+        self.each(&place, |(_, source)| {
+            sources.push(source);
+            Ok(())
+        })
+        .map_err(Unfit::Defect)?;
+        // In one order, whatever the hash maps say: the same policies are then the same slice.
+        sources.sort_by(|a, b| a.id().cmp(b.id()));
+        self.cuts.make(key, &fixed, &sources).map_err(Unfit::Defect)
     }
 
     /// The policies that can match a request at this place. `own` is an entity that only this request has
@@ -118,6 +152,15 @@ impl Index {
 
     fn build(&self, place: &Place) -> Result<PolicySet, String> {
         let mut set = PolicySet::new();
+        self.each(place, |(policy, _)| self.add(&mut set, policy))?;
+        Ok(set)
+    }
+
+    fn each<'a>(
+        &'a self,
+        place: &Place,
+        mut take: impl FnMut(&'a (Policy, Source)) -> Result<(), String>,
+    ) -> Result<(), String> {
         let scopes = |uids: &[EntityUid]| -> Vec<Scope> {
             [Scope::Any, Scope::Other]
                 .into_iter()
@@ -129,11 +172,11 @@ impl Index {
             for resource in &resources {
                 let key = (place.action.clone(), principal.clone(), resource.clone());
                 for policy in self.by_scope.get(&key).into_iter().flatten() {
-                    self.add(&mut set, policy)?;
+                    take(policy)?;
                 }
             }
         }
-        Ok(set)
+        Ok(())
     }
 
     fn add(&self, set: &mut PolicySet, policy: &Policy) -> Result<(), String> {

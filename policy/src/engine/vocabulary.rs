@@ -32,6 +32,19 @@ const REQUIRED: [&str; 15] = [
     "ConsentStatus",
 ];
 
+/// Actions that the engine asks about.
+const ACTIONS: [&str; 9] = [
+    "receive",
+    "delivered",
+    "held",
+    "refused",
+    "active",
+    "in_force",
+    "state_case_opened",
+    "state_roster_changed",
+    "inspect",
+];
+
 /// The Basis that stands for every basis not listed.
 pub(crate) const UNKNOWN_BASIS: &str = "unknown";
 
@@ -39,8 +52,11 @@ pub(crate) const UNKNOWN_BASIS: &str = "unknown";
 #[derive(Clone, Debug)]
 pub(crate) struct Vocabulary {
     lists: BTreeMap<String, Vec<String>>,
-    uids: HashMap<&'static str, HashMap<String, EntityUid>>,
+    /// For each kind in `REQUIRED`, its members by name, each with its number from 1.
+    uids: Vec<Vec<(String, u16, EntityUid)>>,
     types: HashMap<&'static str, EntityTypeName>,
+    /// Actions, and the resources of questions without one of their own.
+    constants: HashMap<&'static str, EntityUid>,
     /// Ancestors of an agency of a role: the role and its circles.
     role_parents: HashMap<String, Vec<EntityUid>>,
     /// Ancestors of a part of a category: the category and its lists.
@@ -103,28 +119,36 @@ fn entity_type(name: &str) -> Result<EntityTypeName, BundleError> {
 
 impl Vocabulary {
     fn new(lists: BTreeMap<String, Vec<String>>) -> Result<Self, BundleError> {
-        let mut uids = HashMap::new();
+        let mut uids = Vec::new();
         let mut types = HashMap::new();
+        let mut constants = HashMap::new();
+        let entity = |kind: &EntityTypeName, id: &str| {
+            EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+        };
         for name in REQUIRED {
             let kind = entity_type(name)?;
             let members = lists.get(name).into_iter().flatten();
-            let of_kind: HashMap<String, EntityUid> = members
-                .map(|m| {
-                    (
-                        m.clone(),
-                        EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(m)),
-                    )
-                })
+            let mut of_kind: Vec<(String, u16, EntityUid)> = members
+                .zip(1_u16..=u16::MAX)
+                .map(|(m, number)| (m.clone(), number, entity(&kind, m)))
                 .collect();
-            uids.insert(name, of_kind);
+            of_kind.sort_by(|a, b| a.0.cmp(&b.0));
+            uids.push(of_kind);
         }
         for name in ["Agency", "Part", "Case", "Measure", "Action"] {
             types.insert(name, entity_type(name)?);
+        }
+        for name in ["Part", "Case", "Measure"] {
+            constants.insert(name, entity(&entity_type(name)?, "asked"));
+        }
+        for name in ACTIONS {
+            constants.insert(name, entity(&entity_type("Action")?, name));
         }
         Ok(Self {
             lists,
             uids,
             types,
+            constants,
             role_parents: HashMap::new(),
             category_parents: HashMap::new(),
             default_sides: HashMap::new(),
@@ -167,7 +191,25 @@ impl Vocabulary {
 
     /// The entity of a listed name; `None`: not listed.
     pub(crate) fn uid(&self, kind: &str, name: &str) -> Option<&EntityUid> {
-        self.uids.get(kind)?.get(name)
+        self.member(kind, name).map(|(_, _, uid)| uid)
+    }
+
+    fn member(&self, kind: &str, name: &str) -> Option<&(String, u16, EntityUid)> {
+        let of_kind = self.uids.get(REQUIRED.iter().position(|known| *known == kind)?)?;
+        let at = of_kind
+            .binary_search_by(|(member, ..)| member.as_str().cmp(name))
+            .ok()?;
+        of_kind.get(at)
+    }
+
+    /// The number of a listed name; 0: not listed.
+    pub(crate) fn number(&self, kind: &str, name: &str) -> u16 {
+        self.member(kind, name).map_or(0, |(_, number, _)| *number)
+    }
+
+    /// The entity of an action, or the resource of a question without one of its own.
+    pub(crate) fn constant(&self, name: &str) -> Option<&EntityUid> {
+        self.constants.get(name)
     }
 
     /// An entity that is not enumerated.
@@ -179,6 +221,11 @@ impl Vocabulary {
     /// The names of an enumeration, in the schema's order.
     pub(crate) fn members(&self, kind: &str) -> &[String] {
         self.lists.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The kinds that the schema enumerates.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.lists.keys().map(String::as_str)
     }
 
     /// Role and circles.

@@ -16,8 +16,11 @@ mod cells;
 mod command_line;
 mod explanations;
 mod four_eyes;
+mod limits;
 mod mutations;
 mod properties;
+mod simulate;
+mod slicing;
 mod statements;
 
 use std::sync::OnceLock;
