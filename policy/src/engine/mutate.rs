@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cedar_policy::{Authorizer, Effect, PolicyId, PolicySet, SlotId};
+use cedar_policy::{Effect, PolicyId, PolicySet, SlotId};
 
 use super::compile::{Compiled, link_id};
 use super::rule::{Rule, Scope};
@@ -124,52 +124,38 @@ pub fn run(bundle: &Bundle, only: &str) -> Mutations {
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An engine whose policies can be changed and put back.
+/// The bundle's engine, and one whose policies are changed and asked all at once: slices would be made anew for
+/// each change, and each is asked a few questions only.
 pub(super) struct Bench {
-    pub(super) engine: Engine,
-    pristine: Arc<Compiled>,
+    pub(super) pristine: Engine,
+    pub(super) changed: Engine,
 }
 
 impl Bench {
     fn new(bundle: &Bundle) -> Self {
-        let pristine = bundle.compiled();
-        let mut bench = Self {
-            engine: Engine {
-                bundle: bundle.clone(),
-                compiled: Arc::clone(&pristine),
-                authorizer: Authorizer::new(),
-                sliced: true,
-            },
+        let pristine = Engine::untested(bundle);
+        Self {
+            changed: Engine::untested(bundle).unsliced(),
             pristine,
-        };
-        bench.reset();
-        bench
+        }
     }
 
     fn with(&mut self, all: PolicySet, rules: HashMap<String, Rule>) {
-        let from = &self.pristine;
-        let Ok(index) = Index::new(&all, &rules) else {
-            // What cannot be sliced is no engine; the change then counts as one that nobody noticed.
-            return self.reset();
-        };
-        self.engine.compiled = Arc::new(Compiled {
+        let from = &self.pristine.compiled;
+        self.changed.compiled = Arc::new(Compiled {
             schema: from.schema.clone(),
             vocabulary: from.vocabulary.clone(),
             matrix: from.matrix.clone(),
-            index,
+            index: Index::default(),
             rules,
             all,
         });
     }
 
-    /// Back to the bundle as it is.
-    pub(super) fn reset(&mut self) {
-        self.engine.compiled = Arc::clone(&self.pristine);
-    }
-
     /// Without one rule; a template goes with all its links.
     fn without(&mut self, rule: &Rule) {
-        let (mut all, mut rules) = (self.pristine.all.clone(), self.pristine.rules.clone());
+        let from = &self.pristine.compiled;
+        let (mut all, mut rules) = (from.all.clone(), from.rules.clone());
         let gone: Vec<PolicyId> = if rule.template {
             let linked = |p: &&cedar_policy::Policy| {
                 p.template_id()
@@ -191,28 +177,42 @@ impl Bench {
         self.with(all, rules);
     }
 
-    /// With another verdict in one cell.
+    /// With another verdict in one cell, and without the other cells: a question about this one is in none of them.
     pub(super) fn with_verdict(&mut self, category: &str, role: &str, verdict: Verdict) {
-        let (mut all, mut rules) = (self.pristine.all.clone(), self.pristine.rules.clone());
+        let from = &self.pristine.compiled;
         let id = link_id(category, role);
-        let vocabulary = &self.pristine.vocabulary;
-        let uids = (vocabulary.uid("Role", role), vocabulary.uid("Category", category));
-        if let ((Some(role), Some(category)), Some(template)) = (uids, rules.get(verdict.as_str())) {
-            let mut link = template.clone();
-            link.template = false;
-            link.id.clone_from(&id);
-            link.principal = Scope::In(role.clone());
-            link.resource = Scope::In(category.clone());
-            let values = HashMap::from([
-                (SlotId::principal(), role.clone()),
-                (SlotId::resource(), category.clone()),
-            ]);
-            let changed = all
-                .unlink(PolicyId::new(&id))
-                .map(|_| all.link(PolicyId::new(verdict.as_str()), PolicyId::new(&id), values));
-            debug_assert!(matches!(changed, Ok(Ok(()))), "{changed:?}");
-            rules.insert(id, link);
-        }
+        let uids = (
+            from.vocabulary.uid("Role", role),
+            from.vocabulary.uid("Category", category),
+        );
+        let ((Some(role), Some(category)), Some(template)) = (uids, from.rules.get(verdict.as_str())) else {
+            return;
+        };
+        let mut all = PolicySet::new();
+        let own = from
+            .all
+            .policies()
+            .filter(|policy| policy.template_id().is_none());
+        let mut added: Vec<_> = own.map(|policy| all.add(policy.clone())).collect();
+        added.extend(
+            from.all
+                .templates()
+                .map(|template| all.add_template(template.clone())),
+        );
+        let mut rules = from.rules.clone();
+        rules.retain(|id, _| !id.starts_with("matrix:"));
+        let mut link = template.clone();
+        link.template = false;
+        link.id.clone_from(&id);
+        link.principal = Scope::In(role.clone());
+        link.resource = Scope::In(category.clone());
+        let values = HashMap::from([
+            (SlotId::principal(), role.clone()),
+            (SlotId::resource(), category.clone()),
+        ]);
+        added.push(all.link(PolicyId::new(verdict.as_str()), PolicyId::new(&id), values));
+        debug_assert!(added.iter().all(Result::is_ok), "{added:?}");
+        rules.insert(id, link);
         self.with(all, rules);
     }
 
@@ -242,14 +242,13 @@ impl Bench {
                     .insert(((*category).to_owned(), (*role).to_owned()), cell);
             }
         }
-        self.reset();
     }
 
     fn rule(&mut self, rule: &Rule, known: &[Known<'_>], statements: &[&StatementCase]) -> Fate {
         self.without(rule);
         let fails = |known: &&Known<'_>| self.fails(known.case);
         let first = known.iter().filter(|known| matters(rule, known)).find(fails);
-        let said = |case: &&&StatementCase| case.difference(&self.engine).is_some();
+        let said = |case: &&&StatementCase| case.difference(&self.changed).is_some();
         let id = first
             .map(|known| &known.case.id)
             .or_else(|| statements.iter().find(said).map(|case| &case.id));
@@ -281,7 +280,7 @@ impl Bench {
     }
 
     fn fails(&self, case: &Case) -> bool {
-        case.difference(&self.engine.receive(&case.given)).is_some()
+        case.difference(&self.changed.receive(&case.given)).is_some()
     }
 }
 

@@ -152,8 +152,7 @@ fn open_case(region: &str) -> CaseState {
 
 /// Replaces each `Survives` of a cell by what the search finds.
 pub(super) fn search(bench: &mut Bench, category: &str, role: &str, fates: &mut [(Verdict, Fate)]) {
-    bench.reset();
-    let bundle = bench.engine.bundle.clone();
+    let bundle = bench.pristine.bundle.clone();
     let compiled = bundle.compiled();
     let given = bundle.cases().values().flatten().map(|(_, case)| &case.given);
     let purposes: BTreeSet<&str> = given.map(|question| question.purpose.as_str()).collect();
@@ -165,7 +164,7 @@ pub(super) fn search(bench: &mut Bench, category: &str, role: &str, fates: &mut 
         recipient: role,
         category,
     };
-    let reached = reached(&bench.engine, &space);
+    let reached = reached(&bench.pristine, &space);
     for (verdict, fate) in fates.iter_mut().filter(|(_, f)| matches!(f, Fate::Survives(_))) {
         if reached.is_empty() {
             *fate = Fate::Unreachable;
@@ -174,7 +173,7 @@ pub(super) fn search(bench: &mut Bench, category: &str, role: &str, fates: &mut 
         bench.with_verdict(category, role, *verdict);
         let told = reached
             .iter()
-            .find(|(question, before)| !same(&bench.engine.receive(question), before));
+            .find(|(question, before)| !same(&bench.changed.receive(question), before));
         *fate = told.map_or(Fate::NoDifference(reached.len()), |(question, _)| {
             Fate::Survives(Some(Box::new(question.clone())))
         });

@@ -28,7 +28,7 @@ pub(crate) struct Place {
 type Scopes = (EntityUid, Scope, Scope);
 
 /// Policies by the scope they ask for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Index {
     by_scope: HashMap<Scopes, Vec<(Policy, Source)>>,
     /// Entities that some policy names as its principal.
