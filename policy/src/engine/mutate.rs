@@ -193,12 +193,11 @@ impl Bench {
             .all
             .policies()
             .filter(|policy| policy.template_id().is_none());
-        let mut added: Vec<_> = own.map(|policy| all.add(policy.clone())).collect();
-        added.extend(
-            from.all
-                .templates()
-                .map(|template| all.add_template(template.clone())),
-        );
+        let mut whole = own.cloned().all(|policy| all.add(policy).is_ok());
+        whole &= from
+            .all
+            .templates()
+            .all(|template| all.add_template(template.clone()).is_ok());
         let mut rules = from.rules.clone();
         rules.retain(|id, _| !id.starts_with("matrix:"));
         let mut link = template.clone();
@@ -210,8 +209,10 @@ impl Bench {
             (SlotId::principal(), role.clone()),
             (SlotId::resource(), category.clone()),
         ]);
-        added.push(all.link(PolicyId::new(verdict.as_str()), PolicyId::new(&id), values));
-        debug_assert!(added.iter().all(Result::is_ok), "{added:?}");
+        whole &= all
+            .link(PolicyId::new(verdict.as_str()), PolicyId::new(&id), values)
+            .is_ok();
+        debug_assert!(whole, "{id} cannot be linked anew");
         rules.insert(id, link);
         self.with(all, rules);
     }

@@ -145,8 +145,8 @@ fn p15_engine_and_oracle_agree_on_outcome_reason_and_obligations() {
     if all >= 50_000 {
         // A generator whose questions all end at the first gates proves nothing of the rest.
         for (outcome, least) in [
-            ("deliver", 10),
-            ("withhold", 10),
+            ("deliver", 5),
+            ("withhold", 5),
             ("hold-for-consent", 1),
             ("deny-packet", 20),
         ] {
