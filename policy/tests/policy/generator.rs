@@ -11,88 +11,10 @@ use schakel_policy::question::{
 };
 use schakel_proto::time::Timestamp;
 
-pub const ROLES: [&str; 16] = [
-    "police_zone",
-    "police_social",
-    "prosecutor",
-    "jh_offender",
-    "jh_victim",
-    "family_court",
-    "youth_court",
-    "fjc",
-    "case_director",
-    "caw_victim",
-    "perp_programme",
-    "vk",
-    "ocmw",
-    "health",
-    "municipality",
-    "helpline",
-];
-pub const CATEGORIES: [&str; 17] = [
-    "identity",
-    "household",
-    "address_current",
-    "address_protected",
-    "facts_summary",
-    "investigation_file",
-    "risk_assessment",
-    "alert",
-    "child_concern",
-    "medical_psych",
-    "counselling_notes",
-    "judicial_history",
-    "measures",
-    "care_plan",
-    "contact_log",
-    "helpline_report",
-    "aggregate_stats",
-];
-pub const BASES: [&str; 15] = [
-    "legal_duty",
-    "mandate",
-    "house_ban",
-    "registration",
-    "consultation",
-    "consent",
-    "shared_secrecy",
-    "report_right",
-    "child_protection_report",
-    "dijh_75_basics",
-    "helpline_referral",
-    "dossier_transfer",
-    "public_interest_task",
-    "emergency",
-    "good_cooperation",
-];
-pub const PURPOSES: [&str; 17] = [
-    "case_consultation",
-    "follow_up",
-    "house_ban_execution",
-    "prosecution",
-    "safety_protection",
-    "statistics",
-    "triage",
-    "victim_support",
-    "child_protection",
-    "offender_supervision",
-    "court_proceedings",
-    "care_coordination",
-    "registration",
-    "helpline_referral",
-    "offender_support",
-    "housing_allocation",
-    "immigration_control",
-];
-pub const SECRECIES: [&str; 5] = ["none", "professional", "medical", "investigation", "consultation"];
-pub const SUBJECTS: [&str; 6] = [
-    "victim",
-    "perpetrator",
-    "child",
-    "caller",
-    "professional",
-    "other_adult",
-];
+mod words;
+
+pub use words::{BASES, CATEGORIES, PURPOSES, ROLES, SECRECIES, SUBJECTS};
+
 const AGES: [&str; 3] = ["adult", "minor_12_17", "minor_0_11"];
 
 /// The moment all questions are asked at: 5 October 2026, 10:00 in Brussels.
