@@ -39,7 +39,7 @@ pub const DIRECTORY_MAX_BYTES: usize = 1024 * 1024;
 /// Most agencies in a directory.
 pub const AGENCIES_MAX_COUNT: usize = 4096;
 /// Longest policy bundle archive.
-pub const BUNDLE_MAX_BYTES: usize = 1024 * 1024;
+pub const BUNDLE_MAX_BYTES: usize = 1536 * 1024;
 /// Longest statement.
 pub const STATEMENT_MAX_BYTES: usize = 32 * 1024;
 /// All statements of one case together; an answer with all of them stays within one message.

@@ -260,9 +260,9 @@ impl Cut {
                 Some(condition) => match counted(evaluator.interpret(condition, &slots)) {
                     Ok(value) => match value.value_kind() {
                         ast::ValueKind::Lit(ast::Literal::Bool(holds)) => *holds,
-                        _ => return Err(format!("policy {}: the condition is no truth value", policy.id)),
+                        _ => return Err(format!("policy `{}`: the condition is no truth value", policy.id)),
                     },
-                    Err(error) => return Err(format!("policy {}: {error}", policy.id)),
+                    Err(error) => return Err(format!("policy `{}`: {error}", policy.id)),
                 },
             };
             if holds && policy.effect == cedar_policy::Effect::Forbid {

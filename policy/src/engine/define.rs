@@ -43,23 +43,17 @@ impl Engine {
         self.seated(case, agency, &principal, now)
     }
 
-    /// Whether any entry of the agency is active.
-    fn seated(
-        &self,
-        case: &CaseState,
-        agency: &str,
-        principal: &EntityUid,
-        now: Timestamp,
-    ) -> Result<bool, Unfit> {
-        for entry in case.entries(agency) {
-            if self.sits(entry, principal, now)? {
+    /// Whether one of an agency's entries is active.
+    fn seated(&self, case: &CaseState, id: &str, agency: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
+        for entry in case.entries(id) {
+            if self.seat(entry, agency, now)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn sits(&self, entry: &Participant, agency: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
+    fn seat(&self, entry: &Participant, agency: &EntityUid, now: Timestamp) -> Result<bool, Unfit> {
         let vocabulary = &self.compiled.vocabulary;
         vocabulary.listed("RosterStatus", &entry.status)?;
         let key = receiving::seat(vocabulary, entry);

@@ -41,8 +41,7 @@ const FAULTS: &[Fault] = &[
         "resource in Category::\"address_protected\")\nwhen { context.recipient_flagged && !(resource in Basis::\"emergency\") };")]),
     // A bundle that renames the sides cannot rename the invariant.
     ("protected-address", &[
-        (MATRIX, "side = \"mixed\"\ncircles = [\"secret_holders\", \"care_circle\"]",
-            "side = \"neutral\"\ncircles = [\"secret_holders\", \"care_circle\"]"),
+        (MATRIX, "[roles.fjc]\nside = \"mixed\"", "[roles.fjc]\nside = \"neutral\""),
         (MATRIX, "fjc            = { verdict = \"never\", reason = \"R12\" }", "fjc            = { verdict = \"deliver\", reason = \"R12\" }"),
     ]),
     ("helpline", &[(PURPOSES, "forbid (principal in Role::\"helpline\", action == Action::\"receive\", resource);",
