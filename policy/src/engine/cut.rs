@@ -383,3 +383,65 @@ fn content(narrowed: &[(&Source, Arc<Expr>)], nested: bool) -> Digest {
     }
     Digest::of(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a rule with this condition reads.
+    fn reads(condition: &str) -> Reads {
+        let text = format!("forbid (principal, action, resource) when {{ {condition} }};");
+        let source = Source::new(&Policy::parse(None, text).unwrap()).unwrap();
+        let mut reads = Reads::default();
+        reads.look(&source.condition, false);
+        reads
+    }
+
+    #[test]
+    fn what_a_condition_looks_at_is_made() {
+        for (condition, facts, principal, entities) in [
+            ("context.relevant", &["relevant"][..], false, false),
+            ("context has release", &["release"], false, false),
+            // Asked whether it is there, and of nothing in it: the record itself must be there.
+            (
+                "context.consultation has valid_until",
+                &["consultation"],
+                false,
+                false,
+            ),
+            (
+                "context.case_status == CaseStatus::\"open\"",
+                &["case_status"],
+                false,
+                false,
+            ),
+            ("principal.role == \"vk\"", &[], true, false),
+            ("principal has region", &[], true, false),
+            ("context.sender.side == Side::\"mixed\"", &["sender"], false, true),
+            ("context.sender has region", &["sender"], false, true),
+            ("resource in List::\"child_report\"", &[], false, true),
+            ("[context.purpose].contains(\"x\")", &["purpose"], false, false),
+            (
+                "if context.relevant then context.pseudonymous else true",
+                &["relevant", "pseudonymous"],
+                false,
+                false,
+            ),
+        ] {
+            let got = reads(condition);
+            for fact in FACTS {
+                assert_eq!(got.fact(fact), facts.contains(&fact), "{condition}: {fact}");
+            }
+            assert_eq!(
+                (got.principal, got.entities),
+                (principal, entities),
+                "{condition}"
+            );
+        }
+        assert_eq!(
+            reads("context == {relevant: true}").facts,
+            u32::MAX,
+            "the whole context"
+        );
+    }
+}
