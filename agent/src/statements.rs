@@ -337,10 +337,7 @@ impl StatementRequest {
                 region,
                 roster: entries(&roster)?,
             },
-            Self::ChangeRoster { version, roster, .. } => StatementBody::RosterChanged {
-                roster_version: version.unwrap_or(next),
-                roster: entries(&roster)?,
-            },
+            Self::ChangeRoster { version, roster, .. } => roster_changed(version.unwrap_or(next), &roster)?,
             Self::CloseCase(_) => StatementBody::CaseClosed,
             Self::ReopenCase(_) => StatementBody::CaseReopened,
             Self::ConveneConsultation {
@@ -387,7 +384,7 @@ impl StatementRequest {
                 packet,
                 reviewer,
                 finding,
-                ..
+                case: _,
             } => StatementBody::BreakGlassReviewed {
                 packet,
                 reviewer,
@@ -396,6 +393,13 @@ impl StatementRequest {
             Self::TransferDossier { to, .. } => StatementBody::DossierTransferred { to },
         })
     }
+}
+
+fn roster_changed(roster_version: u64, roster: &[RosterRequest]) -> Result<StatementBody, Problem> {
+    Ok(StatementBody::RosterChanged {
+        roster_version,
+        roster: entries(roster)?,
+    })
 }
 
 /// A word of the vocabulary that stands for what was not given.

@@ -72,17 +72,7 @@ pub(crate) fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Compiled, Vec
         }
     }
     stop_at(found)?;
-    let cells: usize = matrix.cells.values().map(BTreeMap::len).sum();
-    let count = parsed.set.num_of_policies() + cells;
-    if count > POLICIES_MAX {
-        let sentence = format!("{count} rules and cells; no more than {POLICIES_MAX} may be in a bundle");
-        return Err(one(BundleError::new(
-            "BUNDLE_TOO_LARGE",
-            &sentence,
-            "policies/",
-            1,
-        )));
-    }
+    not_too_many(&parsed.set, &matrix).map_err(one)?;
     stop_at(scripts::in_policies(&parsed.set, &parsed.rules))?;
     let mut all = parsed.set;
     let mut rules = parsed.rules;
@@ -111,6 +101,16 @@ pub(crate) fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Compiled, Vec
         index,
         all,
     })
+}
+
+fn not_too_many(set: &PolicySet, matrix: &Matrix) -> Result<(), BundleError> {
+    let cells: usize = matrix.cells.values().map(BTreeMap::len).sum();
+    let count = set.num_of_policies() + cells;
+    if count <= POLICIES_MAX {
+        return Ok(());
+    }
+    let sentence = format!("{count} rules and cells; no more than {POLICIES_MAX} may be in a bundle");
+    Err(BundleError::new("BUNDLE_TOO_LARGE", &sentence, "policies/", 1))
 }
 
 fn stop_at(found: Vec<BundleError>) -> Result<(), Vec<BundleError>> {

@@ -131,7 +131,50 @@ fn question(vocabulary: &Vocabulary, filled: Filled) -> ReceiveQuestion {
         age_class: first("AgeClass"),
         reference: None,
     };
-    let case = CaseState {
+    let part = Part {
+        category: first("Category"),
+        subjects: some.then_some(subject).into_iter().collect(),
+        source_secrecy: first("Secrecy"),
+        release: some.then(|| Release {
+            by_role: word(),
+            scope: names(),
+        }),
+        ..Part::default()
+    };
+    ReceiveQuestion {
+        now: NOW,
+        sender: party("sender"),
+        recipient: party("recipient"),
+        purpose: word(),
+        legal_basis: first("Basis"),
+        urgency: first("Urgency"),
+        roster_version_seen: some.then_some(1),
+        case: Arc::new(case(vocabulary, filled)),
+        part,
+        consents: Vec::new(),
+        break_glass: some.then(|| BreakGlass {
+            actor: word(),
+            justification_chars: 1,
+            danger_to: names(),
+            reviewer: word(),
+            review_by: end,
+        }),
+        report: some.then(|| Report {
+            victim_class: word(),
+            danger: word(),
+            cannot_protect_otherwise: true,
+        }),
+        unknown: Vec::new(),
+    }
+}
+
+fn case(vocabulary: &Vocabulary, filled: Filled) -> CaseState {
+    let first = |kind: &str| vocabulary.members(kind).first().cloned().unwrap_or_default();
+    let some = filled != Filled::Bare;
+    let end = (filled == Filled::Whole).then_some(NOW);
+    let word = || "word".to_owned();
+    let names = || vec!["sender".to_owned()];
+    CaseState {
         status: first("CaseStatus"),
         region: if some { word() } else { String::new() },
         participants: vec![Participant {
@@ -158,40 +201,5 @@ fn question(vocabulary: &Vocabulary, filled: Filled) -> ReceiveQuestion {
             until: end,
         }),
         ..CaseState::default()
-    };
-    let part = Part {
-        category: first("Category"),
-        subjects: some.then_some(subject).into_iter().collect(),
-        source_secrecy: first("Secrecy"),
-        release: some.then(|| Release {
-            by_role: word(),
-            scope: names(),
-        }),
-        ..Part::default()
-    };
-    ReceiveQuestion {
-        now: NOW,
-        sender: party("sender"),
-        recipient: party("recipient"),
-        purpose: word(),
-        legal_basis: first("Basis"),
-        urgency: first("Urgency"),
-        roster_version_seen: some.then_some(1),
-        case: Arc::new(case),
-        part,
-        consents: Vec::new(),
-        break_glass: some.then(|| BreakGlass {
-            actor: word(),
-            justification_chars: 1,
-            danger_to: names(),
-            reviewer: word(),
-            review_by: end,
-        }),
-        report: some.then(|| Report {
-            victim_class: word(),
-            danger: word(),
-            cannot_protect_otherwise: true,
-        }),
-        unknown: Vec::new(),
     }
 }

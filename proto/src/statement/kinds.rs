@@ -78,25 +78,30 @@ pub(super) fn to_wire(body: &StatementBody) -> Body {
         StatementBody::DossierTransferred { to } => {
             Body::DossierTransferred(wire::DossierTransferred { to: to.to_string() })
         }
-        StatementBody::ConsultationSigned { consultation } => {
-            Body::ConsultationSigned(wire::ConsultationSigned {
-                consultation_id: consultation.to_vec().into(),
-            })
+        StatementBody::ConsultationSigned { .. }
+        | StatementBody::ConsultationEnded { .. }
+        | StatementBody::MandateEnded { .. }
+        | StatementBody::MeasureLifted { .. }
+        | StatementBody::ConsentWithdrawn { .. } => reference_to_wire(body),
+    }
+}
+
+/// The wire form of what only refers to an earlier statement.
+fn reference_to_wire(body: &StatementBody) -> Body {
+    let id = body
+        .refers_to()
+        .map(|(_, id)| id.to_vec().into())
+        .unwrap_or_default();
+    match body {
+        StatementBody::ConsultationEnded { .. } => {
+            Body::ConsultationEnded(wire::ConsultationEnded { consultation_id: id })
         }
-        StatementBody::ConsultationEnded { consultation } => {
-            Body::ConsultationEnded(wire::ConsultationEnded {
-                consultation_id: consultation.to_vec().into(),
-            })
+        StatementBody::MandateEnded { .. } => Body::MandateEnded(wire::MandateEnded { mandate_id: id }),
+        StatementBody::MeasureLifted { .. } => Body::MeasureLifted(wire::MeasureLifted { measure_id: id }),
+        StatementBody::ConsentWithdrawn { .. } => {
+            Body::ConsentWithdrawn(wire::ConsentWithdrawn { consent_id: id })
         }
-        StatementBody::MandateEnded { mandate } => Body::MandateEnded(wire::MandateEnded {
-            mandate_id: mandate.to_vec().into(),
-        }),
-        StatementBody::MeasureLifted { measure } => Body::MeasureLifted(wire::MeasureLifted {
-            measure_id: measure.to_vec().into(),
-        }),
-        StatementBody::ConsentWithdrawn { consent } => Body::ConsentWithdrawn(wire::ConsentWithdrawn {
-            consent_id: consent.to_vec().into(),
-        }),
+        _ => Body::ConsultationSigned(wire::ConsultationSigned { consultation_id: id }),
     }
 }
 

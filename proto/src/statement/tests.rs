@@ -234,6 +234,7 @@ fn facts(statements: &[wire::Signed]) -> wire::CaseFacts {
             statement: Some(signed.clone()),
             head: next.to_vec().into(),
             accepted_ms: NOW.millis(),
+            ..wire::FactEntry::default()
         });
         head = Some(next);
     }
@@ -302,4 +303,33 @@ fn the_head_is_the_one_the_specification_gives() {
     let first = fact_head(None, &signed);
     assert_eq!(first, Digest::of(&input));
     assert_ne!(fact_head(Some(first), &signed), first);
+}
+
+#[test]
+fn a_statement_that_is_not_shown_keeps_its_place_in_the_chain() {
+    let (_, keys) = world();
+    let statements = [sign(opened(), &keys, 1), sign(changed(2), &keys, 2)];
+    let whole = facts(&statements);
+    let mut shown = whole.clone();
+    shown.entries[1] = hidden(&whole.entries[1]);
+    let (all, some) = (
+        FactChain::check(&whole).unwrap(),
+        FactChain::check(&shown).unwrap(),
+    );
+    assert_eq!((some.count(), some.head()), (all.count(), all.head()));
+    assert_eq!((some.statements().count(), all.statements().count()), (1, 2));
+    assert_eq!(all.first(1).head(), some.first(1).head());
+    let bytes = shown.encode_to_vec();
+    let secret = statements[1].bytes.as_ref();
+    assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+    let broken = |change: fn(&mut wire::FactEntry)| {
+        let mut facts = shown.clone();
+        change(&mut facts.entries[1]);
+        FactChain::check(&facts).unwrap_err().code()
+    };
+    assert_eq!(broken(|e| e.bytes_sha256 = vec![0; 32].into()), "FACTS_CHAIN");
+    assert_eq!(broken(|e| e.signature_sha256.clear()), "FACTS_CHAIN");
+    let mut both = whole.clone();
+    both.entries[1].bytes_sha256 = shown.entries[1].bytes_sha256.clone();
+    assert_eq!(FactChain::check(&both).unwrap_err().code(), "FACTS_CHAIN");
 }
