@@ -44,7 +44,7 @@ pub enum Command {
     Send(Box<Send>),
     /// Sign a statement and hand it in.
     #[command(subcommand)]
-    Statement(StatementRequest),
+    Statement(Box<StatementRequest>),
     /// What was received.
     Inbox {
         /// List it, write a part out, or look into the quarantine.

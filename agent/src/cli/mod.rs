@@ -59,7 +59,7 @@ pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
     match cli.command {
         Command::Run { .. } | Command::Ref { .. } => Ok(()),
         Command::Send(send) => asking.send(*send, print).await,
-        Command::Statement(statement) => asking.statement(statement, print).await,
+        Command::Statement(statement) => asking.statement(&statement, print).await,
         Command::Inbox { command } => asking.inbox(command.unwrap_or(Inbox::List), print).await,
         Command::Status { packet } => asking.status(packet, print).await,
         Command::Recall { packet, reason } => {
@@ -214,9 +214,9 @@ impl Asking {
         outcome(&from_value(&answer)?, wait, seconds)
     }
 
-    async fn statement(&self, request: StatementRequest, print: Print<'_>) -> Result<(), Problem> {
+    async fn statement(&self, request: &StatementRequest, print: Print<'_>) -> Result<(), Problem> {
         let answer = self
-            .call(Method::POST, "/v1/statements", Some(&to_value(&request)?))
+            .call(Method::POST, "/v1/statements", Some(&to_value(request)?))
             .await?;
         let line = |answer: &Value| {
             let field = |key: &str| answer.get(key).map(ToString::to_string).unwrap_or_default();

@@ -141,12 +141,12 @@ fn every_bad_field_of_a_body_is_refused_at_its_place() {
     assert_eq!(nobody, at(""));
 }
 
+/// What refers to the statement of an id.
+type Refer = fn(StatementId) -> StatementBody;
+
 /// The codes that a chain of these bodies gives, each signed by `pz-rupel`; `refer` makes the last body
 /// from the id of the statement at a place.
-fn follows(
-    bodies: Vec<StatementBody>,
-    refer: Option<(usize, fn(StatementId) -> StatementBody)>,
-) -> Option<&'static str> {
+fn follows(bodies: Vec<StatementBody>, refer: Option<(usize, Refer)>) -> Option<&'static str> {
     let (_, keys) = world();
     let mut statements: Vec<wire::Signed> = bodies
         .into_iter()
@@ -170,10 +170,10 @@ fn what_refers_must_find_it_of_its_kind_and_not_ended() {
         measure: code("house_ban"),
         until: None,
     };
-    let lift: fn(StatementId) -> StatementBody = |measure| StatementBody::MeasureLifted { measure };
+    let lift: Refer = |measure| StatementBody::MeasureLifted { measure };
     let extend: fn(StatementId) -> StatementBody =
         |measure| StatementBody::MeasureExtended { measure, until: None };
-    let withdraw: fn(StatementId) -> StatementBody = |consent| StatementBody::ConsentWithdrawn { consent };
+    let withdraw: Refer = |consent| StatementBody::ConsentWithdrawn { consent };
     let begun = || vec![opened(), house_ban()];
     assert_eq!(follows(begun(), Some((1, lift))), None);
     assert_eq!(follows(begun(), Some((1, extend))), None);
