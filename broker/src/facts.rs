@@ -1,10 +1,12 @@
 //! Facts: statements come in, are judged by the policy (action `state`), numbered, chained and logged; and
 //! are shown to those whom the policy lets see them (action `inspect`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use schakel_policy::asking::{self, BrokenGlass};
 use schakel_policy::facts::CaseState;
+use schakel_policy::question::{InspectQuestion, Shown};
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::CaseRef;
 use schakel_proto::limits;
@@ -112,8 +114,9 @@ async fn attempt(
     let repeated = chain.statements().any(|known| known.id() == fields.id());
     if !repeated {
         // To whom the case is not shown, its roster version and size are none of its business either.
+        let coordinates = coordinates(caller);
         if chain.facts().is_empty() || may_see(state, caller, &chain) {
-            continues(&chain, statement)?;
+            continues(&chain, statement, coordinates)?;
         }
         let broken = broken_glass(state, fields).await?;
         let question = asking::state_question(fields, &chain, caller.directory(), (broken.as_ref(), now));
@@ -132,7 +135,7 @@ async fn attempt(
             let remedy = "The statement must be made by an agency that is entitled to it.";
             return Err(Refusal::new(Fault::Forbidden, "STATE_REFUSED", sentence, remedy));
         }
-        continues(&chain, statement)?;
+        continues(&chain, statement, coordinates)?;
     }
     let draft = EntryDraft {
         case: Some(fields.case_ref()),
@@ -158,6 +161,15 @@ async fn attempt(
         entry,
     };
     Ok(state.store.add_statement(new).await?)
+}
+
+/// Whether the caller is a justice authority or may coordinate cases, and so states for others too.
+fn coordinates(caller: &Caller) -> bool {
+    let role = caller
+        .directory()
+        .agency(caller.agency())
+        .map(|agency| agency.role().as_str().to_owned());
+    role.is_some_and(|role| ["prosecutor", "family_court", "fjc", "case_director"].contains(&role.as_str()))
 }
 
 /// Whose emergency a review is about; none: it reviews nothing, or a packet that is not of this case.
@@ -187,11 +199,44 @@ async fn broken_glass(state: &State, statement: &Statement) -> Result<Option<Bro
 }
 
 /// Whether there is room for the statement, and it continues the case.
-fn continues(chain: &FactChain, statement: &VerifiedStatement) -> Result<(), Refusal> {
-    let signed = chain.facts().iter().filter_map(|fact| fact.signed());
-    let taken: usize = signed.map(weight).sum();
-    has_room(chain.facts().len() + 1, taken + weight(statement.signed()))?;
+fn continues(chain: &FactChain, statement: &VerifiedStatement, coordinates: bool) -> Result<(), Refusal> {
+    let fields = statement.statement();
+    let (mut all, mut own) = (Taken::default(), Taken::default());
+    for fact in chain.facts() {
+        let bytes = fact.signed().map_or(0, weight);
+        all.add(bytes);
+        if fact
+            .statement()
+            .is_some_and(|known| known.agency() == fields.agency())
+        {
+            own.add(bytes);
+        }
+    }
+    let bytes = weight(statement.signed());
+    all.add(bytes);
+    own.add(bytes);
+    has_room(all, own, fields.body().only_narrows(), coordinates)?;
     fits(chain, statement)
+}
+
+/// How many statements, and how many bytes.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    count: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    /// Whether it is within this part of what a case may have.
+    fn within(self, (share, of): (usize, usize)) -> bool {
+        self.count <= limits::FACTS_MAX_COUNT * share / of
+            && self.bytes <= limits::FACTS_MAX_BYTES * share / of
+    }
 }
 
 /// Whether the policy (action `inspect`) shows the case to the caller: its opening is.
@@ -199,16 +244,35 @@ fn may_see(state: &State, caller: &Caller, chain: &FactChain) -> bool {
     asking::case_state(chain, caller.directory()).is_some_and(|known| {
         let about = (caller.directory().as_ref(), state.clock.now());
         let question = asking::inspect_case_question(caller.agency(), Arc::new(known), about);
-        state.rules.current().engine().inspect(&question).granted()
+        inspects(state, &question)
     })
 }
 
-/// Whether the policy shows this statement to the caller.
-fn shows(state: &State, caller: &Caller, statement: &Statement, case: &Arc<CaseState>) -> bool {
-    let now = state.clock.now();
-    let about = (caller.directory().as_ref(), now);
+/// Whether the policy shows this statement to the caller. Statements that are alike to the policy are asked once.
+fn shows(
+    state: &State,
+    caller: &Caller,
+    statement: &Statement,
+    case: &Arc<CaseState>,
+    asked: &mut HashMap<Shown, bool>,
+) -> bool {
+    let about = (caller.directory().as_ref(), state.clock.now());
     let question = asking::inspect_question(caller.agency(), statement, Arc::clone(case), about);
-    state.rules.current().engine().inspect(&question).granted()
+    if let Some(known) = asked.get(&question.shown) {
+        return *known;
+    }
+    let granted = inspects(state, &question);
+    asked.insert(question.shown, granted);
+    granted
+}
+
+/// The policy's answer; a defect is told to the operator.
+fn inspects(state: &State, question: &InspectQuestion) -> bool {
+    let permission = state.rules.current().engine().inspect(question);
+    if !permission.alarms().is_empty() {
+        tracing::error!("alarm: the policy engine reported defects when asked who may see a case");
+    }
+    permission.granted()
 }
 
 /// The facts as the caller may see them: of a statement that the policy does not show, its place only. What
@@ -217,14 +281,21 @@ fn shown(state: &State, caller: &Caller, chain: &FactChain, facts: wire::CaseFac
     let Some(case) = asking::case_state(chain, caller.directory()).map(Arc::new) else {
         return facts;
     };
-    let visible = |statement: &Statement| {
+    let mut asked: HashMap<Shown, bool> = HashMap::new();
+    let mut visible = |statement: &Statement| {
         let earlier = statement.body().refers_to();
         let origin = earlier.and_then(|(_, id)| chain.statements().find(|one| one.id() == id));
-        shows(state, caller, origin.unwrap_or(statement), &case)
+        [
+            Some(statement).filter(|own| origin.is_none() || own.agency() == caller.agency()),
+            origin,
+        ]
+        .into_iter()
+        .flatten()
+        .any(|one| shows(state, caller, one, &case, &mut asked))
     };
     let entries = facts.entries.into_iter().zip(chain.facts());
-    let show = |(entry, fact): (wire::FactEntry, &Fact)| {
-        if fact.statement().is_some_and(visible) {
+    let mut show = |(entry, fact): (wire::FactEntry, &Fact)| {
+        if fact.statement().is_some_and(&mut visible) {
             entry
         } else {
             hidden(&entry)
@@ -232,7 +303,7 @@ fn shown(state: &State, caller: &Caller, chain: &FactChain, facts: wire::CaseFac
     };
     wire::CaseFacts {
         case_ref: facts.case_ref,
-        entries: entries.map(show).collect(),
+        entries: entries.map(&mut show).collect(),
     }
 }
 
@@ -242,16 +313,22 @@ fn weight(signed: &wire::Signed) -> usize {
     signed.bytes.len() + signed.signature.len() + OVERHEAD_BYTES
 }
 
-/// Whether a case of `count` statements that take `bytes` is within what one answer can show.
-fn has_room(count: usize, bytes: usize) -> Result<(), Refusal> {
-    if count <= limits::FACTS_MAX_COUNT && bytes <= limits::FACTS_MAX_BYTES {
+/// Whether there is room in the case. A quarter is kept for what ends, withdraws or changes the roster, so that
+/// nobody can fill a case to keep it open; and who does not coordinate it has an eighth for itself.
+fn has_room(all: Taken, own: Taken, only_narrows: bool, coordinates: bool) -> Result<(), Refusal> {
+    let room = if only_narrows {
+        all.within((1, 1))
+    } else {
+        all.within((3, 4)) && (coordinates || own.within((1, 8)))
+    };
+    if room {
         return Ok(());
     }
     Err(Refusal::new(
         Fault::Exhausted,
         "FACTS_FULL",
-        "This case has as many statements as one case can have",
-        "Open a new case with a new reference and its present roster.",
+        "This case has as many statements of this kind as one case, or one agency in it, can have",
+        "Withdrawing, ending, closing and changing the roster still go; for more, open a new case with a new reference.",
     ))
 }
 
@@ -344,10 +421,31 @@ mod tests {
 
     #[test]
     fn the_facts_of_a_case_stay_within_one_answer() {
-        assert!(has_room(limits::FACTS_MAX_COUNT, limits::FACTS_MAX_BYTES).is_ok());
-        let full = has_room(limits::FACTS_MAX_COUNT + 1, 0).unwrap_err();
-        assert_eq!(full.code, "FACTS_FULL");
-        assert!(has_room(1, limits::FACTS_MAX_BYTES + 1).is_err());
+        let of = |count, bytes| Taken { count, bytes };
+        let full = of(limits::FACTS_MAX_COUNT, limits::FACTS_MAX_BYTES);
+        let few = of(1, 1);
+        assert!(
+            has_room(full, full, true, false).is_ok(),
+            "a withdrawal always finds room"
+        );
+        assert!(has_room(of(limits::FACTS_MAX_COUNT + 1, 0), few, true, true).is_err());
+        assert!(has_room(of(1, limits::FACTS_MAX_BYTES + 1), few, true, true).is_err());
+        let most = of(limits::FACTS_MAX_COUNT * 3 / 4, 0);
+        assert!(has_room(most, few, false, false).is_ok());
+        assert_eq!(
+            has_room(of(most.count + 1, 0), few, false, true)
+                .unwrap_err()
+                .code,
+            "FACTS_FULL"
+        );
+        let share = of(limits::FACTS_MAX_COUNT / 8, limits::FACTS_MAX_BYTES / 8);
+        assert!(has_room(share, share, false, false).is_ok());
+        let more = of(share.count + 1, 0);
+        assert!(
+            has_room(more, more, false, false).is_err(),
+            "nobody fills a case alone"
+        );
+        assert!(has_room(more, more, false, true).is_ok());
         let signed = wire::Signed {
             bytes: vec![0; 1000].into(),
             signature: vec![0; 500].into(),

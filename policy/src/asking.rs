@@ -103,13 +103,13 @@ fn named_by(manifest: &ManifestFields, case: &Arc<CaseState>) -> Arc<CaseState> 
         &stated.consultations,
         table.as_deref(),
         |one| &one.id,
-        |one| one.status != "ended",
+        |one| &one.status,
     );
     let mandate = chosen(
         &stated.mandates,
         mandate.as_deref(),
         |one| &one.id,
-        |one| one.status != "ended",
+        |one| &one.status,
     );
     Arc::new(CaseState {
         consultation: consultation.cloned(),
@@ -166,8 +166,9 @@ fn part(fields: &PartFields, case: &CaseState) -> (Part, Vec<String>) {
     (part, unknown)
 }
 
-/// Of the consents stated on the case, for each subject of the part: the latest whose scope covers category,
-/// recipient and purpose; if none covers, the latest of that subject. In the order they were stated.
+/// Of the consents stated on the case, for each subject of the part that needs one: what the person said last
+/// within a scope that covers category, recipient and purpose; if nothing covers, the last consent that was given
+/// (a refusal elsewhere does not block here). Last is by when the person spoke; of two at one moment the no wins.
 fn consents(case: &CaseState, part: &Part, recipient: &Party, purpose: &str) -> Vec<Consent> {
     let stated = &case.stated.consents;
     let covers = |consent: &Consent| {
@@ -176,23 +177,21 @@ fn consents(case: &CaseState, part: &Part, recipient: &Party, purpose: &str) -> 
             && scope.purposes.iter().any(|one| one == purpose)
             && (scope.recipients.contains(&recipient.id) || scope.recipients.contains(&recipient.role))
     };
-    let latest = |subject: &Subject| {
-        let of = |at: &usize| {
-            stated
-                .get(*at)
-                .is_some_and(|one| one.consent.subject_reference == subject.reference)
-        };
-        let mut own: Vec<usize> = (0..stated.len()).filter(of).collect();
-        let covering = own
-            .iter()
-            .rev()
-            .find(|at| stated.get(**at).is_some_and(|one| covers(&one.consent)))
-            .copied();
-        covering.or_else(|| own.pop())
+    let last = |of: &dyn Fn(&Consent) -> bool| {
+        let own = stated.iter().enumerate().filter(|(_, one)| of(&one.consent));
+        own.max_by_key(|(at, one)| (one.spoken, one.consent.status != "given", *at))
+            .map(|(at, _)| at)
     };
-    let chosen: BTreeSet<usize> = part.subjects.iter().filter_map(latest).collect();
-    chosen
-        .into_iter()
+    let chosen = |subject: &Subject| {
+        let own = |consent: &Consent| {
+            consent.subject_reference == subject.reference && consent.subject == subject.role
+        };
+        last(&|consent| own(consent) && covers(consent))
+            .or_else(|| last(&|consent| own(consent) && consent.status == "given"))
+    };
+    let needs = |subject: &&Subject| subject.role != "professional";
+    let all: BTreeSet<usize> = part.subjects.iter().filter(needs).filter_map(chosen).collect();
+    all.into_iter()
         .filter_map(|at| stated.get(at).map(|one| one.consent.clone()))
         .collect()
 }
@@ -218,7 +217,21 @@ pub fn name(body: &StatementBody) -> String {
     name
 }
 
-fn said(body: &StatementBody, speaker: &AgencyId, broken: Option<&BrokenGlass>) -> Said {
+/// The agencies that a statement names, rosters aside.
+fn names(body: &StatementBody) -> impl Iterator<Item = &AgencyId> {
+    let (one, more): (Option<&AgencyId>, &[AgencyId]) = match body {
+        StatementBody::ConsentGiven(consent) | StatementBody::ConsentRefused(consent) => {
+            (None, &consent.recipients.agencies)
+        }
+        StatementBody::InvestigationReleased(to) => (None, &to.agencies),
+        StatementBody::MandateGiven(mandate) => (Some(&mandate.holder), &mandate.actors),
+        StatementBody::DossierTransferred { to } => (Some(to), &[]),
+        _ => (None, &[]),
+    };
+    one.into_iter().chain(more)
+}
+
+fn said(body: &StatementBody, speaker: &AgencyId, chain: &FactChain, broken: Option<&BrokenGlass>) -> Said {
     match body {
         StatementBody::ConsentGiven(consent) | StatementBody::ConsentRefused(consent) => Said {
             subject: Some(consent.subject_role.to_string()),
@@ -234,6 +247,16 @@ fn said(body: &StatementBody, speaker: &AgencyId, broken: Option<&BrokenGlass>) 
             table_basis: Some(table.basis.to_string()),
             ..Said::default()
         },
+        StatementBody::ConsultationEnded { consultation } => {
+            let convened = chain.statements().find(|one| one.id() == *consultation);
+            Said {
+                table_basis: convened.and_then(|one| match one.body() {
+                    StatementBody::ConsultationConvened(table) => Some(table.basis.to_string()),
+                    _ => None,
+                }),
+                ..Said::default()
+            }
+        }
         StatementBody::BreakGlassReviewed { .. } => Said {
             own: broken.is_none_or(|broken| broken.by == *speaker),
             named: broken.is_some_and(|broken| broken.reviewer == *speaker),
@@ -273,7 +296,10 @@ pub fn state_question(
         other => (
             StatementKind::Other {
                 name: name(other),
-                said: said(other, statement.agency(), broken),
+                said: Said {
+                    strangers: names(other).any(|one| directory.agency(one).is_none()),
+                    ..said(other, statement.agency(), chain, broken)
+                },
             },
             String::new(),
         ),

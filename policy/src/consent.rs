@@ -102,15 +102,16 @@ pub fn check(question: &ReceiveQuestion) -> Finding {
     }
     let (mut covered, mut uncovered) = (0_usize, 0_usize);
     for subject in question.part.subjects.iter().filter(|s| s.role != "professional") {
-        // A person may have given several consents, one for each recipient or purpose: one that fits is enough.
-        // Where none fits, the first says why.
-        let mut failures = of_subject(consents, subject).map(|consent| failure(question, subject, consent));
-        match failures.next() {
-            None => uncovered += 1,
-            Some(first) => match first.filter(|_| failures.all(|other| other.is_some())) {
-                Some(finding) => return finding,
-                None => covered += 1,
-            },
+        // A person may have given several consents, one for each recipient or purpose: one that fits is enough,
+        // if it is certain that they are this person's; else each must fit. Of those that do not, the first says why.
+        let failures: Vec<_> = of_subject(consents, subject)
+            .map(|consent| failure(question, subject, consent))
+            .collect();
+        let enough = certain(question, consents, subject) && failures.iter().any(Option::is_none);
+        match failures.iter().flatten().next() {
+            _ if failures.is_empty() => uncovered += 1,
+            Some(first) if !enough => return *first,
+            _ => covered += 1,
         }
     }
     match (covered, uncovered) {
@@ -136,6 +137,20 @@ fn unusable(consent: &Consent, now: Timestamp) -> Option<Finding> {
 fn failure(question: &ReceiveQuestion, subject: &Subject, consent: &Consent) -> Option<Finding> {
     wrong_giver(question, subject, consent)
         .or_else(|| (!in_scope(question, consent)).then_some(Finding::Scope))
+}
+
+/// Whether the consents of the subject's role can only be the subject's own: no other subject has that role, or
+/// each says whose it is.
+fn certain(question: &ReceiveQuestion, consents: &[Consent], subject: &Subject) -> bool {
+    let alone = question
+        .part
+        .subjects
+        .iter()
+        .filter(|other| other.role == subject.role)
+        .count()
+        == 1;
+    let mut own = consents.iter().filter(|consent| consent.subject == subject.role);
+    alone || (subject.reference.is_some() && own.all(|consent| consent.subject_reference.is_some()))
 }
 
 /// The consents about this subject: same role, and the same person where both sources say who.

@@ -80,7 +80,13 @@ impl Supposed {
     pub fn suppose(self, question: &ReceiveQuestion) -> ReceiveQuestion {
         let mut asked = question.clone();
         match self {
-            Self::Consent => asked.consents = consents(question),
+            Self::Consent => {
+                // Each person is named, so that each consent is somebody's.
+                for (n, subject) in asked.part.subjects.iter_mut().enumerate() {
+                    subject.reference.get_or_insert_with(|| format!("supposed-{n}"));
+                }
+                asked.consents = consents(&asked);
+            }
             Self::Roster => asked.roster_version_seen = Some(question.case.roster_version),
             Self::Seats => seat(
                 Arc::make_mut(&mut asked.case),

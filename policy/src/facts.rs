@@ -110,7 +110,7 @@ pub struct Stated {
 }
 
 /// A consent as an agency stated it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatedConsent {
     /// Id of the statement.
     pub id: String,
@@ -118,18 +118,23 @@ pub struct StatedConsent {
     pub stated_by: String,
     /// What the person agreed to or refused; `withdrawn` once it was taken back.
     pub consent: Consent,
+    /// When the person spoke: gave, refused, or took it back.
+    pub spoken: Timestamp,
 }
 
-/// The one with this id, else the last that `open` holds for, else the last.
+/// The one with this id, else the last that is `active`, else the last that has not ended, else the last.
 pub(crate) fn chosen<'a, T>(
     all: &'a [T],
     id: Option<&str>,
     own: fn(&T) -> &str,
-    open: fn(&T) -> bool,
+    status: fn(&T) -> &str,
 ) -> Option<&'a T> {
+    let last = |wanted: fn(&str) -> bool| all.iter().rev().find(|one| wanted(status(one)));
     match id {
         Some(id) => all.iter().find(|one| own(one) == id),
-        None => all.iter().rev().find(|one| open(one)).or_else(|| all.last()),
+        None => last(|status| status == "active")
+            .or_else(|| last(|status| status != "ended"))
+            .or_else(|| all.last()),
     }
 }
 

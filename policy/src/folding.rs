@@ -168,6 +168,7 @@ fn consent(state: &mut CaseState, statement: &Statement) {
     let stated = |said: &statement::Consent, status: &str| StatedConsent {
         id: statement.id().to_string(),
         stated_by: statement.agency().to_string(),
+        spoken: said.given,
         consent: Consent {
             subject: said.subject_role.to_string(),
             subject_reference: Some(said.subject.to_string()),
@@ -193,6 +194,7 @@ fn consent(state: &mut CaseState, statement: &Statement) {
             let id = consent.to_string();
             for one in all.iter_mut().filter(|one| one.id == id) {
                 "withdrawn".clone_into(&mut one.consent.status);
+                one.spoken = one.spoken.max(statement.made());
             }
         }
         _ => {}

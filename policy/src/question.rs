@@ -207,6 +207,8 @@ pub struct Said {
     pub categories: Vec<String>,
     /// Roles of agencies that it names.
     pub roles: Vec<String>,
+    /// It names an agency that the directory does not list.
+    pub strangers: bool,
     /// The speaker itself did what the statement judges (broke the glass that it reviews).
     pub own: bool,
     /// The speaker was named for it (as the reviewer in the emergency's record).
@@ -231,7 +233,7 @@ pub struct StateQuestion {
 }
 
 /// What a statement is about, as far as the right to see it depends on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Shown {
     /// Its name, e.g. `consent_given`.
     pub name: String,

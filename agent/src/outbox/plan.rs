@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schakel_policy::asking::{self, Moment};
 use schakel_policy::engine::Engine;
+use schakel_policy::explain::Supposed;
+use schakel_policy::question::ReceiveQuestion;
 use schakel_policy::ruling::{Outcome as Ruled, Ruling};
 use schakel_proto::directory::Directory;
 use schakel_proto::ids::{Digest, PartId};
@@ -14,7 +16,7 @@ use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::FactChain;
 
-use super::record::{Outcome, PartState};
+use super::record::{Outcome, PartState, Record};
 use crate::problem::{Kind, Problem, RecipientProblem};
 use crate::request::{PartRequest, SendRequest};
 
@@ -51,6 +53,7 @@ impl Plan {
     ) -> Result<Self, Problem> {
         let case = asking::case_or_unopened(&own.facts, directory, &manifest.sender);
         let fields: Vec<_> = ids.iter().zip(&request.parts).map(fields).collect();
+        let half_seen = own.facts.facts().iter().any(|fact| fact.statement().is_none());
         let mut plan = Self {
             refused: BTreeMap::new(),
             recipients: Vec::new(),
@@ -72,7 +75,15 @@ impl Plan {
             let questions =
                 asking::receive_questions(manifest, &parts, recipient, (directory, &case), moment);
             let ruling = own.engine.packet(&questions);
-            for ((place, part), ruling) in places.iter().zip(&parts).zip(ruling.parts()) {
+            for (((place, part), question), ruling) in
+                places.iter().zip(&parts).zip(&questions).zip(ruling.parts())
+            {
+                // Decided before sealing it stays decided; what a statement that is not shown to us may allow waits.
+                let ruling = if half_seen && may_wait(own.engine, question, ruling) {
+                    None
+                } else {
+                    Some(ruling)
+                };
                 plan.note(*place, part, recipient, ruling, manifest);
             }
         }
@@ -101,18 +112,19 @@ impl Plan {
         place: usize,
         part: &PartFields,
         recipient: &AgencyId,
-        ruling: &Ruling,
+        ruling: Option<&Ruling>,
         manifest: &ManifestFields,
     ) {
-        let state = match ruling.outcome() {
-            Ruled::Deliver | Ruled::HoldForConsent => {
-                if let Some(of) = self.per_part.get_mut(place) {
-                    of.push(recipient.clone());
-                }
-                return;
+        let refused = ruling.and_then(|ruling| match ruling.outcome() {
+            Ruled::Deliver | Ruled::HoldForConsent => None,
+            Ruled::Withhold => Some((ruling, PartState::Withheld)),
+            Ruled::DenyPacket => Some((ruling, PartState::Denied)),
+        });
+        let Some((ruling, state)) = refused else {
+            if let Some(of) = self.per_part.get_mut(place) {
+                of.push(recipient.clone());
             }
-            Ruled::Withhold => PartState::Withheld,
-            Ruled::DenyPacket => PartState::Denied,
+            return;
         };
         let obligations: Vec<String> = ruling.obligations().iter().cloned().collect();
         if !self
@@ -138,6 +150,28 @@ impl Plan {
             own: true,
         };
         self.refused.insert((place, recipient.clone()), outcome);
+    }
+
+    /// What was not sealed the first time is not sealed now: nobody asked for the file that lies there today.
+    pub fn as_before(&mut self, before: &Record, request: &SendRequest, ids: &[PartId]) {
+        for (place, (old, id)) in before.parts.iter().zip(ids).enumerate() {
+            let kept = before
+                .outcomes
+                .iter()
+                .filter(|outcome| outcome.part == old.part && outcome.own);
+            for outcome in kept.filter(|outcome| request.to.contains(&outcome.recipient)) {
+                if let Some(of) = self.per_part.get_mut(place) {
+                    of.retain(|one| *one != outcome.recipient);
+                }
+                let key = (place, outcome.recipient.clone());
+                self.refused.entry(key).or_insert_with(|| Outcome {
+                    part: *id,
+                    ..outcome.clone()
+                });
+            }
+        }
+        self.recipients
+            .retain(|one| self.per_part.iter().any(|of| of.contains(one)));
     }
 
     /// The recipients that something is sealed for.
@@ -175,6 +209,12 @@ impl Plan {
             .map(|outcome| outcome.reason.as_str())
             .collect()
     }
+}
+
+/// Whether a consent or a release that is not shown to us may let it go after all: then the broker decides.
+fn may_wait(engine: &Engine, question: &ReceiveQuestion, ruling: &Ruling) -> bool {
+    let supposed = |one: Supposed| engine.receive(&one.suppose(question)).delivers();
+    ruling.outcome() == Ruled::Withhold && (supposed(Supposed::Consent) || supposed(Supposed::Release))
 }
 
 /// A part as the rules are asked about it; what only sealing gives is not there yet, and no rule reads it.

@@ -143,12 +143,16 @@ impl Outbox {
     ) -> Result<Record, Problem> {
         check(request)?;
         let packet = PacketId::new(context.now, rng);
-        let mut sources = request
-            .parts
-            .iter()
-            .map(Source::open)
-            .collect::<Result<Vec<_>, _>>()?;
-        self.check_room(sources.iter().map(|s| s.length).sum())?;
+        // Of what was not sealed the first time the file is not looked at: it may be another one by now.
+        let sealed = |place: usize| {
+            let before = before.and_then(|before| before.record.parts.get(place));
+            before.is_none_or(|part| part.sealed)
+        };
+        let mut sources = Vec::with_capacity(request.parts.len());
+        for (place, part) in request.parts.iter().enumerate() {
+            sources.push(sealed(place).then(|| Source::open(part)).transpose()?);
+        }
+        self.check_room(sources.iter().flatten().map(|s| s.length).sum())?;
         let folder = self.dir.join(format!("{UNFINISHED}{packet}"));
         self.disk.make_dir(&folder)?;
         let done = self.seal_into(&folder, packet, request, context, before, &mut sources, rng);
@@ -166,14 +170,17 @@ impl Outbox {
         request: &SendRequest,
         context: &Context<'_>,
         before: Option<&Before<'_>>,
-        sources: &mut [Source],
+        sources: &mut [Option<Source>],
         rng: &mut (dyn RngCore + Send),
     ) -> Result<Record, Problem> {
         let manifest = manifest(packet, request, context)?;
         let directory = context.directory.directory();
         let keys = recipients(&request.to, directory)?;
         let ids: Vec<_> = request.parts.iter().map(|_| PartId::random(rng)).collect();
-        let plan = Plan::make(&context.own, directory, request, &manifest, &ids)?;
+        let mut plan = Plan::make(&context.own, directory, request, &manifest, &ids)?;
+        if let Some(before) = before {
+            plan.as_before(before.record, request, &ids);
+        }
         for reason in plan.reasons() {
             tracing::info!(%packet, reason, "our own rules refuse a part: it is not sealed");
         }
@@ -189,7 +196,9 @@ impl Outbox {
         let parts = ids.iter().zip(&request.parts).zip(sources.iter_mut()).enumerate();
         let parts = parts
             .filter(|(place, _)| !plan.of_part(*place).is_empty())
-            .map(|(place, ((id, part), source))| draft_part(*id, part, source, plan.of_part(place)))
+            .filter_map(|(place, ((id, part), source))| {
+                Some(draft_part(*id, part, source.as_mut()?, plan.of_part(place)))
+            })
             .collect();
         let draft = Draft {
             manifest: manifest.clone(),
@@ -384,7 +393,7 @@ fn draft_part<'a>(id: PartId, part: &PartRequest, source: &'a mut Source, to: &[
 fn record(
     manifest: &ManifestFields,
     request: &SendRequest,
-    (ids, sources): (&[PartId], &[Source]),
+    (ids, sources): (&[PartId], &[Option<Source>]),
     plan: &Plan,
     before: Option<&Before<'_>>,
 ) -> Result<Record, Problem> {
@@ -396,8 +405,10 @@ fn record(
             category: request_part.category.clone(),
             file_name: request_part.sealed_name(),
             title: request_part.title.clone(),
-            length: source.length,
-            sha256: source.hasher.clone().finish(),
+            length: source.as_ref().map_or(0, |source| source.length),
+            sha256: source.as_ref().map_or(Digest::from_bytes([0; 32]), |source| {
+                source.hasher.clone().finish()
+            }),
             sealed: !plan.of_part(place).is_empty(),
         });
         outcomes.extend(request_part.recipients(&request.to).iter().map(|recipient| {

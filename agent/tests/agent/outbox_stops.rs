@@ -344,3 +344,31 @@ fn d03_a_replacement_that_failed_half_way_is_ended_and_not_made_twice() {
     );
     assert_eq!(outbox.get(&new.packet).unwrap().state, State::Sealed);
 }
+
+#[test]
+fn what_was_not_sealed_the_first_time_is_not_sealed_anew_whatever_lies_there_by_then() {
+    let town = Town::new(1);
+    let file = file(&town);
+    let kept_back = town.folder().join("dossier.txt");
+    std::fs::write(&kept_back, "Voor niemand van hen.").unwrap();
+    let mut request = request(&file);
+    // The investigation file goes to the prosecutor, never to the case director.
+    let never = PartRequest {
+        category: code("investigation_file"),
+        file: kept_back.clone(),
+        to: vec![agency("casusregisseur-rupel")],
+        ..request.parts[0].clone()
+    };
+    request.parts.push(never);
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(Disk::default(), dir.path().join("outbox"), BOUNDS).unwrap();
+    let first = seal(&town, &outbox, &request).unwrap();
+    let sealed = |record: &Record| record.parts.iter().map(|part| part.sealed).collect::<Vec<_>>();
+    assert_eq!(sealed(&first), [true, false]);
+    // The file is another one by now, or gone: nobody asks for it.
+    std::fs::remove_file(&kept_back).unwrap();
+    let third = seal_before(&town, &outbox, &request, Some(&first)).unwrap();
+    assert_eq!((sealed(&third), third.state), (vec![true, false], State::Sealed));
+    let own: Vec<_> = third.outcomes.iter().filter(|outcome| outcome.own).collect();
+    assert_eq!((own.len(), own[0].part), (1, third.parts[1].part));
+}

@@ -9,6 +9,7 @@ use schakel_broker::clock::SystemClock;
 use schakel_broker::config::Config;
 use schakel_broker::serve::{self, Running};
 use schakel_policy::bundle::{Bundle, BundleSignature, SignedBundle};
+use schakel_proto::limits;
 use schakel_proto::openpgp::{KeyKind, SecretKeys};
 use schakel_proto::party::{NetworkName, OfficerId};
 use schakel_proto::wire;
@@ -218,7 +219,11 @@ fn bad_signatures(ground: &Ground) -> Vec<Bad> {
         ),
         ("empty-file", "BUNDLE_ARCHIVE", Vec::new()),
         ("no-bundle", "BUNDLE_ARCHIVE", b"\xff\xff\xff".to_vec()),
-        ("endless-file", "FILE_TOO_LONG", vec![0; 3 << 20]),
+        (
+            "endless-file",
+            "FILE_TOO_LONG",
+            vec![0; 2 * limits::BUNDLE_MAX_BYTES + 1],
+        ),
     ];
     list.map(|(name, code, bytes)| (name.to_owned(), code, bytes))
         .into()

@@ -8,12 +8,12 @@ use schakel_proto::wire;
 
 use crate::inbox::{Inbox, contains};
 use crate::packet::{Client, Sealed, code, new_case, refusal, state, submit};
-use crate::peer::{Ground, now};
+use crate::peer::{Ground, agency, now};
 
 const CAW: &str = "caw-rupel";
 const WALL: &str = "jh-antwerpen-dader";
 
-fn consent(subject: SubjectRef, to: &[&str]) -> Consent {
+pub fn consent(subject: SubjectRef, to: &[&str]) -> Consent {
     Consent {
         subject,
         subject_role: code("victim"),
@@ -253,6 +253,10 @@ async fn hostile_statements_are_refused_each_with_its_reason() {
         refused(&mut ocmw, ground.statement("ocmw-boom", case, give())).await,
         "STATE_REFUSED"
     );
+    let mut to_nobody = consent(subject, &[]);
+    to_nobody.recipients.agencies = vec![agency("ocmw-nergens")];
+    let to_nobody = ground.statement(CAW, case, StatementBody::ConsentGiven(to_nobody));
+    assert_eq!(refused(&mut caw, to_nobody).await, "STATE_REFUSED");
     // In another's name, altered, and an unknown word.
     let of_parket = ground.statement("parket-antwerpen", case, ban());
     assert_eq!(refused(&mut caw, of_parket).await, "STATEMENT_NOT_CALLER");

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use schakel_policy::asking::{
     Moment, case_or_unopened, case_state, inspect_case_question, receive_questions, state_question,
 };
 use schakel_proto::directory::Directory;
 use schakel_proto::ids::StatementId;
 use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission};
-use schakel_proto::statement::{FactChain, ParsedStatement, fact_head};
+use schakel_proto::statement::{Consent, FactChain, ParsedStatement, StatementBody, fact_head};
 use schakel_proto::wire;
 
-use crate::packet::new_case;
+use crate::packet::{code, new_case};
 use crate::peer::{Ground, agency, now};
 
 fn chain(case: &schakel_proto::ids::CaseRef, statements: &[wire::Signed]) -> FactChain {
@@ -139,5 +141,105 @@ fn who_states_and_who_looks_are_taken_from_the_directory() {
             .reader
             .role,
         "ocmw"
+    );
+}
+
+/// The statuses of the consents that a question about the part of `head` is given, with these statements.
+fn consents(ground: &Ground, head: &ParsedHead, statements: &[wire::Signed]) -> Vec<String> {
+    let directory = directory(ground);
+    let facts = chain(&head.manifest().case_ref, statements);
+    let state = case_or_unopened(&facts, &directory, &agency("pz-rupel"));
+    let fields = head.parts()[0].descriptor();
+    let to = agency("caw-rupel");
+    let when = (Moment::HandOver, now());
+    let question = receive_questions(head.manifest(), &[fields], &to, (&directory, &state), when).remove(0);
+    question.consents.into_iter().map(|one| one.status).collect()
+}
+
+#[test]
+fn of_several_consents_the_last_word_of_the_person_counts_and_nobody_elses() {
+    let ground = Ground::new();
+    let case = new_case();
+    let head = head(&ground, case);
+    let subject = head.parts()[0].descriptor().subjects[0].subject_ref;
+    let opening = || ground.opening("pz-rupel", case, &["pz-rupel", "caw-rupel", "caw-rupel-dader"]);
+    let said = |days_ago: i64, change: &dyn Fn(&mut Consent)| {
+        let mut consent = crate::facts::consent(subject, &["caw_victim"]);
+        consent.given = now().plus_millis(-days_ago * 86_400_000);
+        change(&mut consent);
+        consent
+    };
+    let yes = |days_ago| {
+        ground.statement(
+            "caw-rupel",
+            case,
+            StatementBody::ConsentGiven(said(days_ago, &|_| {})),
+        )
+    };
+    let no = |days_ago, change: &dyn Fn(&mut Consent)| {
+        ground.statement(
+            "caw-rupel",
+            case,
+            StatementBody::ConsentRefused(said(days_ago, change)),
+        )
+    };
+    let of = |statements: Vec<wire::Signed>| {
+        let all: Vec<_> = std::iter::once(opening()).chain(statements).collect();
+        consents(&ground, &head, &all)
+    };
+    assert_eq!(of(vec![yes(1)]), ["given"]);
+    assert_eq!(
+        of(vec![no(3, &|_| {}), yes(1)]),
+        ["given"],
+        "who said no may say yes"
+    );
+    assert_eq!(
+        of(vec![no(1, &|_| {}), yes(3)]),
+        ["refused"],
+        "an older yes handed in later is no newer word"
+    );
+    let elsewhere = |one: &mut Consent| one.recipients.roles = vec![code("ocmw")];
+    assert_eq!(
+        of(vec![yes(3), no(1, &elsewhere)]),
+        ["given"],
+        "a refusal elsewhere does not block here"
+    );
+    assert_eq!(
+        of(vec![no(1, &elsewhere)]),
+        [""; 0],
+        "nor where nothing was said yet"
+    );
+    // A withdrawal is a word of its moment: it counts against a parallel record of the same yes.
+    let first = yes(2);
+    let withdrawn = StatementBody::ConsentWithdrawn {
+        consent: ParsedStatement::parse(&first).unwrap().statement().id(),
+    };
+    let taken_back = ground.statement("caw-rupel", case, withdrawn);
+    assert_eq!(of(vec![first, yes(1), taken_back]), ["withdrawn"]);
+    // In another role the person's reference says nothing: nobody speaks for a victim as if for somebody else.
+    let disguised = |one: &mut Consent| {
+        one.subject_role = code("perpetrator");
+        one.given_by = code("perpetrator");
+    };
+    assert_eq!(of(vec![yes(3), no(1, &disguised)]), ["given"]);
+}
+
+#[test]
+fn a_consent_of_tomorrow_is_none() {
+    let ground = Ground::new();
+    let mut consent = crate::facts::consent(schakel_proto::ids::SubjectRef::from_bytes([1; 16]), &["ocmw"]);
+    consent.given = now().plus_millis(86_400_000);
+    let draft = schakel_proto::statement::StatementDraft {
+        network: ground.network.spec().network.clone(),
+        case_ref: new_case(),
+        agency: agency("caw-rupel"),
+        body: StatementBody::ConsentGiven(consent),
+    };
+    let signed = draft.sign(&ground.keys("caw-rupel"), now(), &mut StdRng::from_os_rng());
+    assert!(
+        signed
+            .unwrap_err()
+            .to_string()
+            .contains("after the statement was made")
     );
 }

@@ -150,6 +150,7 @@ fn said(object: &mut Object<'_>, u: &mut Vec<String>) -> Said {
         table_basis: object.optional("table_basis", u),
         categories: object.texts("categories", u),
         roles: object.texts("roles", u),
+        strangers: object.flag("strangers", u).unwrap_or(false),
         own: object.flag("own", u).unwrap_or(false),
         named: object.flag("named", u).unwrap_or(false),
     }

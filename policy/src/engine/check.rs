@@ -15,6 +15,7 @@ use crate::texts::{LANGUAGES, Needed, Texts};
 
 /// Actions whose policies give the outcome of a part.
 const RECEIVE: &str = "receive";
+const INSPECT: &str = "inspect";
 /// Actions whose policies add obligations.
 const AFTER: [&str; 3] = ["delivered", "held", "refused"];
 /// Actions that only define a word.
@@ -75,6 +76,17 @@ fn annotations(rule: &Rule, compiled: &Compiled, texts: &Texts) -> Vec<BundleErr
         found.push(say(
             rule,
             "the policy must name exactly one action (action == Action::\"…\"), or several statements",
+        ));
+    }
+    let asked = |uid: &EntityUid| {
+        let id = uid.id().unescaped();
+        let known = [RECEIVE, INSPECT].contains(&id) || AFTER.contains(&id) || DEFINITIONS.contains(&id);
+        known || statements(uid)
+    };
+    if !rule.actions.iter().all(asked) {
+        found.push(say(
+            rule,
+            "the action is none that is ever asked: the rule would never hold",
         ));
     }
     if rule.principal == Scope::Other || rule.resource == Scope::Other {

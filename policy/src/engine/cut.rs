@@ -366,7 +366,8 @@ impl Cuts {
             None => Arc::new(Cut::new(&narrowed, fixed.nested)?),
         };
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.slices.len() >= SLICES_MAX || kept.places.len() >= PLACES_MAX {
+        let full = kept.slices.len() >= SLICES_MAX && !kept.slices.contains_key(&digest);
+        if full || kept.places.len() >= PLACES_MAX {
             *kept = Kept::default();
         }
         kept.slices.insert(digest, Arc::clone(&cut));

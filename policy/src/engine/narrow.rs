@@ -195,7 +195,7 @@ fn total(expr: &Expr) -> bool {
             );
             safe && total(left) && total(right)
         }
-        Expr::GetAttr { expr: of, .. } if matches!(**of, Expr::Var(Var::Principal)) => true,
+        // Of the principal too: definitions are asked without entities. Where its side is fixed it is a literal by now.
         Expr::GetAttr { .. } => match path(expr).as_deref() {
             Some([_]) => true,
             Some(["facts", _]) => true,
@@ -299,7 +299,9 @@ impl Fixed {
             return binary(BinaryOp::Contains, left, right);
         };
         let literal = |one: &Arc<Expr>| matches!(**one, Expr::Literal(_));
-        if members.len() > UNROLLED_MAX || !members.iter().all(literal) || !total(&right) {
+        // Only what is as small as a name is written out for each member: else nested sets would multiply.
+        let plain = matches!(*right, Expr::Literal(_) | Expr::Var(_)) || path(&right).is_some();
+        if members.len() > UNROLLED_MAX || !members.iter().all(literal) || !plain || !total(&right) {
             return binary(BinaryOp::Contains, left, right);
         }
         let mut any = truth(false);

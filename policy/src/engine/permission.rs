@@ -62,6 +62,9 @@ fn subject(facts: &mut Pairs, vocabulary: &Vocabulary, role: Option<&str>) -> Re
 
 /// What only some statements have; every name must be one that the network knows.
 fn said(facts: &mut Pairs, vocabulary: &Vocabulary, said: &Said) -> Result<(), Unfit> {
+    if said.strangers {
+        return Err(Unfit::Unknown("Agency"));
+    }
     for category in &said.categories {
         vocabulary.listed("Category", category)?;
     }
@@ -168,12 +171,12 @@ fn ask(engine: &Engine, action: &str, speaker: &Party, facts: Pairs) -> Permissi
     let vocabulary = &engine.compiled.vocabulary;
     let answer = (|| {
         let agency = vocabulary.agency(speaker)?;
+        let (principal, resource) = (vocabulary.agency_uid(&speaker.id)?, vocabulary.resource("Case")?);
         let place = Place {
             action: vocabulary.action(action)?,
             principal: vocabulary.role_parents(&speaker.role).unwrap_or(&[]).to_vec(),
-            resource: Vec::new(),
+            resource: vec![resource.clone()],
         };
-        let (principal, resource) = (vocabulary.agency_uid(&speaker.id)?, vocabulary.resource("Case")?);
         let entities = request::entities([agency])?;
         engine.ask(
             &place,

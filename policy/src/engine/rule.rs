@@ -139,7 +139,10 @@ impl Rule {
 fn actions(constraint: ActionConstraint) -> Vec<EntityUid> {
     match constraint {
         ActionConstraint::Any => Vec::new(),
-        ActionConstraint::In(all) => all,
+        ActionConstraint::In(all) => {
+            let each: std::collections::BTreeSet<EntityUid> = all.into_iter().collect();
+            each.into_iter().collect()
+        }
         ActionConstraint::Eq(one) => vec![one],
     }
 }

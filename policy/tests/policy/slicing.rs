@@ -5,6 +5,7 @@
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schakel_policy::bundle::Bundle;
+use schakel_policy::case::statement::Asked;
 use schakel_policy::engine::{Engine, evaluated};
 use schakel_policy::explain::Supposed;
 use schakel_policy::question::ReceiveQuestion;
@@ -234,4 +235,96 @@ fn rules_elsewhere_cost_no_evaluation() {
         most > 3 && most < 40,
         "{most} conditions evaluated for one decision"
     );
+}
+
+/// A rule of another action, with what each action asks for beside.
+fn other(id: &str, action: &str, effect: &str, scope: &str, body: &str) -> String {
+    format!(
+        "@id(\"{id}\")@step(\"0.5\")@reason(\"STATE_NOT_ENTITLED\")@legal(\"model\")@nl(\"x\")@fr(\"x\")@en(\"x\")\n\
+         {effect} (principal, action == Action::\"{action}\", {scope}) {body};\n"
+    )
+}
+
+#[test]
+fn statements_and_their_readers_decide_alike_sliced_and_whole() {
+    let rules = other(
+        "S-all",
+        "state_case_closed",
+        "forbid",
+        "resource == Case::\"asked\"",
+        "",
+    ) + &other(
+        "S-see",
+        "inspect",
+        "forbid",
+        "resource == Case::\"asked\"",
+        "when { context.statement == \"x\" }",
+    );
+    let (sliced, whole) = (
+        Engine::untested(&with(&rules)),
+        Engine::untested(&with(&rules)).unsliced(),
+    );
+    let mut asked = 0;
+    for (_, case) in with(&rules).statement_cases() {
+        let (ours, theirs) = match &case.asked {
+            Asked::State(question) => (sliced.state(question), whole.state(question)),
+            Asked::Inspect(question) => (sliced.inspect(question), whole.inspect(question)),
+        };
+        assert_eq!(ours, theirs, "{}", case.id);
+        asked += 1;
+    }
+    assert!(asked > 100, "{asked}");
+}
+
+#[test]
+fn a_definition_that_errs_denies_sliced_and_whole() {
+    // Definitions are asked without entities: an attribute of the agency cannot be read there.
+    let rule = "@id(\"D-side\")@legal(\"model\")@nl(\"x\")@fr(\"x\")@en(\"x\")\npermit (principal, action == Action::\"active\", resource) \
+                when { principal.side == Side::\"victim\" || !(context has from) };\n";
+    let (sliced, whole) = (
+        Engine::untested(&with(rule)),
+        Engine::untested(&with(rule)).unsliced(),
+    );
+    for (n, question) in drawn(7, 60) {
+        assert_eq!(
+            said(&sliced.receive(&question)),
+            said(&whole.receive(&question)),
+            "question {n}"
+        );
+    }
+}
+
+#[test]
+fn sets_within_sets_do_not_multiply() {
+    let set: Vec<String> = (1..=24).map(|n| n.to_string()).collect();
+    let set = set.join(", ");
+    let nested = (0..6).fold("context.consent.count".to_owned(), |inner, _| {
+        format!("(if [{set}].contains({inner}) then 1 else 2)")
+    });
+    let engine = Engine::untested(&with(&rule(
+        "X-nested",
+        1,
+        "principal, {}, resource",
+        &format!("when {{ {nested} == 7 }}"),
+    )));
+    for (_, question) in drawn(9, 5) {
+        assert_ne!(engine.receive(&question).reason(), "DENY_POLICY_ERROR");
+    }
+}
+
+#[test]
+fn an_action_that_is_never_asked_is_a_finding() {
+    let mut files = Bundle::built_in_files();
+    let schema = String::from_utf8(files["schakel.cedarschema"].clone()).unwrap();
+    files.insert(
+        "schakel.cedarschema".to_owned(),
+        (schema + "\naction dream appliesTo { principal: Agency, resource: Case, context: {} };\n")
+            .into_bytes(),
+    );
+    files.insert(
+        "policies/more.cedar".to_owned(),
+        other("X-dream", "dream", "forbid", "resource", "").into_bytes(),
+    );
+    let found = Bundle::from_files(files).unwrap_err();
+    assert!(found.to_string().contains("none that is ever asked"), "{found}");
 }

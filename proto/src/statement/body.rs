@@ -99,7 +99,7 @@ pub enum StatementBody {
     CaseClosed,
     /// The case is open again.
     CaseReopened,
-    /// A case consultation is convened; in force once somebody signed it.
+    /// A case consultation is convened; in force once two agencies signed it.
     ConsultationConvened(Consultation),
     /// The speaker signs the agreement.
     ConsultationSigned {
@@ -261,6 +261,11 @@ impl StatementBody {
                 | Self::MeasureLifted { .. }
                 | Self::ConsentWithdrawn { .. }
         )
+    }
+
+    /// Whether it only ends, withdraws or says who takes part: a case that is full still takes it.
+    pub const fn only_narrows(&self) -> bool {
+        self.ends() || matches!(self, Self::CaseClosed | Self::RosterChanged { .. })
     }
 
     /// Why this cannot follow the statements before it: it refers to nothing they made, or to what has

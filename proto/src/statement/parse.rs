@@ -79,13 +79,19 @@ pub(super) fn statement(bytes: &[u8]) -> Result<Statement> {
     let Some(body) = message.body else {
         return fail("body", "is missing, or of a kind this version does not know");
     };
+    let body = kinds::parse(&body, &agency)?;
+    if let super::StatementBody::ConsentGiven(said) | super::StatementBody::ConsentRefused(said) = &body
+        && said.given > made.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS)
+    {
+        return fail("given_ms", "is after the statement was made");
+    }
     Ok(Statement {
         network: NetworkName::new(&message.network).map_err(named("network"))?,
         id,
         case_ref: CaseRef::try_from(message.case_ref.as_ref()).map_err(named("case_ref"))?,
         agency_key: Fingerprint::try_from(message.agency_key.as_ref()).map_err(named("agency_key"))?,
         made,
-        body: kinds::parse(&body, &agency)?,
+        body,
         agency,
     })
 }

@@ -94,12 +94,15 @@ impl Asked<'_> {
                 continue;
             }
             let own: Vec<&Consent> = consents.iter().filter(|c| c.subject == subject.role).collect();
+            // Two persons in one role: nobody says whose consent it is, so each must fit.
+            let alone = q.part.subjects.iter().filter(|s| s.role == subject.role).count() == 1;
+            let wrong: Vec<_> = own.iter().filter_map(|c| self.of_subject(subject, c)).collect();
             if own.is_empty() {
                 left = true;
-            } else if own.iter().any(|c| self.of_subject(subject, c).is_none()) {
+            } else if wrong.is_empty() || (alone && wrong.len() < own.len()) {
                 covered = true;
             } else {
-                return self.of_subject(subject, own[0]);
+                return Some(wrong[0]);
             }
         }
         match (covered, left) {
