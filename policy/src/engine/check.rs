@@ -69,7 +69,8 @@ fn acts_on(rule: &Rule, actions: &[&str]) -> bool {
         .any(|uid| actions.contains(&uid.id().unescaped()))
 }
 
-fn annotations(rule: &Rule, compiled: &Compiled, texts: &Texts) -> Vec<BundleError> {
+/// Whether the rule is about what is asked: one action, or several statements.
+fn actions(rule: &Rule) -> Vec<BundleError> {
     let mut found = Vec::new();
     let statements = |uid: &EntityUid| uid.id().unescaped().starts_with("state_");
     if rule.actions.len() != 1 && (rule.actions.is_empty() || !rule.actions.iter().all(statements)) {
@@ -89,6 +90,12 @@ fn annotations(rule: &Rule, compiled: &Compiled, texts: &Texts) -> Vec<BundleErr
             "the action is none that is ever asked: the rule would never hold",
         ));
     }
+    found
+}
+
+fn annotations(rule: &Rule, compiled: &Compiled, texts: &Texts) -> Vec<BundleError> {
+    let mut found = Vec::new();
+    found.extend(actions(rule));
     if rule.principal == Scope::Other || rule.resource == Scope::Other {
         found.push(say(
             rule,
