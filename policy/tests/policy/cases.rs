@@ -6,6 +6,7 @@ use std::path::Path;
 use schakel_policy::bundle::Bundle;
 use schakel_policy::case::{Case, question};
 use schakel_policy::engine::Engine;
+use schakel_policy::question::ReceiveQuestion;
 use schakel_policy::ruling::Outcome;
 
 use crate::engine;
@@ -151,10 +152,32 @@ fn p02_a_packet_is_refused_whole_by_its_first_gate_and_by_a_bundle_out_of_force(
             .iter()
             .all(|part| part.reason() == "DENY_CASE_CLOSED")
     );
+    // Of several refusals the earliest step speaks, wherever its part stands in the packet.
+    let no_basis = question(&given(|g| g["legal_basis"] = "dijh_75_basics".into())).unwrap();
+    let no_purpose = question(&given(|g| g["purpose"] = "victim_support".into())).unwrap();
+    let reason = |parts: &[ReceiveQuestion]| engine.packet(parts).denied().unwrap().reason().to_owned();
+    assert_eq!(reason(std::slice::from_ref(&no_basis)), "DENY_NO_LEGAL_BASIS");
+    assert_eq!(
+        reason(&[no_basis.clone(), no_purpose.clone()]),
+        "DENY_PURPOSE_MISMATCH"
+    );
+    assert_eq!(reason(&[no_purpose, no_basis]), "DENY_PURPOSE_MISMATCH");
     let mut late = good;
     late.now = engine.bundle().valid_until();
     assert_eq!(
         engine.admit(&[late]).unwrap_err().reason(),
         "DENY_BUNDLE_NOT_IN_FORCE"
     );
+}
+
+#[test]
+fn consent_is_the_hint_where_it_alone_is_missing_and_nowhere_else() {
+    let engine = engine();
+    for cases in engine.bundle().cases().values() {
+        for (_, case) in cases {
+            let ruling = engine.receive(&case.given);
+            let held = ruling.outcome() == Outcome::HoldForConsent;
+            assert_eq!(ruling.hint().is_some(), held, "{}: {ruling:?}", case.id);
+        }
+    }
 }
