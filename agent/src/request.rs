@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use schakel_proto::ids::{CaseRef, Digest, PacketId, StatementId, SubjectRef};
+use schakel_proto::packet::descriptor::Subject;
 use schakel_proto::party::{AgencyId, Code};
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +139,17 @@ pub struct SubjectRequest {
     pub age_class: Code,
     /// Pseudonym within the case.
     pub subject: SubjectRef,
+}
+
+impl SubjectRequest {
+    /// As a descriptor names the person.
+    pub fn described(&self) -> Subject {
+        Subject {
+            subject_ref: self.subject,
+            role: self.role.clone(),
+            age_class: self.age_class.clone(),
+        }
+    }
 }
 
 /// One participant.

@@ -11,14 +11,14 @@ use schakel_policy::question::ReceiveQuestion;
 use schakel_policy::ruling::{Outcome as Ruled, Ruling};
 use schakel_proto::directory::Directory;
 use schakel_proto::ids::{Digest, PartId};
-use schakel_proto::packet::descriptor::{PartFields, Subject};
+use schakel_proto::packet::descriptor::PartFields;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::FactChain;
 
 use super::record::{Outcome, PartState, Record};
 use crate::problem::{Kind, Problem, RecipientProblem};
-use crate::request::{PartRequest, SendRequest};
+use crate::request::{PartRequest, SendRequest, SubjectRequest};
 
 /// What the own decision rests on.
 pub struct Own<'a> {
@@ -219,15 +219,10 @@ fn may_wait(engine: &Engine, question: &ReceiveQuestion, ruling: &Ruling) -> boo
 
 /// A part as the rules are asked about it; what only sealing gives is not there yet, and no rule reads it.
 fn fields((id, part): (&PartId, &PartRequest)) -> PartFields {
-    let subject = |one: &crate::request::SubjectRequest| Subject {
-        subject_ref: one.subject,
-        role: one.role.clone(),
-        age_class: one.age_class.clone(),
-    };
     PartFields {
         part_id: *id,
         category: part.category.clone(),
-        subjects: part.subjects.iter().map(subject).collect(),
+        subjects: part.subjects.iter().map(SubjectRequest::described).collect(),
         source_secrecy: part.secrecy.clone(),
         release_ref: part.release,
         measure_ref: part.measure,

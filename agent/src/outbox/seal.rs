@@ -15,7 +15,7 @@ use schakel_proto::packet::manifest::{
     BreakGlass, CheckpointSeen, LegalBasis, ManifestFields, ReportConditions,
 };
 use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, SealSink, seal};
-use schakel_proto::packet::{Profile, SealError, descriptor};
+use schakel_proto::packet::{Profile, SealError};
 use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::Refusal;
 use schakel_proto::time::Timestamp;
@@ -26,7 +26,7 @@ use super::plan::{Own, Plan};
 use super::record::{Outcome, PartState, Record, SealedPart, State};
 use crate::disk::{self, Disk, UNFINISHED};
 use crate::problem::{Kind, Problem};
-use crate::request::{PartRequest, SendRequest};
+use crate::request::{PartRequest, SendRequest, SubjectRequest};
 
 /// What sealing rests on, beside the request.
 pub struct Context<'a> {
@@ -365,16 +365,11 @@ fn recipients(to: &[AgencyId], directory: &Directory) -> Result<Vec<DraftRecipie
 }
 
 fn draft_part<'a>(id: PartId, part: &PartRequest, source: &'a mut Source, to: &[AgencyId]) -> DraftPart<'a> {
-    let subject = |s: &crate::request::SubjectRequest| descriptor::Subject {
-        subject_ref: s.subject,
-        role: s.role.clone(),
-        age_class: s.age_class.clone(),
-    };
     let media_type = part.media_type.clone();
     DraftPart {
         part_id: id,
         category: part.category.clone(),
-        subjects: part.subjects.iter().map(subject).collect(),
+        subjects: part.subjects.iter().map(SubjectRequest::described).collect(),
         source_secrecy: part.secrecy.clone(),
         release_ref: part.release,
         measure_ref: part.measure,

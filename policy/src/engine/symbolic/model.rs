@@ -34,37 +34,9 @@ impl Model {
         let request = &env.request;
         let principal = request.principal().ok_or("no principal")?;
         let context = request.context().ok_or("no context")?;
-        let keys = [
-            "now",
-            "status",
-            "from",
-            "until",
-            "facts",
-            "reason",
-            "sender",
-            "sender_active",
-            "recipient_active",
-            "recipient_flagged",
-            "purpose",
-            "urgency",
-            "roster_version",
-            "roster_version_seen",
-            "case_status",
-            "region",
-            "subjects",
-            "secrecy",
-            "release",
-            "measure_in_force",
-            "measure_ends",
-            "measures_in_force",
-            "relevant",
-            "pseudonymous",
-            "consultation",
-            "mandate",
-            "break_glass",
-            "report",
-            "consent",
-        ];
+        // `now` is among the facts.
+        let beside = ["status", "from", "until", "facts", "reason"];
+        let keys = beside.into_iter().chain(crate::engine::cut::FACTS);
         let mut read = Map::new();
         for key in keys {
             if let Some(value) = context.get(key) {
