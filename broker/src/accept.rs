@@ -36,7 +36,12 @@ pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedP
         manifest,
         parsed.manifest_digest(),
     );
-    let entry = state.entry(about.concerning(caller.agency(), false)).await?;
+    let mut draft = about.concerning(caller.agency(), false);
+    if let Some(record) = &manifest.break_glass {
+        // Who is to review the emergency learns of it from the log, whatever the sender tells it.
+        draft = draft.concerning(&record.reviewer, false);
+    }
+    let entry = state.entry(draft).await?;
     let acceptance = acceptance(parsed, &contents, now, entry);
     match state.store.accept(acceptance).await? {
         Accepted::New(stored) => {

@@ -318,3 +318,47 @@ pub async fn watch(state: &State, told: &mut BTreeSet<Item>) {
     state.gauges.set(&found);
     *told = found.items;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_say_how_many_and_not_who() {
+        let mut found = Overdue {
+            emergencies: 3,
+            ..Overdue::default()
+        };
+        for (kind, number) in [(Kind::Unread, 1), (Kind::Unread, 2), (Kind::Review, 1)] {
+            found.items.insert(Item {
+                kind,
+                case: CaseRef::from_bytes([number; 16]),
+                packet: PacketId::from_bytes([number; 16]),
+                since: Timestamp::from_millis(0),
+                due: Timestamp::from_millis(1),
+            });
+        }
+        let gauges = Gauges::default();
+        gauges.set(&found);
+        let text = gauges.to_text();
+        let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            values,
+            [
+                "schakel_overdue{kind=\"unread\"} 2",
+                "schakel_overdue{kind=\"revisit\"} 0",
+                "schakel_overdue{kind=\"review\"} 1",
+                "schakel_emergencies_unreviewed 3",
+            ]
+        );
+        let json = found.to_json();
+        assert_eq!(
+            json["counts"],
+            serde_json::json!({ "unread": 2, "revisit": 0, "review": 1 })
+        );
+        assert_eq!(
+            (json["overdue"].as_array().unwrap().len(), &json["complete"]),
+            (3, &true.into())
+        );
+    }
+}

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use schakel_broker::admin::Ask;
 use schakel_broker::clock::SetClock;
-use schakel_proto::packet::manifest::BreakGlass;
+use schakel_proto::evidence::{self, Event};
+use schakel_proto::ids::CaseRef;
+use schakel_proto::packet::manifest::{BreakGlass, ManifestFields};
 use schakel_proto::party::OfficerId;
 use schakel_proto::statement::StatementBody;
+use schakel_proto::wire;
 
 use crate::inbox::Inbox;
 use crate::oversight::ask;
@@ -18,17 +21,12 @@ const CAW: &str = "caw-rupel";
 const PARKET: &str = "parket-antwerpen";
 const HOURS: i64 = 3_600_000;
 
-fn emergency(ground: &Ground, case: schakel_proto::ids::CaseRef, change: fn(&mut BreakGlass)) -> Sealed {
+fn emergency(ground: &Ground, case: CaseRef, change: fn(&mut BreakGlass)) -> Sealed {
     let parts = [("alert", &b"hij is onderweg"[..], &[CAW][..])];
     ground.seal_emergency((POLICE, PARKET), case, (&[CAW], &parts), change)
 }
 
-fn review(
-    ground: &Ground,
-    by: &str,
-    case: schakel_proto::ids::CaseRef,
-    sealed: &Sealed,
-) -> schakel_proto::wire::Signed {
+fn review(ground: &Ground, by: &str, case: CaseRef, sealed: &Sealed) -> wire::Signed {
     let body = StatementBody::BreakGlassReviewed {
         packet: sealed.packet.packet_id,
         reviewer: OfficerId::new("beleid-parket-antwerpen").unwrap(),
@@ -59,6 +57,27 @@ async fn p14_the_glass_is_broken_with_reason_and_second_person_and_counted_until
     }
     let sealed = emergency(&ground, case, |_| {});
     submit(&mut police, sealed.frames()).await.unwrap();
+    // The second person learns of it from the log: who broke the glass, in which case, with which packet.
+    let mut parket = ground.client(broker.address(), PARKET).await;
+    let mut follow = parket
+        .follow_evidence(wire::FollowEvidenceRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let directory = ground.network.directory(now()).unwrap();
+    let shown = loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let network = &ground.network.spec().network;
+        let checked = evidence::check(&shown, network, directory.log().key()).unwrap();
+        if checked.body().event == Event::SubmissionAcceptance {
+            break checked.body().clone();
+        }
+    };
+    assert_eq!(
+        (shown.packet, shown.case),
+        (Some(sealed.packet.packet_id), Some(case))
+    );
+    assert_eq!(shown.sender.unwrap().as_str(), POLICE);
     // It is counted from the first moment, and overdue when nobody has reviewed it in time.
     let of = |found: &serde_json::Value| {
         (
@@ -82,7 +101,6 @@ async fn p14_the_glass_is_broken_with_reason_and_second_person_and_counted_until
     let own = review(&ground, POLICE, case, &sealed);
     let refused = refusal(&state(&mut police, own).await.unwrap_err());
     assert_eq!(refused.code, "STATE_REFUSED");
-    let mut parket = ground.client(broker.address(), PARKET).await;
     let reviewed = review(&ground, PARKET, case, &sealed);
     state(&mut parket, reviewed).await.unwrap();
     clock.set(start.plus_millis(49 * HOURS));
@@ -114,9 +132,7 @@ async fn an_emergency_goes_before_everything_that_waits_and_before_what_was_leas
     let mut inbox = Inbox::open(&mut caw, 16).await;
     let packet = |handed: &crate::inbox::Handed| {
         let manifest = handed.manifest.bytes.as_ref();
-        schakel_proto::packet::manifest::ManifestFields::parse(manifest)
-            .unwrap()
-            .packet_id
+        ManifestFields::parse(manifest).unwrap().packet_id
     };
     assert_eq!(
         packet(&inbox.handed().await),
