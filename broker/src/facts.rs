@@ -22,7 +22,7 @@ use crate::log::entry::EntryDraft;
 use crate::redact::safe;
 use crate::roles::Caller;
 use crate::state::State;
-use crate::store::{self, AcceptedStatement, NewStatement, StatementAdded};
+use crate::store::{self, AcceptedStatement, NewStatement, StatementAdded, Store};
 
 /// How often a statement is judged anew because the case's facts changed meanwhile.
 const JUDGED_MAX_COUNT: usize = 8;
@@ -32,7 +32,15 @@ const JUDGED_MAX_COUNT: usize = 8;
 /// # Errors
 /// The store cannot be read, or what it holds does not hold together.
 pub async fn chain(state: &State, case: CaseRef) -> Result<FactChain, Refusal> {
-    let facts = state.store.facts(case).await?;
+    stored(state.store.as_ref(), case).await
+}
+
+/// The same, out of a store.
+///
+/// # Errors
+/// As [`chain`].
+pub async fn stored(store: &dyn Store, case: CaseRef) -> Result<FactChain, Refusal> {
+    let facts = store.facts(case).await?;
     Ok(FactChain::check(&to_wire(case, facts))?)
 }
 
@@ -157,6 +165,10 @@ async fn attempt(
             .body()
             .roster()
             .map_or(chain.roster_version(), |(version, _)| version),
+        reviews: match fields.body() {
+            StatementBody::BreakGlassReviewed { packet, .. } => Some(*packet),
+            _ => None,
+        },
         accepted_at: now,
         entry,
     };

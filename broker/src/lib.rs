@@ -66,6 +66,16 @@ pub mod redact;
 
 pub mod config;
 
+// For the operator.
+
+pub mod overdue;
+
+pub mod replay;
+
+pub mod disclosures;
+
+pub mod admin;
+
 pub mod health;
 
 pub mod serve;

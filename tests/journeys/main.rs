@@ -17,4 +17,6 @@ mod facts;
 
 mod deciding;
 
+mod oversight;
+
 mod stopping;

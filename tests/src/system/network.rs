@@ -253,7 +253,7 @@ fn minted() -> &'static Path {
     Box::leak(folder.path().join("rupel").into_boxed_path())
 }
 
-/// Copies a folder with its permissions.
+/// Copies a folder with its permissions; sockets stay behind.
 pub fn copy(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.unwrap();
@@ -261,7 +261,7 @@ pub fn copy(from: &Path, to: &Path) {
         if entry.file_type().is_dir() {
             std::fs::create_dir(&target).unwrap();
             std::fs::set_permissions(&target, entry.metadata().unwrap().permissions()).unwrap();
-        } else {
+        } else if entry.file_type().is_file() {
             std::fs::copy(entry.path(), &target).unwrap();
         }
     }

@@ -238,6 +238,7 @@ impl Bench {
             accepted_at: self.now,
             expires: self.now.plus_millis(3_600_000),
             priority: 2,
+            follow_up: FollowUp::default(),
             recipients: new_recipients,
             parts: new_parts,
             key_packets,
@@ -276,6 +277,7 @@ impl Bench {
             accepted_at: self.now,
             expires: of.expires,
             priority: of.priority,
+            follow_up: of.follow_up,
             recipients: of.recipients.clone(),
             parts,
             key_packets: of.key_packets.clone(),
@@ -458,8 +460,9 @@ impl Bench {
         let mut draft = EntryDraft::new(Event::StatementAccepted, self.now).concerning(&agency(SENDER), true);
         draft.case = Some(self.case);
         draft.attachment = Some(signed.clone());
-        let entry = self.entry(draft).await;
         NewStatement {
+            entry: self.entry(draft).await,
+            reviews: None,
             statement: StatementId::new(self.now, &mut self.rng),
             case: self.case,
             agency: agency(SENDER),
@@ -469,7 +472,6 @@ impl Bench {
             expected_count: facts.count(),
             roster_version: facts.roster_version + 1,
             accepted_at: self.now,
-            entry,
         }
     }
 
