@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use schakel_broker::clock::{Clock, SimulatedClock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::serve;
 
@@ -34,6 +36,9 @@ struct Run {
     /// Accept a directory that was minted for development.
     #[arg(long)]
     development: bool,
+    /// Follow simulated time: this file says by how many milliseconds the clock is ahead.
+    #[arg(long, value_name = "FILE", requires = "development")]
+    simulated_time: Option<PathBuf>,
     /// Check the configuration and every file that it names, then stop.
     #[arg(long)]
     check_config: bool,
@@ -77,14 +82,28 @@ fn start(run: &Run) -> Result<(), Failure> {
         println!("{}: good", run.config.display());
         return Ok(());
     }
+    let clock = clock(run).map_err(configuration)?;
     log_to_stderr(run);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| other(error.into()))?;
     runtime
-        .block_on(serve::run(config, run.development))
+        .block_on(serve::run(config, run.development, clock))
         .map_err(|error| other(error.into()))
+}
+
+fn clock(run: &Run) -> Result<Arc<dyn Clock>, Box<dyn std::error::Error>> {
+    let Some(file) = &run.simulated_time else {
+        return Ok(Arc::new(SystemClock));
+    };
+    let wrong = |e| {
+        format!(
+            "--simulated-time {}: {e}. It holds a number of milliseconds.",
+            file.display()
+        )
+    };
+    Ok(Arc::new(SimulatedClock::following(file).map_err(wrong)?))
 }
 
 /// Only this workspace's own lines: what libraries log was not written with content in mind.

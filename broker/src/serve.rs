@@ -12,6 +12,7 @@ use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::broker_server::BrokerServer;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -270,8 +271,12 @@ fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinH
     let (watching, readiness) = (Arc::clone(state), readiness.clone());
     vec![
         tokio::spawn(async move {
+            let mut hangup = hangups();
             loop {
-                tokio::time::sleep(REFRESH_EVERY).await;
+                tokio::select! {
+                    () = tokio::time::sleep(REFRESH_EVERY) => {}
+                    () = asked(&mut hangup) => {}
+                }
                 activate::refresh(&refreshing).await;
             }
         }),
@@ -298,6 +303,24 @@ fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinH
             }
         }),
     ]
+}
+
+/// SIGHUP: directory and policies are to be looked at now.
+fn hangups() -> Option<Signal> {
+    let watched = signal(SignalKind::hangup());
+    watched
+        .inspect_err(|error| tracing::warn!(%error, "SIGHUP is not watched"))
+        .ok()
+}
+
+async fn asked(hangup: &mut Option<Signal>) {
+    let heard = match hangup {
+        Some(hangup) => hangup.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending().await
+    }
 }
 
 impl Running {
@@ -348,13 +371,12 @@ impl Running {
 ///
 /// # Errors
 /// What keeps it from starting, or broke.
-pub async fn run(config: Config, development: bool) -> Result<(), ServeError> {
-    use tokio::signal::unix::{SignalKind, signal};
+pub async fn run(config: Config, development: bool, clock: Arc<dyn Clock>) -> Result<(), ServeError> {
     let failed = |error: std::io::Error| ServeError::Server(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let started = tokio::select! {
-        started = start(config, development, Arc::new(SystemClock)) => Some(started?),
+        started = start(config, development, clock) => Some(started?),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };

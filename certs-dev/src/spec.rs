@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
-const RUPEL: &str = include_str!("../networks/rupel.toml");
-const REMEDY: &str = "Correct the network's TOML file; certs-dev/networks/rupel.toml is an example.";
+/// The built-in networks; each file tells the network's story too.
+const BUILTIN: [(&str, &str); 1] = [("rupel", include_str!("../../tests/stories/rupel.toml"))];
+const REMEDY: &str = "Correct the network's TOML file; tests/stories/rupel.toml is an example.";
 
 /// The OpenPGP keys that an agency gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,12 @@ pub struct NetworkSpec {
     /// Its agencies.
     #[serde(rename = "agency")]
     pub agencies: Vec<AgencySpec>,
+    /// What happens in it, for a demonstration; nothing that is minted depends on it.
+    #[serde(default, skip_serializing)]
+    pub story: Option<toml::Table>,
+    /// The story's steps.
+    #[serde(default, rename = "step", skip_serializing)]
+    pub steps: Vec<toml::Table>,
 }
 
 impl NetworkSpec {
@@ -106,14 +113,15 @@ impl NetworkSpec {
     /// # Errors
     /// There is none of this name.
     pub fn builtin(name: &str) -> Result<Self, Problem> {
-        match name {
-            "rupel" => Self::parse(Path::new("networks/rupel.toml"), RUPEL),
-            _ => Err(Problem::new(
+        let Some((_, text)) = BUILTIN.iter().find(|(known, _)| *known == name) else {
+            let known = BUILTIN.map(|(known, _)| known).join(", ");
+            return Err(Problem::new(
                 name,
-                "is not a built-in network",
-                "Use `rupel`, or name a TOML file that describes the network.",
-            )),
-        }
+                format!("is not one of the built-in networks {known}"),
+                "Use one of them, or name a TOML file that describes the network.",
+            ));
+        };
+        Self::parse(&Path::new("tests/stories").join(format!("{name}.toml")), text)
     }
 
     /// Reads a TOML file.

@@ -32,6 +32,9 @@ pub enum Command {
         /// Accept a network minted by certs-dev, and only such a one.
         #[arg(long)]
         development: bool,
+        /// Follow simulated time: this file says by how many milliseconds the clock is ahead.
+        #[arg(long, value_name = "FILE", requires = "development")]
+        simulated_time: Option<PathBuf>,
         /// Check settings, keys and folders, then end.
         #[arg(long)]
         check_config: bool,

@@ -9,14 +9,14 @@ pub(crate) mod parse;
 
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::Method;
 use schakel_proto::ids::{CaseRef, SubjectRef};
 use serde_json::{Value, json};
 
-use crate::clock::{SystemClock, randomness};
+use crate::clock::{Clock, SimulatedClock, SystemClock, randomness};
 use crate::config::Config;
 use crate::daemon;
 use crate::directory::Network;
@@ -42,6 +42,7 @@ pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
     if let Command::Run {
         development,
         check_config,
+        ref simulated_time,
         ..
     } = cli.command
     {
@@ -50,7 +51,8 @@ pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
             print("The settings are good.");
             return Ok(());
         }
-        return daemon::run(config, Arc::new(SystemClock), development, stop_signal()).await;
+        let clock = clock(simulated_time.as_deref())?;
+        return daemon::run(config, clock, development, stop_signal()).await;
     }
     let asking = Asking {
         socket: config.socket(),
@@ -105,6 +107,19 @@ fn check(config: &Config, development: bool) -> Result<(), Problem> {
     disk.make_dir(&config.data_dir)?;
     let clock = Arc::new(SystemClock);
     Network::open(config, keyring.fingerprint(), pins, clock, disk, development).map(|_| ())
+}
+
+fn clock(simulated: Option<&Path>) -> Result<Arc<dyn Clock>, Problem> {
+    let Some(file) = simulated else {
+        return Ok(Arc::new(SystemClock));
+    };
+    let wrong = |e| {
+        let remedy = "Name a file that holds a number of milliseconds.";
+        Problem::new(Kind::Usage, "SIMULATED_TIME", format!("{e}"), remedy).at(file.display())
+    };
+    Ok(Arc::new(
+        SimulatedClock::following(file).map_err(|e: std::io::Error| wrong(e))?,
+    ))
 }
 
 /// Ends at SIGTERM or SIGINT.

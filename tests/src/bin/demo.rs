@@ -1,12 +1,13 @@
 //! `schakel-demo`: a whole network on this machine, real documents on their way, every promise checked
 //! from outside. Started by `./demo`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use schakel_tests::demo::journey;
+use schakel_tests::demo::journey::{self, Order};
 use schakel_tests::demo::processes::Processes;
-use schakel_tests::demo::say::{Form, Voice};
+use schakel_tests::demo::say::Voice;
 
 /// Exit status when the demonstration is interrupted (128 + SIGINT).
 const INTERRUPTED: i32 = 130;
@@ -15,26 +16,32 @@ const INTERRUPTED: i32 = 130;
 #[derive(Parser)]
 #[command(name = "demo", version)]
 struct Arguments {
-    /// The network.
-    #[arg(default_value = "rupel", value_parser = ["rupel"])]
+    /// The network whose story is told: rupel, noorderkempen, secova, west-vlaanderen or oostende; or a
+    /// story file (.toml).
+    #[arg(default_value = "rupel")]
     network: String,
     /// Leave the network running, and say how to talk to it.
     #[arg(long)]
     keep: bool,
-    /// Print the result as one JSON document.
-    #[arg(long)]
-    json: bool,
+    /// Write the outcomes to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let voice = Voice::new(if arguments.json { Form::Json } else { Form::Text });
+    let voice = Voice::new();
     let processes = Processes::default();
     if let Err(error) = stop_on_signals(processes.clone()) {
         eprintln!("demo: cannot listen for Ctrl-C: {error}");
         return ExitCode::FAILURE;
     }
-    match journey::run(&arguments.network, arguments.keep, &processes, voice) {
+    let order = Order {
+        name: &arguments.network,
+        keep: arguments.keep,
+        json: arguments.json.as_deref(),
+    };
+    match journey::run(&order, &processes, voice) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(problem) => {

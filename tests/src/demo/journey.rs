@@ -2,54 +2,53 @@
 
 use std::path::Path;
 
-use schakel_agent::clock::randomness;
-use schakel_proto::ids::{CaseRef, PacketId, PartId, SubjectRef};
 use serde_json::{Value, json};
 
-use super::cli::{Cli, DECIDED_MAX_SECONDS, field, is_decided, list};
 use super::outside::{self, Check, Sent};
+use super::play::Play;
 use super::problem::{Problem, Result};
-use super::processes::Processes;
+use super::processes::{Processes, binary};
 use super::say::Voice;
-use super::script::{self, Expected, PACKETS, Packet, Part};
-use super::stage::Stage;
+use super::stage::{Stage, agency};
+use super::story::Story;
 use super::table;
-use super::why::Reasons;
+use super::tale::Tale;
 
-/// What came of one part for one recipient.
+/// How the demonstration is to run.
 #[derive(Clone, Debug)]
-struct Row {
-    packet: &'static Packet,
-    expected: &'static Expected,
-    state: String,
-    reason: String,
+pub struct Order<'a> {
+    /// The network whose story is told, or a story file.
+    pub name: &'a str,
+    /// Leave the network running.
+    pub keep: bool,
+    /// Where the outcomes go as JSON.
+    pub json: Option<&'a Path>,
 }
 
-impl Row {
-    fn fits(&self) -> bool {
-        self.state == self.expected.end.as_str() && self.reason == self.expected.reason
-    }
-}
-
-/// Runs the demonstration on the network `name`. Gives what differs from what was promised: nothing.
+/// Runs a story. Gives how much differs from what was promised: nothing.
 ///
 /// # Errors
 /// It could not be run to its end.
-pub fn run(name: &str, keep: bool, processes: &Processes, voice: Voice) -> Result<usize> {
+pub fn run(order: &Order<'_>, processes: &Processes, voice: Voice) -> Result<usize> {
     voice.line("Schakel: a network on this machine, for DEVELOPMENT. All persons are fictional.\n");
-    let mut stage = Stage::mint(name, keep, processes.clone(), voice)?;
+    let story = Story::load(order.name)?;
+    let tale = Tale::in_language(&story.head.language, voice)?;
+    let mut stage = Stage::mint(story.clone(), order.keep, processes.clone(), voice)?;
     stage.start(voice)?;
-    let (case, sent, rows) = play(&stage, voice)?;
-    let reasons = Reasons::built_in()?;
-    show(&rows, &reasons, voice);
-    let checks = check(&stage, case, &sent, voice)?;
+    tale.open(&story.network.title, &story.head.opening);
+    let mut play = Play::on(&mut stage, tale);
+    play.run()?;
+    let (sent, events, wrong) = (play.sent, play.events, play.wrong);
+    let checks = check(&stage, &sent, voice)?;
     stage.processes().all_run()?;
-    let wrong = rows.iter().filter(|row| !row.fits()).count();
     let differing = wrong + checks.iter().filter(|check| check.differs.is_some()).count();
     tell(&checks, voice);
-    voice.document(&document(case, &sent, &rows, &checks, &reasons, differing));
-    if keep {
-        leave(&stage, case, &sent, voice)?;
+    if let Some(file) = order.json {
+        let text = format!("{:#}\n", document(&story, &events, &checks, differing));
+        std::fs::write(file, text).map_err(Problem::during(file.display()))?;
+    }
+    if order.keep {
+        leave(&stage, &sent, voice)?;
     } else {
         stop(&stage, voice)?;
     }
@@ -60,167 +59,8 @@ pub fn run(name: &str, keep: bool, processes: &Processes, voice: Voice) -> Resul
     Ok(differing)
 }
 
-/// Opens the case and sends the packets; waits until each is decided for each recipient.
-fn play(stage: &Stage, voice: Voice) -> Result<(CaseRef, Vec<Sent>, Vec<Row>)> {
-    let mut rng = randomness();
-    let case = CaseRef::random(&mut rng);
-    let subjects: Vec<(&str, SubjectRef)> = ["victim", "perpetrator"]
-        .map(|role| (role, SubjectRef::random(&mut rng)))
-        .to_vec();
-    let opener = script::ROSTER.first().copied().unwrap_or_default();
-    let step = voice.step("Opening the case");
-    let mut arguments = words(&[
-        ("--case", case.to_string()),
-        ("--type", "partner_violence".to_owned()),
-        ("--region", "vlg".to_owned()),
-    ]);
-    for id in script::ROSTER {
-        arguments.extend(words(&[("--roster", (*id).to_owned())]));
-    }
-    Cli::of(stage, opener)?.expect(&["statement", "open-case"], &arguments)?;
-    step.done(&format!("{case} by {opener}; OCMW Schelle is not on the roster"));
-    let (mut sent, mut rows) = (Vec::new(), Vec::new());
-    for packet in PACKETS {
-        let step = voice.step(packet.name);
-        let (one, of_packet) = send(stage, packet, case, &subjects)?;
-        let ends: Vec<_> = of_packet
-            .iter()
-            .map(|row| format!("{} {}", row.expected.recipient, row.state))
-            .collect();
-        step.done(&ends.join(", "));
-        sent.push(one);
-        rows.extend(of_packet);
-    }
-    Ok((case, sent, rows))
-}
-
-fn words(pairs: &[(&str, String)]) -> Vec<String> {
-    pairs
-        .iter()
-        .flat_map(|(name, value)| [(*name).to_owned(), value.clone()])
-        .collect()
-}
-
-/// Sends one packet with the sender's own command line, and waits until it is decided.
-fn send(
-    stage: &Stage,
-    packet: &'static Packet,
-    case: CaseRef,
-    subjects: &[(&str, SubjectRef)],
-) -> Result<(Sent, Vec<Row>)> {
-    let mut arguments = words(&[
-        ("--case", case.to_string()),
-        ("--to", packet.to.join(",")),
-        ("--purpose", packet.purpose.to_owned()),
-        ("--basis", packet.basis.to_owned()),
-        ("--wait", "decided".to_owned()),
-        ("--wait-seconds", DECIDED_MAX_SECONDS.to_string()),
-    ]);
-    for part in packet.parts {
-        let text = described(part, &stage.documents().join(part.file), subjects);
-        arguments.extend(words(&[("--part", text)]));
-    }
-    // A packet that is refused ends the command badly; its state says by whom and why.
-    let answer = Cli::of(stage, packet.sender)?.call(&["send"], &arguments)?;
-    let state = answer.value;
-    if !is_decided(&state) {
-        let error = format!(
-            "{}: \"{}\" was not decided: {}",
-            packet.sender,
-            packet.name,
-            answer.error.trim()
-        );
-        return Err(Problem::new(format!("{error} {state}")));
-    }
-    let id = field(&state, "packet")
-        .parse::<PacketId>()
-        .map_err(Problem::during("a packet's id"))?;
-    let parts = list(&state, "parts")
-        .iter()
-        .map(|part| field(part, "part").parse::<PartId>());
-    let parts = parts
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(Problem::during("a part's id"))?;
-    let row = |expected: &'static Expected| {
-        let part = parts
-            .get(expected.part)
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let outcome = list(&state, "outcomes")
-            .iter()
-            .find(|o| field(o, "recipient") == expected.recipient && field(o, "part") == part);
-        let said = |name| outcome.map_or("", |o| field(o, name)).to_owned();
-        Row {
-            packet,
-            expected,
-            state: said("state"),
-            reason: said("reason"),
-        }
-    };
-    let rows = packet.expected.iter().map(row).collect();
-    Ok((Sent { packet, id, parts }, rows))
-}
-
-/// A part as the command line takes it.
-fn described(part: &Part, file: &Path, subjects: &[(&str, SubjectRef)]) -> String {
-    let escaped = |text: &str| text.replace(',', "\\,");
-    let mut fields = vec![
-        format!("category={}", part.category),
-        format!("file={}", escaped(&file.display().to_string())),
-        format!("secrecy={}", part.secrecy),
-        format!("media={}", part.media),
-        format!("title={}", escaped(part.title)),
-    ];
-    let about = subjects.iter().filter(|(role, _)| part.subjects.contains(role));
-    fields.extend(about.map(|(role, reference)| format!("subject={role}:adult:{reference}")));
-    fields.join(",")
-}
-
-/// The table: per packet, part and recipient what happened and why.
-fn show(rows: &[Row], reasons: &Reasons, voice: Voice) {
-    let cells = |row: &Row| {
-        let part = row.packet.parts.get(row.expected.part);
-        let mut why = format!("{} [{}]", reasons.sentence(&row.reason), row.reason);
-        if !row.fits() {
-            why += &format!(
-                " EXPECTED: {}, {}",
-                row.expected.end.as_str(),
-                row.expected.reason
-            );
-        }
-        vec![
-            if row.fits() { "  ✓" } else { "  ✗" }.to_owned(),
-            part.map_or("", |p| p.file).to_owned(),
-            part.map_or("", |p| p.category).to_owned(),
-            row.expected.recipient.to_owned(),
-            row.state.clone(),
-            why,
-        ]
-    };
-    let mut table = vec![
-        ["", "Document", "Category", "Recipient", "Outcome", "Why"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    table.extend(rows.iter().map(cells));
-    let mut lines = table::rows(&table).into_iter();
-    voice.line("\nWhat happened, and why\n");
-    voice.lines(&lines.next().unwrap_or_default());
-    let mut last = "";
-    for (row, lines) in rows.iter().zip(lines) {
-        if row.packet.name != last {
-            last = row.packet.name;
-            voice.line(&format!(
-                "{last} (from {}, {})",
-                row.packet.sender, row.packet.basis
-            ));
-        }
-        voice.lines(&lines);
-    }
-}
-
 /// All checks from outside.
-fn check(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<Vec<Check>> {
+fn check(stage: &Stage, sent: &[Sent], voice: Voice) -> Result<Vec<Check>> {
     let step = voice.step("Checking from outside");
     step.now("opening the documents");
     let mut checks = outside::files(stage, sent)?;
@@ -231,7 +71,7 @@ fn check(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<Ve
     step.now("the recipients' disks");
     checks.extend(outside::disks(stage, sent)?);
     step.now("the broker's disk and memory");
-    checks.extend(outside::broker(stage, case, sent)?);
+    checks.extend(outside::broker(stage, sent)?);
     step.done(&format!("{} checks", checks.len()));
     Ok(checks)
 }
@@ -265,28 +105,35 @@ fn stop(stage: &Stage, voice: Voice) -> Result<()> {
 }
 
 /// Leaves the network running, and says how to talk to it.
-fn leave(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<()> {
+fn leave(stage: &Stage, sent: &[Sent], voice: Voice) -> Result<()> {
     let processes = stage.processes().leave();
-    let first = sent.first().ok_or_else(|| Problem::new("nothing was sent"))?;
-    let part = first.parts.first().map(ToString::to_string).unwrap_or_default();
-    let (packet, copy) = (first.id, stage.folder().join("feiten.pdf"));
-    let cli = |id| Cli::of(stage, id);
-    voice.line(&format!(
-        "\nThe network keeps running in {}. Try:\n",
-        stage.folder().display()
-    ));
-    for command in [
-        cli("parket-antwerpen")?.typed("inbox list"),
-        cli("parket-antwerpen")?.typed(&format!("inbox open {packet} {part} --out {}", copy.display())),
-        cli("pz-rupel")?.typed(&format!("status {packet}")),
-        cli("pz-rupel-opvolgcel")?.typed("status"),
-    ] {
-        voice.line(&format!("  {command}"));
+    let program = binary("schakel-agent")?;
+    let typed = |id: &str, words: &str| -> Result<String> {
+        let config = stage.network().agent_config(&agency(id)?);
+        Ok(format!(
+            "  {} {words} --config {}",
+            program.display(),
+            config.display()
+        ))
+    };
+    let folder = stage.folder().display();
+    voice.line(&format!("\nThe network keeps running in {folder}. Try:\n"));
+    let received = |packet: &&Sent| packet.ends.iter().any(outside::End::is_received);
+    if let Some(packet) = sent.iter().find(received)
+        && let Some(end) = packet.ends.iter().find(|end| end.is_received())
+        && let Some(part) = packet.parts.get(end.part.saturating_sub(1))
+        && let Some(id) = part.id
+    {
+        let (copy, packet_id) = (stage.folder().join(&part.file), packet.id);
+        voice.line(&typed(&end.to, "inbox list")?);
+        voice.line(&typed(
+            &end.to,
+            &format!("inbox open {packet_id} {id} --out {}", copy.display()),
+        )?);
+        voice.line(&typed(&packet.sender, &format!("status {packet_id}"))?);
+        voice.line(&typed(&packet.sender, &format!("facts {}", packet.case))?);
     }
-    voice.line(&format!(
-        "\nThe case is {case}. Logs: {}/*.log",
-        stage.folder().display()
-    ));
+    voice.line(&format!("\nLogs: {folder}/*.log"));
     let ids: Vec<_> = processes.iter().map(|(_, id)| id.to_string()).collect();
     let running: Vec<_> = processes
         .iter()
@@ -294,37 +141,14 @@ fn leave(stage: &Stage, case: CaseRef, sent: &[Sent], voice: Voice) -> Result<()
         .collect();
     voice.line(&format!("Running: {}", running.join(", ")));
     voice.line(&format!(
-        "Stop it: kill {}; sleep 3; rm -r {}",
-        ids.join(" "),
-        stage.folder().display()
+        "Stop it: kill {}; sleep 3; rm -r {folder}",
+        ids.join(" ")
     ));
     Ok(())
 }
 
 /// The result as JSON.
-fn document(
-    case: CaseRef,
-    sent: &[Sent],
-    rows: &[Row],
-    checks: &[Check],
-    reasons: &Reasons,
-    differing: usize,
-) -> Value {
-    let outcome = |row: &Row| {
-        let part = row.packet.parts.get(row.expected.part);
-        json!({
-            "packet": row.packet.name,
-            "packet_id": sent.iter().find(|s| s.packet.name == row.packet.name).map(|s| s.id),
-            "sender": row.packet.sender,
-            "recipient": row.expected.recipient,
-            "file": part.map(|p| p.file),
-            "category": part.map(|p| p.category),
-            "outcome": row.state,
-            "reason": row.reason,
-            "sentence": reasons.sentence(&row.reason),
-            "as_promised": row.fits(),
-        })
-    };
+fn document(story: &Story, events: &[Value], checks: &[Check], differing: usize) -> Value {
     let check = |check: &Check| {
         json!({
             "check": check.what,
@@ -334,8 +158,8 @@ fn document(
         })
     };
     json!({
-        "case": case,
-        "outcomes": rows.iter().map(outcome).collect::<Vec<_>>(),
+        "network": story.network.network,
+        "outcomes": events,
         "checks": checks.iter().map(check).collect::<Vec<_>>(),
         "differing": differing,
     })

@@ -5,13 +5,19 @@ pub mod problem;
 
 pub mod say;
 
-pub mod script;
+pub mod story;
+
+pub mod step;
+
+pub mod names;
+
+pub mod time;
 
 pub mod processes;
 
 pub mod stage;
 
-pub mod cli;
+pub mod local;
 
 pub mod search;
 
@@ -19,8 +25,10 @@ pub mod evidence;
 
 pub mod outside;
 
-pub mod why;
-
 pub mod table;
+
+pub mod tale;
+
+pub mod play;
 
 pub mod journey;

@@ -1,13 +1,16 @@
 //! The checks from outside: files, bytes on disks and in memory, the log. None of them asks broker or
 //! agents whether they behaved.
 
-use schakel_proto::ids::{PacketId, PartId};
-use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::cli::Cli;
+use schakel_proto::ids::{CaseRef, PacketId, PartId};
+use serde_json::{Value, json};
+
+use super::local::{Local, field, list};
+use super::play::{self, media};
 use super::problem::{Problem, Result};
-use super::script::{End, Expected, Packet, Part};
 use super::stage::Stage;
+use super::step::Packet;
 
 mod bytes;
 
@@ -37,77 +40,159 @@ impl Check {
     }
 }
 
-/// A packet that was sent.
+/// A packet that was sent, and what its sender's agent knows of it.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// The script's packet.
-    pub packet: &'static Packet,
+    /// Its title in the story.
+    pub title: String,
+    /// Who sent it.
+    pub sender: String,
+    /// Its case.
+    pub case: CaseRef,
     /// Its id.
     pub id: PacketId,
-    /// The ids of its parts, in the script's order.
-    pub parts: Vec<PartId>,
+    /// Its parts, in the story's order.
+    pub parts: Vec<SentPart>,
+    /// What came of each part for each recipient.
+    pub ends: Vec<End>,
+}
+
+/// A part that was sent.
+#[derive(Clone, Debug)]
+pub struct SentPart {
+    /// Its document.
+    pub file: String,
+    /// Title inside the seal.
+    pub title: String,
+    /// Category code.
+    pub category: String,
+    /// Its id, once known.
+    pub id: Option<PartId>,
+}
+
+/// What came of one part for one recipient, as the sender's agent says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// The recipient.
+    pub to: String,
+    /// Which part, from 1.
+    pub part: usize,
+    /// The outcome's word.
+    pub outcome: String,
+    /// Reason code.
+    pub reason: String,
+    /// What the recipient is bound to.
+    pub obligations: Vec<String>,
+    /// The sender's own rules decided so: it never left.
+    pub own: bool,
+}
+
+impl End {
+    /// Whether the recipient has it.
+    pub fn is_received(&self) -> bool {
+        self.outcome == "received"
+    }
 }
 
 impl Sent {
-    fn received(&self) -> impl Iterator<Item = (&'static Expected, &'static Part, PartId)> {
-        let of = |e: &'static Expected| Some((e, self.packet.parts.get(e.part)?, *self.parts.get(e.part)?));
-        self.packet
-            .expected
-            .iter()
-            .filter(|e| e.end == End::Received)
-            .filter_map(of)
+    /// A packet that its sender's agent has just taken.
+    pub fn new(sender: &str, packet: &Packet, case: CaseRef, id: PacketId) -> Self {
+        let part = |part: &super::step::Part| SentPart {
+            file: part.file.clone(),
+            title: part.title.clone().unwrap_or_else(|| packet.title.clone()),
+            category: part.category.clone(),
+            id: None,
+        };
+        Self {
+            title: packet.title.clone(),
+            sender: sender.to_owned(),
+            case,
+            id,
+            parts: packet.parts.iter().map(part).collect(),
+            ends: Vec::new(),
+        }
     }
 
-    fn was_received(&self, agency: &str, part: usize) -> bool {
-        let ends = self.packet.expected.iter();
-        ends.clone()
-            .any(|e| e.recipient == agency && e.part == part && e.end == End::Received)
+    /// Takes up what the agent's record says.
+    pub fn take_up(&mut self, record: &Value) -> Result<()> {
+        let id = |text: &str| text.parse().map_err(Problem::during("a part's id"));
+        self.id = field(record, "packet")
+            .parse()
+            .map_err(Problem::during("a packet's id"))?;
+        for (part, sealed) in self.parts.iter_mut().zip(list(record, "parts")) {
+            part.id = Some(id(field(sealed, "part"))?);
+        }
+        self.ends = play::ends(record)?;
+        Ok(())
+    }
+
+    /// The parts that came, and to whom.
+    fn received(&self) -> impl Iterator<Item = (&End, &SentPart, PartId)> {
+        let ends = self.ends.iter().filter(|end| end.is_received());
+        ends.filter_map(|end| {
+            let part = self.parts.get(end.part.checked_sub(1)?)?;
+            Some((end, part, part.id?))
+        })
     }
 }
 
-/// Opens every delivered part through the recipient's own command line: its bytes are the sender's.
+/// Opens delivered parts through the recipients' own agents: their bytes are the sender's. Each document once
+/// for each recipient; one that was deleted, as it had to be, is passed over.
 pub fn files(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
     let folder = stage.folder().join("opened");
     std::fs::create_dir_all(&folder).map_err(Problem::during(folder.display()))?;
-    let mut checks = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut of: BTreeMap<String, (usize, Option<String>)> = BTreeMap::new();
     for packet in sent {
-        let id = packet.id;
-        for (expected, part, part_id) in packet.received() {
-            let out = folder.join(format!("{}-{}", expected.recipient, part.file));
-            let arguments = [
-                id.to_string(),
-                part_id.to_string(),
-                "--out".to_owned(),
-                out.display().to_string(),
-            ];
-            let answer = Cli::of(stage, expected.recipient)?.call(&["inbox", "open"], &arguments)?;
-            let name = |field: &str| {
-                answer
-                    .value
-                    .pointer(&format!("/names/{field}"))
-                    .and_then(Value::as_str)
-            };
-            let names = (name("file_name"), name("title"), name("media_type"));
-            let differs = match std::fs::read(&out) {
-                Ok(bytes) if bytes != part.content => Some(format!(
-                    "{} bytes came, {} were sent",
-                    bytes.len(),
-                    part.content.len()
-                )),
-                Ok(_) if names != (Some(part.file), Some(part.title), Some(part.media)) => {
-                    Some(format!("its names came as {names:?}"))
-                }
-                Ok(_) => None,
-                Err(_) => Some(format!("it cannot be opened: {}", answer.error.trim())),
-            };
-            let what = format!(
-                "{} opened {}: the same {} bytes, file name and title",
-                expected.recipient,
-                part.file,
-                part.content.len()
-            );
-            checks.push(Check::of(what, differs));
+        for (end, part, id) in packet.received() {
+            if !seen.insert((end.to.clone(), part.file.clone())) {
+                continue;
+            }
+            let out = folder.join(format!("{}-{}-{id}", end.to, packet.id));
+            let request = json!({ "packet": packet.id, "part": id, "out": out });
+            let opened = Local::of(stage, &end.to)?.ask("POST", "/v1/inbox/open", Some(&request))?;
+            if field(&opened.1, "code") == DELETED {
+                continue;
+            }
+            let (count, differs) = of.entry(end.to.clone()).or_default();
+            *count += 1;
+            let wrong = file(stage, part, &out, &opened)?;
+            *differs = differs
+                .take()
+                .or(wrong.map(|wrong| format!("{}: {wrong}", part.file)));
         }
     }
-    Ok(checks)
+    let check = |(to, (count, differs)): (String, (usize, Option<String>))| {
+        Check::of(
+            format!("{to} opened {count} different documents: the senders' bytes, file names and titles"),
+            differs,
+        )
+    };
+    Ok(of.into_iter().map(check).collect())
 }
+
+/// What differs between a document as it was sent and as it was opened.
+fn file(
+    stage: &Stage,
+    part: &SentPart,
+    out: &std::path::Path,
+    (status, answer): &(u16, Value),
+) -> Result<Option<String>> {
+    let source = stage.documents().join(&part.file);
+    let content = std::fs::read(&source).map_err(Problem::during(source.display()))?;
+    let name = |field: &str| answer.pointer(&format!("/names/{field}")).and_then(Value::as_str);
+    let names = (name("file_name"), name("title"), name("media_type"));
+    Ok(match (status, std::fs::read(out)) {
+        (200, Ok(bytes)) if bytes != content => {
+            Some(format!("{} bytes came, {} were sent", bytes.len(), content.len()))
+        }
+        (200, Ok(_)) if names != (Some(&part.file), Some(&part.title), Some(media(&part.file))) => {
+            Some(format!("its names came as {names:?}"))
+        }
+        (200, Ok(_)) => None,
+        _ => Some(format!("it cannot be opened: {answer}")),
+    })
+}
+
+/// What an agent says of a part that it has deleted, as an obligation bound it to.
+const DELETED: &str = "PART_DELETED";

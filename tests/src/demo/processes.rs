@@ -148,6 +148,11 @@ impl Processes {
         bad
     }
 
+    /// Tells a process to look at its files anew (SIGHUP).
+    pub fn hang_up(&self, id: u32) {
+        send(id, Signal::HUP);
+    }
+
     /// The folder that an interruption removes, since nothing else then can.
     pub fn remove_when_interrupted(&self, folder: &Path) {
         self.group().folder = Some(folder.to_owned());
@@ -183,9 +188,13 @@ impl Drop for Group {
 }
 
 fn terminate(id: u32) {
+    send(id, Signal::TERM);
+}
+
+fn send(id: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         // It may have ended by itself: then there is nothing to do.
-        kill_process(pid, Signal::TERM).ok();
+        kill_process(pid, signal).ok();
     }
 }
 

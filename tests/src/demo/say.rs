@@ -5,40 +5,31 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Where results go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Text for people.
-    Text,
-    /// One JSON document at the end.
-    Json,
+/// Tells the person in front of the screen what happens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Voice {
+    quiet: bool,
 }
 
-/// Tells the person in front of the screen what happens.
-#[derive(Clone, Copy, Debug)]
-pub struct Voice(Form);
-
 impl Voice {
-    /// A voice in this form.
-    pub const fn new(form: Form) -> Self {
-        Self(form)
+    /// One that tells everything.
+    pub const fn new() -> Self {
+        Self { quiet: false }
     }
 
-    /// A line of the result, for people only.
+    /// One that tells only what takes a while, not the results.
+    pub const fn quiet() -> Self {
+        Self { quiet: true }
+    }
+
+    /// A line of the result.
     pub fn line(self, text: &str) {
-        if self.0 == Form::Text {
+        if !self.quiet {
             print(text);
         }
     }
 
-    /// The whole result, for programs only.
-    pub fn document(self, json: &serde_json::Value) {
-        if self.0 == Form::Json {
-            print(&format!("{json:#}"));
-        }
-    }
-
-    /// Several lines of the result, for people only.
+    /// Several lines of the result.
     pub fn lines(self, lines: &[String]) {
         for line in lines {
             self.line(line);

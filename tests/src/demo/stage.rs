@@ -7,22 +7,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use schakel_agent::clock::{Clock, SystemClock, randomness};
-use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
+use schakel_agent::clock::randomness;
+use schakel_certs_dev::{Mint, Network, mint};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 
-use super::cli::Cli;
+use super::local::Local;
 use super::problem::{Problem, Result};
 use super::processes::{Processes, binary};
 use super::say::Voice;
-use super::script;
+use super::story::{Moment, Story};
+use super::time::Time;
 
 /// Longest path of a Unix socket on Linux, in bytes.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// The network in its folder.
 pub struct Stage {
+    story: Story,
+    time: Time,
     folder: PathBuf,
     _removed_at_end: Option<tempfile::TempDir>,
     network: Network,
@@ -32,34 +35,36 @@ pub struct Stage {
     processes: Processes,
 }
 
-/// The machine's time.
-pub fn now() -> Timestamp {
-    SystemClock.now()
-}
-
 /// An agency's id.
 pub fn agency(id: &str) -> Result<AgencyId> {
     AgencyId::new(id).map_err(Problem::during(id))
 }
 
 impl Stage {
-    /// Mints the network `name`; nothing runs yet.
-    pub fn mint(name: &str, keep: bool, processes: Processes, voice: Voice) -> Result<Self> {
-        let spec = NetworkSpec::builtin(name).map_err(Problem::during("the network"))?;
-        let step = voice.step(&format!("Making the network {name}"));
+    /// Mints the network of a story; nothing runs yet.
+    pub fn mint(story: Story, keep: bool, processes: Processes, voice: Voice) -> Result<Self> {
+        let spec = &story.network;
+        let step = voice.step(&format!("Making the network {}", spec.network));
         let folder = tempfile::Builder::new().prefix("schakel-demo-").tempdir();
         let folder = folder.map_err(Problem::during("a temporary folder"))?;
         processes.remove_when_interrupted(folder.path());
         let (port, health_port) = free_ports()?;
-        let root = folder.path().join(name);
+        let root = folder.path().join(spec.network.as_str());
+        let mut time = Time::in_file(&folder.path().join("simulated-time"))?;
         let order = Mint {
-            spec: &spec,
+            spec,
             out: &root,
             port,
             health_port,
-            at: now(),
+            at: time.now(),
         };
         let network = mint(&order, &mut randomness()).map_err(Problem::during("making the network"))?;
+        if let Some(first) = story.scenes.iter().find_map(|scene| scene.moment)
+            && time.go(first)?
+        {
+            let refreshed = network.refresh(time.now());
+            refreshed.map_err(Problem::during("the directory of day 0"))?;
+        }
         step.done(&format!(
             "{} agencies with TLS and OpenPGP keys, signed directory, signed policies",
             spec.agencies.len()
@@ -71,6 +76,8 @@ impl Stage {
             (folder.path().to_owned(), Some(folder))
         };
         let stage = Self {
+            story,
+            time,
             folder: path,
             _removed_at_end,
             network,
@@ -83,19 +90,62 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The documents to be sent, and inboxes that are plain at rest where the search needs them so.
+    /// The documents to be sent; agents that look often for a new directory; and every second inbox plain
+    /// at rest, so that the search of disks would find what came.
     fn prepare(&self) -> Result<()> {
         let documents = self.documents();
         std::fs::create_dir_all(&documents).map_err(Problem::during(documents.display()))?;
-        for part in script::PACKETS.iter().flat_map(|packet| packet.parts) {
-            let file = documents.join(part.file);
-            std::fs::write(&file, part.content).map_err(Problem::during(file.display()))?;
+        for entry in walkdir::WalkDir::new(&self.story.documents)
+            .min_depth(1)
+            .max_depth(1)
+        {
+            let entry = entry.map_err(Problem::during(self.story.documents.display()))?;
+            let copied = std::fs::copy(entry.path(), documents.join(entry.file_name()));
+            copied.map_err(Problem::during(entry.path().display()))?;
         }
-        for id in script::PLAIN {
+        for id in &self.story.head.agents {
             let file = self.network.agent_config(&agency(id)?);
             let text = std::fs::read_to_string(&file).map_err(Problem::during(file.display()))?;
-            let text = text.replace(r#"at_rest = "sealed""#, r#"at_rest = "plain""#);
+            let mut text = text.replacen("data_dir = ", "refresh_seconds = 1\ndata_dir = ", 1);
+            if self.is_plain(id) {
+                text = text.replace(r#"at_rest = "sealed""#, r#"at_rest = "plain""#);
+            }
             std::fs::write(&file, text).map_err(Problem::during(file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an agency keeps what it received in the open.
+    pub fn is_plain(&self, id: &str) -> bool {
+        let place = self.story.head.agents.iter().position(|agent| agent == id);
+        place.is_some_and(|place| place % 2 == 1)
+    }
+
+    /// Goes to a moment of the story: all clocks jump, the directory is issued anew (an old one takes no
+    /// new seals), and every agent has it.
+    pub fn go(&mut self, moment: Moment) -> Result<()> {
+        if !self.time.go(moment)? {
+            return Ok(());
+        }
+        let version = self.network.refresh(self.time.now());
+        let version = version.map_err(Problem::during("the day's directory"))?;
+        self.processes.hang_up(self.broker_id);
+        self.everywhere("the day's directory", |status| {
+            status
+                .pointer("/directory_version")
+                .and_then(serde_json::Value::as_u64)
+                >= Some(version)
+        })
+    }
+
+    /// Waits until every agent's status is so.
+    fn everywhere(&self, what: &str, so: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
+        for id in &self.story.head.agents {
+            let local = Local::of(self, id)?;
+            self.processes.wait(&format!("{what} at {id}"), &mut || {
+                let status = local.ask("GET", "/v1/status", None);
+                status.is_ok_and(|(code, status)| code == 200 && so(&status))
+            })?;
         }
         Ok(())
     }
@@ -106,7 +156,9 @@ impl Stage {
         let mut command = Command::new(binary("schakel-broker")?);
         command
             .args(["run", "--development", "--config"])
-            .arg(self.network.broker_config());
+            .arg(self.network.broker_config())
+            .arg("--simulated-time")
+            .arg(self.time.file());
         self.broker_id = self
             .processes
             .start("broker", &mut command, &self.log("broker"))?;
@@ -116,40 +168,35 @@ impl Stage {
         })?;
         step.done(&format!("ready on {}", self.address));
         let step = voice.step("Starting the agents");
-        for id in script::AGENTS {
+        let agents = self.story.head.agents.clone();
+        for id in &agents {
             step.now(id);
             let config = self.network.agent_config(&agency(id)?);
             let mut command = Command::new(binary("schakel-agent")?);
             command.args(["run", "--development", "--config"]).arg(config);
+            command.arg("--simulated-time").arg(self.time.file());
             self.processes.start(id, &mut command, &self.log(id))?;
         }
-        for id in script::AGENTS {
+        for id in &agents {
             step.now(&format!("waiting for {id}"));
             let socket = self.socket(id)?;
             self.processes.wait(&format!("the local API of {id}"), &mut || {
                 UnixStream::connect(&socket).is_ok()
             })?;
         }
-        for id in script::AGENTS {
-            step.now(&format!("{id} takes up directory and policies"));
-            let cli = Cli::of(self, id)?;
-            self.processes
-                .wait(&format!("directory and policies at {id}"), &mut || {
-                    let status = cli
-                        .call(&["status"], &[])
-                        .map(|answer| answer.value)
-                        .unwrap_or_default();
-                    let bundle = status
-                        .pointer("/agent/bundle_version")
-                        .is_some_and(serde_json::Value::is_u64);
-                    bundle && status.pointer("/agent/connected") == Some(&true.into())
-                })?;
-        }
-        step.done(&script::AGENTS.join(", "));
+        step.now("directory and policies");
+        self.everywhere("directory and policies", |status| {
+            let bundle = status
+                .pointer("/bundle_version")
+                .is_some_and(serde_json::Value::is_u64);
+            bundle && status.pointer("/connected") == Some(&true.into())
+        })?;
+        step.done(&format!("{} agencies", agents.len()));
         Ok(())
     }
 
-    fn socket(&self, id: &str) -> Result<PathBuf> {
+    /// The socket of an agent's local API.
+    pub fn socket(&self, id: &str) -> Result<PathBuf> {
         let socket = self.network.agent_data(&agency(id)?).join("agent.sock");
         if socket.as_os_str().len() > SOCKET_PATH_MAX_BYTES {
             let path = socket.display();
@@ -158,6 +205,21 @@ impl Stage {
             )));
         }
         Ok(socket)
+    }
+
+    /// The story.
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// The story's time.
+    pub fn time(&self) -> &Time {
+        &self.time
+    }
+
+    /// This moment, as broker and agents see it.
+    pub fn now(&self) -> Timestamp {
+        self.time.now()
     }
 
     /// The folder of everything.

@@ -7,23 +7,23 @@ use schakel_proto::directory::Directory;
 use schakel_proto::evidence::{CheckedEvidence, Event};
 use schakel_proto::ids::PacketId;
 use schakel_proto::openpgp::Fingerprint;
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
 use super::{Check, Sent};
 use crate::demo::evidence::Reader;
 use crate::demo::problem::{Problem, Result};
-use crate::demo::script::{self, End};
-use crate::demo::stage::{Stage, agency, now};
+use crate::demo::stage::{Stage, agency};
 
 /// Checks what the log says to each sender and recipient, with the public library alone.
 pub async fn log(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
     let directory = stage
         .network()
-        .directory(now())
+        .directory(stage.now())
         .map_err(Problem::during("the directory"))?;
     let key = directory.log().key().clone();
     let mut checks = Vec::new();
-    for id in script::AGENTS {
+    for id in &stage.story().head.agents {
         let mut reader = Reader::connect(stage, &agency(id)?, key.clone())?;
         let wanted = wanted(id, sent);
         let entries = reader
@@ -41,11 +41,11 @@ pub async fn log(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
         };
         let differs = (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
         checks.push(Check::of(what, differs));
-        if sent.iter().any(|packet| packet.packet.sender == *id) {
+        if sent.iter().any(|packet| packet.sender == *id) {
             let what = format!("{id} finds each decision on its packets in the log, with its reason");
             checks.push(Check::of(what, decided_otherwise(id, sent, &entries)));
         }
-        let signed = acknowledgements(&directory, &entries);
+        let signed = acknowledgements(&directory, stage.now(), &entries);
         if let Some((count, differs)) = signed {
             checks.push(Check::of(
                 format!("acknowledgements that {id} finds in the log: {count}, each signed by its recipient"),
@@ -65,63 +65,61 @@ type Wanted = (Event, PacketId, String);
 /// The entries that must come: event, packet, recipient (empty: none).
 fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
     let mut wanted = BTreeSet::new();
-    for Sent {
-        packet,
-        id: packet_id,
-        ..
-    } in sent
-    {
+    for packet in sent {
         let is_sender = packet.sender == id;
         // What the sender's own rules let go to nobody never left the sender.
-        if is_sender && packet.expected.iter().any(|e| e.end.leaves_the_sender()) {
-            wanted.insert((Event::SubmissionAcceptance, *packet_id, String::new()));
+        if is_sender && packet.ends.iter().any(|end| !end.own) {
+            wanted.insert((Event::SubmissionAcceptance, packet.id, String::new()));
         }
-        for expected in packet.expected.iter().filter(|e| is_sender || e.recipient == id) {
-            let nothing_goes = packet
-                .expected
-                .iter()
-                .filter(|e| e.recipient == expected.recipient);
-            let events: &[Event] = match expected.end {
-                End::Received => &[Event::ContentConsignment, Event::ContentHandover],
-                End::Held if is_sender && nothing_goes.clone().all(|e| e.end != End::Received) => {
+        for end in packet.ends.iter().filter(|end| is_sender || end.to == id) {
+            let mut of_recipient = packet.ends.iter().filter(|other| other.to == end.to);
+            let events: &[Event] = match end.outcome.as_str() {
+                "received" => &[Event::ContentConsignment, Event::ContentHandover],
+                "held" if is_sender && of_recipient.all(|other| !other.is_received()) => {
                     &[Event::ContentWithheld]
                 }
-                End::Held | End::Withheld | End::Denied => &[],
+                _ => &[],
             };
-            wanted.extend(
-                events
-                    .iter()
-                    .map(|event| (*event, *packet_id, expected.recipient.to_owned())),
-            );
+            wanted.extend(events.iter().map(|event| (*event, packet.id, end.to.clone())));
         }
     }
     wanted.into_iter().collect()
 }
 
-/// The first decision in the log, as its sender may open it, that is not the one expected.
+/// The first part whose newest decision in the log, as its sender may open it, is not what came of it.
 fn decided_otherwise(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Option<String> {
-    for packet in sent.iter().filter(|packet| packet.packet.sender == id) {
-        for expected in packet.packet.expected {
-            let decisions = entries
-                .iter()
-                .flat_map(|entry| entry.shown().into_iter().chain(entry.hidden()));
+    let decisions: Vec<_> = entries
+        .iter()
+        .flat_map(|entry| entry.shown().into_iter().chain(entry.hidden()))
+        .collect();
+    for packet in sent.iter().filter(|packet| packet.sender == id) {
+        for end in &packet.ends {
+            let part = packet
+                .parts
+                .get(end.part.saturating_sub(1))
+                .and_then(|part| part.id);
             let of_part = decisions
-                .filter(|d| d.packet() == packet.id && d.recipient().as_str() == expected.recipient)
+                .iter()
+                .filter(|d| d.packet() == packet.id && d.recipient().as_str() == end.to)
                 .flat_map(|d| d.parts())
-                .find(|p| packet.parts.get(expected.part) == Some(&p.part));
-            let said = of_part.map_or((String::new(), String::new()), |p| {
-                (p.outcome.clone(), p.reason.clone())
-            });
-            let (outcome, reason) = match expected.end {
-                End::Received => ("deliver", expected.reason),
-                End::Held => ("hold-for-consent", expected.reason),
+                .filter(|p| Some(p.part) == part)
+                .last();
+            let said = of_part.map(|p| (p.outcome.as_str(), p.reason.as_str()));
+            let reason = end.reason.as_str();
+            let fits = match end.outcome.as_str() {
                 // Decided before sealing: the log knows nothing of it.
-                End::Withheld | End::Denied => ("", ""),
+                _ if end.own => said.is_none(),
+                "received" => said == Some(("deliver", reason)),
+                "held" => said == Some(("hold-for-consent", reason)),
+                "withheld" => said == Some(("withhold", reason)),
+                "denied" => said.is_none() || said == Some(("deny-packet", reason)),
+                // Ended by time or by its sender, whatever was decided.
+                _ => true,
             };
-            if said != (outcome.to_owned(), reason.to_owned()) {
-                let (name, recipient) = (packet.packet.name, expected.recipient);
+            if !fits {
+                let (title, to, outcome) = (&packet.title, &end.to, &end.outcome);
                 return Some(format!(
-                    "{name}, {recipient}: the log says {said:?}, expected {outcome}"
+                    "{title}, {to}: the log says {said:?}, and it is {outcome} [{reason}]"
                 ));
             }
         }
@@ -147,18 +145,26 @@ fn missing(wanted: &[Wanted], entries: &[CheckedEvidence]) -> Vec<String> {
 }
 
 /// How many acknowledgements the entries hold, and the first whose signature or content does not fit.
-fn acknowledgements(directory: &Directory, entries: &[CheckedEvidence]) -> Option<(usize, Option<String>)> {
+fn acknowledgements(
+    directory: &Directory,
+    now: Timestamp,
+    entries: &[CheckedEvidence],
+) -> Option<(usize, Option<String>)> {
     let handovers: Vec<_> = entries
         .iter()
         .filter(|e| e.body().event == Event::ContentHandover)
         .collect();
     let bad = handovers
         .iter()
-        .find_map(|entry| acknowledgement(directory, entry).err());
+        .find_map(|entry| acknowledgement(directory, now, entry).err());
     (!handovers.is_empty()).then_some((handovers.len(), bad))
 }
 
-fn acknowledgement(directory: &Directory, entry: &CheckedEvidence) -> std::result::Result<(), String> {
+fn acknowledgement(
+    directory: &Directory,
+    now: Timestamp,
+    entry: &CheckedEvidence,
+) -> std::result::Result<(), String> {
     let signed = entry.attachment().ok_or("an acknowledgement is not attached")?;
     let message = wire::Acknowledgement::decode(signed.bytes.as_ref()).map_err(|e| e.to_string())?;
     let recipient = entry
@@ -171,7 +177,7 @@ fn acknowledgement(directory: &Directory, entry: &CheckedEvidence) -> std::resul
         .agency(recipient)
         .and_then(|agency| agency.signing_keys(&key));
     let keys = keys.ok_or_else(|| format!("{recipient} has no such key"))?;
-    keys.verify(&signed.bytes, &signed.signature, now())
+    keys.verify(&signed.bytes, &signed.signature, now)
         .map_err(|e| e.to_string())?;
     let same = message.recipient == recipient.as_str()
         && entry
@@ -188,10 +194,10 @@ fn acknowledgement(directory: &Directory, entry: &CheckedEvidence) -> std::resul
 
 /// What an agency was shown in the log and may not know: parts withheld or held from it.
 fn shown_too_much(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Option<String> {
-    for packet in sent.iter().filter(|packet| packet.packet.sender != id) {
+    for packet in sent.iter().filter(|packet| packet.sender != id) {
         let allowed: BTreeSet<_> = packet
             .received()
-            .filter(|(e, ..)| e.recipient == id)
+            .filter(|(end, ..)| end.to == id)
             .map(|(.., p)| p)
             .collect();
         let of_packet = entries.iter().filter(|e| e.body().packet == Some(packet.id));
@@ -200,12 +206,12 @@ fn shown_too_much(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Optio
                 return Some(format!(
                     "{} of packet {}",
                     entry.body().event.as_str(),
-                    packet.packet.name
+                    packet.title
                 ));
             }
             let shown = entry.shown().map(|d| d.parts()).unwrap_or_default();
             if shown.iter().any(|part| !allowed.contains(&part.part)) {
-                return Some(format!("a part of packet {}", packet.packet.name));
+                return Some(format!("a part of packet {}", packet.title));
             }
         }
     }
