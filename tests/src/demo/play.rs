@@ -140,17 +140,13 @@ impl<'a> Play<'a> {
         let mut words = self.stated(by, statement);
         let code = field(&answer, "code").to_owned();
         if status != 200 {
-            let sentence = self.tale.reason(&code).to_owned();
-            let said = if sentence.is_empty() {
-                field(&answer, "sentence").to_owned()
-            } else {
-                sentence
-            };
-            words = format!(
-                "{words} {}",
-                self.tale
-                    .line("refused", &[("reason", &format!("{said} [{code}]"))])
-            );
+            let sentence = field(&answer, "sentence");
+            // The policies' own reason, if the answer names one: it is told in the story's language.
+            let mut named = sentence.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+            let reason = named.find(|word| !self.tale.reason(word).is_empty());
+            let said = reason.map_or(sentence, |reason| self.tale.reason(reason));
+            let why = format!("{said} [{}]", reason.unwrap_or(&code));
+            words = format!("{words} {}", self.tale.line("refused", &[("reason", &why)]));
         }
         let differs = match &statement.refused {
             None if status == 200 => None,
