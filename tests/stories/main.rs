@@ -71,6 +71,16 @@ fn rupel() {
     ends_well("rupel", 30, 40);
 }
 
+#[test]
+fn noorderkempen() {
+    ends_well("noorderkempen", 75, 60);
+}
+
+#[test]
+fn west_vlaanderen() {
+    ends_well("west-vlaanderen", 75, 55);
+}
+
 /// The short story with some lines changed.
 fn changed(changes: &[(&str, &str)]) -> (Output, Option<Value>) {
     let folder = tempfile::tempdir().unwrap();
@@ -138,4 +148,36 @@ fn a_story_that_cannot_be_read_says_the_step_and_the_key() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(said), "{to}: {error}");
     }
+}
+
+#[test]
+fn an_outage_has_its_end_and_nothing_is_called_sealed_anew_that_was_not() {
+    let last = "category = \"address_protected\"\n";
+    let stop = "[[step]]\nstop = [\"caw-rupel\", \"broker\"]\n";
+    let start = "[[step]]\nstart = [\"broker\", \"caw-rupel\"]\n";
+    let (output, _) = changed(&[(last, &format!("{last}{stop}"))]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && error.contains("broker is stopped: start it"),
+        "{error}"
+    );
+    let (output, _) = changed(&[(last, &format!("{last}{start}"))]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && error.contains("broker was not stopped"),
+        "{error}"
+    );
+    let look = "[[step]]\nlook = \"feiten\"\nsealed_anew = true\n";
+    let expect =
+        "expect = [{ to = \"parket-antwerpen\", outcome = \"received\", reason = \"OK_LEGAL_DUTY\" }]\n";
+    let (output, outcomes) = changed(&[
+        (
+            "send = \"De feiten\"\n",
+            "send = \"De feiten\"\nas = \"feiten\"\n",
+        ),
+        (last, &format!("{last}{stop}{start}{look}{expect}")),
+    ]);
+    let tale = String::from_utf8_lossy(&output.stdout);
+    assert!(tale.contains("EXPECTED otherwise:   sealed anew"), "{tale}");
+    assert_eq!(outcomes.unwrap()["differing"], 1, "{tale}");
 }

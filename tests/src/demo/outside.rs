@@ -51,10 +51,14 @@ pub struct Sent {
     pub case: CaseRef,
     /// Its id.
     pub id: PacketId,
+    /// Its id when it was handed in: another if it was sealed anew since.
+    pub first: PacketId,
     /// Its parts, in the story's order.
     pub parts: Vec<SentPart>,
     /// What came of each part for each recipient.
     pub ends: Vec<End>,
+    /// It broke the glass, and a review of that was stated.
+    pub reviewed: bool,
 }
 
 /// A part that was sent.
@@ -108,8 +112,10 @@ impl Sent {
             sender: sender.to_owned(),
             case,
             id,
+            first: id,
             parts: packet.parts.iter().map(part).collect(),
             ends: Vec::new(),
+            reviewed: false,
         }
     }
 

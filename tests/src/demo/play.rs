@@ -17,6 +17,8 @@ use super::tale::{Line, Tale};
 
 mod checks;
 
+mod outage;
+
 mod orders;
 
 pub use orders::media;
@@ -58,7 +60,7 @@ impl<'a> Play<'a> {
             let here = |problem: Problem| Problem::new(format!("step {}: {problem}", scene.number));
             self.scene(&scene).map_err(here)?;
         }
-        Ok(())
+        self.stage.all_started()
     }
 
     /// The names and what they stand for.
@@ -89,6 +91,7 @@ impl<'a> Play<'a> {
             Act::Send(packet) => self.send(&step.by, packet, scene),
             Act::Look(look) => self.look(look, scene),
             Act::Recall(recall) => self.recall(&step.by, recall, scene),
+            Act::Outage(outage) => self.outage(outage, scene),
             Act::Check(check) => {
                 let (words, differs) = self.check(check)?;
                 self.did(scene, &words, differs);
@@ -124,6 +127,15 @@ impl<'a> Play<'a> {
         let (status, answer) = self.local(by)?.insist("POST", "/v1/statements", Some(&request))?;
         if let (200, Some(name)) = (status, &statement.name) {
             self.names.call_statement(name, field(&answer, "statement"));
+        }
+        if let (200, Some(packet)) = (
+            status,
+            statement.fields.0.get("packet").and_then(toml::Value::as_str),
+        ) {
+            let place = self.names.packet(packet)?;
+            if let Some(sent) = self.sent.get_mut(place) {
+                sent.reviewed = true;
+            }
         }
         let mut words = self.stated(by, statement);
         let code = field(&answer, "code").to_owned();
@@ -261,7 +273,9 @@ impl<'a> Play<'a> {
             ),
             Ok(place) => {
                 self.tale.did(&words, None);
-                let ends = self.known(place, true)?;
+                // What cannot leave its sender yet is not waited for.
+                let wait = packet.expect.iter().any(|end| end.outcome != "pending");
+                let ends = self.known(place, wait)?;
                 self.compare(place, &ends, &packet.expect, scene);
             }
         }
@@ -272,6 +286,9 @@ impl<'a> Play<'a> {
         let place = self.names.packet(&look.packet)?;
         let ends = self.until(place, &look.expect)?;
         self.again("look", place);
+        if look.sealed_anew {
+            self.sealed_anew(place, scene)?;
+        }
         self.compare(place, &ends, &look.expect, scene);
         Ok(())
     }

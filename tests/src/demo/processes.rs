@@ -129,23 +129,27 @@ impl Processes {
         }
         let began = Instant::now();
         let mut bad = Vec::new();
-        for mut process in group.running.drain(..) {
-            let status = loop {
-                match process.child.try_wait() {
-                    Ok(Some(status)) => break Some(status),
-                    Ok(None) if began.elapsed() < STOP_MAX => std::thread::sleep(PAUSE),
-                    _ => break None,
-                }
-            };
-            if status.is_none() {
-                process.child.kill().ok();
-                process.child.wait().ok();
-            }
-            if !status.is_some_and(|status| status.success()) {
-                bad.push(process.name);
+        for process in group.running.drain(..) {
+            let name = process.name.clone();
+            if !ends_well(process, began) {
+                bad.push(name);
             }
         }
         bad
+    }
+
+    /// Stops one process, as [`Processes::stop`] does all; it can be started again.
+    pub fn stop_one(&self, name: &str) -> Result<()> {
+        let mut group = self.group();
+        let place = group.running.iter().position(|process| process.name == name);
+        let place = place.ok_or_else(|| Problem::new(format!("{name} does not run")))?;
+        let process = group.running.remove(place);
+        drop(group);
+        terminate(process.child.id());
+        if ends_well(process, Instant::now()) {
+            return Ok(());
+        }
+        Err(Problem::new(format!("{name} did not end well when told to")))
     }
 
     /// Tells a process to look at its files anew (SIGHUP).
@@ -185,6 +189,22 @@ impl Drop for Group {
             process.child.wait().ok();
         }
     }
+}
+
+/// Waits until a process ends that was told to; kills it if it does not. Whether it ended as it should.
+fn ends_well(mut process: Running, told: Instant) -> bool {
+    let status = loop {
+        match process.child.try_wait() {
+            Ok(Some(status)) => break Some(status),
+            Ok(None) if told.elapsed() < STOP_MAX => std::thread::sleep(PAUSE),
+            _ => break None,
+        }
+    };
+    if status.is_none() {
+        process.child.kill().ok();
+        process.child.wait().ok();
+    }
+    status.is_some_and(|status| status.success())
 }
 
 fn terminate(id: u32) {

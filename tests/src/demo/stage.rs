@@ -1,5 +1,6 @@
 //! The network on this machine: minted in a temporary folder, broker and agents as separate processes.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -33,7 +34,12 @@ pub struct Stage {
     health: SocketAddr,
     broker_id: u32,
     processes: Processes,
+    /// Whose processes an outage of the story has stopped.
+    stopped: BTreeSet<String>,
 }
+
+/// Whose process the broker's is in a story.
+pub const BROKER: &str = "broker";
 
 /// An agency's id.
 pub fn agency(id: &str) -> Result<AgencyId> {
@@ -85,6 +91,7 @@ impl Stage {
             health: local(health_port),
             broker_id: 0,
             processes,
+            stopped: BTreeSet::new(),
         };
         stage.prepare()?;
         Ok(stage)
@@ -124,6 +131,7 @@ impl Stage {
     /// Goes to a moment of the story: all clocks jump, the directory is issued anew (an old one takes no
     /// new seals), and every agent has it.
     pub fn go(&mut self, moment: Moment) -> Result<()> {
+        self.all_started()?;
         if !self.time.go(moment)? {
             return Ok(());
         }
@@ -140,7 +148,8 @@ impl Stage {
 
     /// Waits until every agent's status is so.
     fn everywhere(&self, what: &str, so: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
-        for id in &self.story.head.agents {
+        let running = |id: &&String| !self.stopped.contains(*id);
+        for id in self.story.head.agents.iter().filter(running) {
             let local = Local::of(self, id)?;
             self.processes.wait(&format!("{what} at {id}"), &mut || {
                 let status = local.ask("GET", "/v1/status", None);
@@ -153,46 +162,98 @@ impl Stage {
     /// Starts broker and agents, each as a process of its own, and waits until they are ready.
     pub fn start(&mut self, voice: Voice) -> Result<()> {
         let step = voice.step("Starting the broker");
+        self.run_broker()?;
+        step.done(&format!("ready on {}", self.address));
+        let step = voice.step("Starting the agents");
+        let agents = self.story.head.agents.clone();
+        for id in &agents {
+            step.now(id);
+            self.run_agent(id)?;
+        }
+        for id in &agents {
+            step.now(&format!("waiting for {id}"));
+            self.answers(id)?;
+        }
+        step.now("directory and policies");
+        self.all_connected()?;
+        step.done(&format!("{} agencies", agents.len()));
+        Ok(())
+    }
+
+    fn run_broker(&mut self) -> Result<()> {
         let mut command = Command::new(binary("schakel-broker")?);
         command
             .args(["run", "--development", "--config"])
             .arg(self.network.broker_config())
             .arg("--simulated-time")
             .arg(self.time.file());
-        self.broker_id = self
-            .processes
-            .start("broker", &mut command, &self.log("broker"))?;
+        self.broker_id = self.processes.start(BROKER, &mut command, &self.log("broker"))?;
         let health = self.health;
         self.processes.wait("the broker's readiness", &mut || {
             get(health, "/health/ready") == Some(200)
-        })?;
-        step.done(&format!("ready on {}", self.address));
-        let step = voice.step("Starting the agents");
-        let agents = self.story.head.agents.clone();
-        for id in &agents {
-            step.now(id);
-            let config = self.network.agent_config(&agency(id)?);
-            let mut command = Command::new(binary("schakel-agent")?);
-            command.args(["run", "--development", "--config"]).arg(config);
-            command.arg("--simulated-time").arg(self.time.file());
-            self.processes.start(id, &mut command, &self.log(id))?;
-        }
-        for id in &agents {
-            step.now(&format!("waiting for {id}"));
-            let socket = self.socket(id)?;
-            self.processes.wait(&format!("the local API of {id}"), &mut || {
-                UnixStream::connect(&socket).is_ok()
-            })?;
-        }
-        step.now("directory and policies");
+        })
+    }
+
+    fn run_agent(&self, id: &str) -> Result<()> {
+        let config = self.network.agent_config(&agency(id)?);
+        let mut command = Command::new(binary("schakel-agent")?);
+        command.args(["run", "--development", "--config"]).arg(config);
+        command.arg("--simulated-time").arg(self.time.file());
+        self.processes.start(id, &mut command, &self.log(id)).map(|_| ())
+    }
+
+    fn answers(&self, id: &str) -> Result<()> {
+        let socket = self.socket(id)?;
+        self.processes.wait(&format!("the local API of {id}"), &mut || {
+            UnixStream::connect(&socket).is_ok()
+        })
+    }
+
+    fn all_connected(&self) -> Result<()> {
         self.everywhere("directory and policies", |status| {
             let bundle = status
                 .pointer("/bundle_version")
                 .is_some_and(serde_json::Value::is_u64);
             bundle && status.pointer("/connected") == Some(&true.into())
-        })?;
-        step.done(&format!("{} agencies", agents.len()));
+        })
+    }
+
+    /// An outage: these processes stop, the broker's or agents'.
+    pub fn stop(&mut self, whose: &[String]) -> Result<()> {
+        for name in whose {
+            self.processes.stop_one(name)?;
+            self.stopped.insert(name.clone());
+        }
         Ok(())
+    }
+
+    /// Its end: they start again, and whoever runs is connected if the broker runs.
+    pub fn start_again(&mut self, whose: &[String]) -> Result<()> {
+        for name in whose {
+            if !self.stopped.remove(name) {
+                return Err(Problem::new(format!("{name} was not stopped")));
+            }
+            if name == BROKER {
+                self.run_broker()?;
+            } else {
+                self.run_agent(name)?;
+                self.answers(name)?;
+            }
+        }
+        if self.stopped.contains(BROKER) {
+            return Ok(());
+        }
+        self.all_connected()
+    }
+
+    /// No outage is left.
+    pub fn all_started(&self) -> Result<()> {
+        match self.stopped.first() {
+            None => Ok(()),
+            Some(name) => Err(Problem::new(format!(
+                "{name} is stopped: start it before time goes on or the story ends"
+            ))),
+        }
     }
 
     /// The socket of an agent's local API.

@@ -27,6 +27,8 @@ pub enum Act {
     Recall(Recall),
     /// Checks something from outside.
     Check(Check),
+    /// Processes stop, or start again.
+    Outage(Outage),
 }
 
 /// A statement.
@@ -180,6 +182,17 @@ pub struct Look {
     pub packet: String,
     /// What must have come of it.
     pub expect: Vec<Expect>,
+    /// The broker refused it for its roster, and the sender sealed it anew.
+    pub sealed_anew: bool,
+}
+
+/// An outage, or its end.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// Whose process: an agency, or `broker`.
+    pub whose: Vec<String>,
+    /// They start again.
+    pub over: bool,
 }
 
 /// Taking back.
@@ -248,7 +261,7 @@ impl Step {
     /// Reads what is left of a `[[step]]` once moment and repetition are taken.
     pub fn read(mut fields: Fields, counts: &[Count]) -> Result<Self> {
         let by = fields.take("by")?;
-        let verbs = ["state", "send", "look", "recall", "check"];
+        let verbs = ["state", "send", "look", "recall", "check", "stop", "start"];
         let found: Vec<&str> = verbs
             .into_iter()
             .filter(|verb| fields.0.contains_key(*verb))
@@ -256,7 +269,7 @@ impl Step {
         let [verb] = found.as_slice() else {
             return Err(Problem::new(format!("needs exactly one of {}", verbs.join(", "))));
         };
-        let acts = !["look", "check"].contains(verb);
+        let acts = ["state", "send", "recall"].contains(verb);
         let by: String = match (acts, by) {
             (true, None) => return Err(Problem::new("`by` is missing: who does it?")),
             (false, Some(_)) => return Err(Problem::new("`by` is not known here")),
@@ -267,8 +280,13 @@ impl Step {
             "send" => Act::Send(packet(fields)?),
             "look" => {
                 let (packet, expect) = (fields.must("look")?, fields.must("expect")?);
+                let sealed_anew = fields.take("sealed_anew")?.unwrap_or_default();
                 fields.end()?;
-                Act::Look(Look { packet, expect })
+                Act::Look(Look {
+                    packet,
+                    expect,
+                    sealed_anew,
+                })
             }
             "recall" => {
                 let (packet, reason) = (fields.must("recall")?, fields.must("reason")?);
@@ -278,6 +296,14 @@ impl Step {
                     packet,
                     reason,
                     expect,
+                })
+            }
+            "stop" | "start" => {
+                let whose = fields.must(verb)?;
+                fields.end()?;
+                Act::Outage(Outage {
+                    whose,
+                    over: *verb == "start",
                 })
             }
             _ => Act::Check(check(fields, counts)?),
