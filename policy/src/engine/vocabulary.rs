@@ -207,6 +207,12 @@ impl Vocabulary {
         self.member(kind, name).map_or(0, |(_, number, _)| *number)
     }
 
+    /// The entity of a listed name by its number.
+    pub(crate) fn numbered(&self, kind: &str, number: u16) -> Option<&EntityUid> {
+        let of_kind = self.uids.get(REQUIRED.iter().position(|known| *known == kind)?)?;
+        of_kind.iter().find(|(_, n, _)| *n == number).map(|(.., uid)| uid)
+    }
+
     /// The entity of an action, or the resource of a question without one of its own.
     pub(crate) fn constant(&self, name: &str) -> Option<&EntityUid> {
         self.constants.get(name)
