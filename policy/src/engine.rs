@@ -29,6 +29,7 @@ pub(crate) mod request;
 pub(crate) mod rule;
 mod scripts;
 pub(crate) mod slice;
+pub(crate) mod suppose;
 #[cfg(feature = "tools")]
 pub(crate) mod symbolic;
 pub(crate) mod vocabulary;
@@ -148,33 +149,6 @@ impl Engine {
             return Some(self.compiled.all.num_of_policies());
         }
         Some(self.cut(&asked, RECEIVE).ok()?.len())
-    }
-
-    /// Whether the part would be delivered: for suppositions, whose obligations nobody asks for.
-    pub(crate) fn would_deliver(&self, question: &ReceiveQuestion) -> bool {
-        let vocabulary = &self.compiled.vocabulary;
-        let answer = (|| {
-            let asked = vocabulary.receiving(question)?;
-            let derived = self.derive(&asked)?;
-            vocabulary.known_facts(question)?;
-            let facts = (&derived, consent::check(question));
-            self.ask_at(&asked, RECEIVE, facts, None, true)
-        })();
-        answer.is_ok_and(|answer| answer.allowed)
-    }
-
-    /// Whether two questions that differ in this fact alone, and were both refused or not asked, can come out
-    /// differently: not if their places share one slice, and that slice does not read the fact.
-    pub(crate) fn differs(&self, one: &ReceiveQuestion, other: &ReceiveQuestion, fact: &str) -> bool {
-        let vocabulary = &self.compiled.vocabulary;
-        let cut = |question| {
-            let asked = vocabulary.receiving(question).ok()?;
-            self.cut(&asked, RECEIVE).ok()
-        };
-        match (cut(one), cut(other)) {
-            (Some(one), Some(other)) if self.sliced => !Arc::ptr_eq(&one, &other) || one.reads.fact(fact),
-            _ => true,
-        }
     }
 
     /// Decides all parts of a packet for one recipient. A packet-level refusal of any part (steps 1 to 6), or a

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::suppose::Refused;
 use crate::facts::{CaseState, Consultation, Participant};
 use crate::question::{BreakGlass, Consent, Party, ReceiveQuestion, Release, Scope};
 use crate::ruling::Ruling;
@@ -252,14 +253,12 @@ pub fn explain(
     let mut hints = Vec::new();
     let hidden = audience == Audience::Recipient && !ruling.delivers();
     if !ruling.delivers() && !hidden {
-        for supposed in Supposed::ALL {
-            if supposed.holds(question) {
-                continue;
-            }
-            let asked = supposed.suppose(question);
-            let fact = supposed.fact();
-            let same = fact.is_some_and(|fact| !engine.differs(question, &asked, fact));
-            if !same && engine.would_deliver(&asked) {
+        let refused = Refused::new(engine, question);
+        let open = Supposed::ALL
+            .into_iter()
+            .filter(|supposed| !supposed.holds(question));
+        for supposed in open {
+            if refused.would_deliver(&supposed.suppose(question), supposed.fact()) {
                 hints.push(phrase(supposed.phrase()));
             }
         }
