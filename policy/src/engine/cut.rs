@@ -206,7 +206,8 @@ pub(crate) struct Cut {
     /// What they were made of, to be narrowed further.
     pub(crate) sources: Vec<Narrow>,
     pub(crate) nested: bool,
-    inner: RwLock<BTreeMap<Few, Arc<Cut>>>,
+    /// Narrowed further, as it was asked for; `None`: it stays as it is.
+    inner: RwLock<BTreeMap<Few, Option<Arc<Cut>>>>,
 }
 
 /// A policy with its narrowed condition.
@@ -251,17 +252,21 @@ impl Cut {
     }
 
     /// The same slice narrowed by these facts, if it was asked for before.
-    pub(crate) fn inner(&self, few: &Few) -> Option<Arc<Self>> {
+    pub(crate) fn inner(self: &Arc<Self>, few: &Few) -> Option<Arc<Self>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.get(few).cloned()
+        let narrowed = inner.get(few)?.as_ref();
+        Some(Arc::clone(narrowed.unwrap_or(self)))
     }
 
-    pub(crate) fn keep(&self, few: Few, cut: &Arc<Self>) {
+    /// Keeps it for the next who asks.
+    pub(crate) fn keep(self: &Arc<Self>, few: Few, cut: &Arc<Self>) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if inner.len() >= INNER_MAX {
             inner.clear();
         }
-        inner.insert(few, Arc::clone(cut));
+        // It never holds itself: nothing would end it then.
+        let narrowed = (!Arc::ptr_eq(self, cut)).then(|| Arc::clone(cut));
+        inner.insert(few, narrowed);
     }
 
     /// How many policies there are.

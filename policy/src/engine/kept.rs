@@ -61,7 +61,7 @@ impl Cuts {
     /// A slice narrowed once more.
     pub(crate) fn inner(
         &self,
-        cut: &Cut,
+        cut: &Arc<Cut>,
         few: Few,
         fixed: impl FnOnce() -> Fixed,
     ) -> Result<Arc<Cut>, String> {

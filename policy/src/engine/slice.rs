@@ -110,7 +110,7 @@ impl Index {
     }
 
     /// A slice narrowed once more, by facts of which there are few values. An error must deny.
-    pub(crate) fn inner(&self, cut: &Cut, few: Few, vocabulary: &Vocabulary) -> Result<Arc<Cut>, Unfit> {
+    pub(crate) fn inner(&self, cut: &Arc<Cut>, few: Few, vocabulary: &Vocabulary) -> Result<Arc<Cut>, Unfit> {
         let fixed = || few.fixed(vocabulary, &self.words, cut.nested);
         self.cuts.inner(cut, few, fixed).map_err(Unfit::Defect)
     }
