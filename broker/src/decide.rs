@@ -19,7 +19,7 @@ use crate::bundle::Rules;
 use crate::log::entry::{DecisionDraft, EntryDraft};
 use crate::redact::safe;
 use crate::state::{self, State};
-use crate::store::{DecidedPart, HandOver, Lease, NewEntry, Stage, Verdict};
+use crate::store::{DecidedPart, HandOver, Lease, NewEntry, Stage, StoredPacket, Verdict};
 
 /// Reason code of a part whose recipient's key is no longer in the directory.
 pub const KEY_REVOKED: &str = "DENY_RECIPIENT_KEY_REVOKED";
@@ -54,7 +54,7 @@ pub async fn decide(state: &State, lease: Lease) -> Result<Decided, Refusal> {
     let directory = state.directories.valid(at)?;
     let rules = state.rules.current();
     let chain = crate::facts::chain(state, lease.packet.case).await?;
-    let head = stored_head(&lease)?;
+    let head = stored_head(&lease.packet)?;
     let recipient = head
         .recipients()
         .iter()
@@ -96,8 +96,7 @@ pub async fn decide(state: &State, lease: Lease) -> Result<Decided, Refusal> {
 }
 
 /// The stored bytes, parsed as they were when they came.
-fn stored_head(lease: &Lease) -> Result<ParsedHead, Refusal> {
-    let packet = &lease.packet;
+pub(crate) fn stored_head(packet: &StoredPacket) -> Result<ParsedHead, Refusal> {
     let head = wire::SubmitHead {
         manifest: Some(packet.manifest.clone()),
         recipients: packet.recipients.iter().map(|one| one.opening.clone()).collect(),

@@ -18,3 +18,5 @@ mod facts;
 mod deciding;
 
 mod stopping;
+
+mod recalled;

@@ -399,6 +399,7 @@ impl Bench {
     ) -> Acknowledging {
         let event = match outcome {
             AckOutcome::Refused => Event::ContentHandoverFailure,
+            AckOutcome::Fulfilled => Event::ObligationFulfilled,
             _ => Event::ContentHandover,
         };
         let attachment = self.signed(300);
@@ -422,6 +423,7 @@ impl Bench {
             } else {
                 String::new()
             },
+            obligation: String::new(),
             parts: delivered.map(|p| p.part).collect(),
             entry,
             at: self.now,
