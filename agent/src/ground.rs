@@ -9,7 +9,7 @@ use schakel_proto::ids::PartId;
 use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission, Part};
 use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::Refusal;
-use schakel_proto::statement::FactChain;
+use schakel_proto::statement::{FactChain, Statement, StatementBody};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
@@ -81,6 +81,13 @@ impl Ground<'_> {
         let both = before.into_iter().zip(after);
         let ended = both.map(|(before, after)| after.filter(|_| before.is_none()));
         parts.iter().map(|part| part.id()).zip(ended).collect()
+    }
+
+    /// Whether the measure that a part is about was lifted: then every copy of it expires, whatever its end was.
+    pub fn is_lifted(&self, head: &ParsedHead, part: &PartId) -> bool {
+        let named = head.part(part).and_then(|part| part.descriptor().measure_ref);
+        let lifts = |statement: &Statement, named| matches!(statement.body(), StatementBody::MeasureLifted { measure } if *measure == named);
+        named.is_some_and(|named| self.known.statements().any(|one| lifts(one, named)))
     }
 
     /// For each part why it is not delivered; none: it is.

@@ -232,11 +232,21 @@ impl Agent {
             facts_count: delivery.facts_count,
         };
         for (part, reason) in ground.ended(&head, &kept, self.network.agency(), then) {
+            // To whom the case is not shown any more nobody takes part in it; but who left is we.
+            let left = |reason: &String| !ground.shown && reason == "DENY_SENDER_NOT_IN_CASE";
+            let reason = reason.map(|reason| {
+                if left(&reason) {
+                    "DENY_RECIPIENT_NOT_IN_CASE".to_owned()
+                } else {
+                    reason
+                }
+            });
             if let Some(reason) = &reason {
                 tracing::info!(packet = %delivery.packet, %part, reason, "the ground of a part has ended");
             }
+            let lifted = ground.is_lifted(&head, &part);
             self.inbox
-                .note_ground(delivery, part, reason.as_deref(), ground.now)?;
+                .note_ground(delivery, part, (reason.as_deref(), lifted), ground.now)?;
         }
         Ok(())
     }

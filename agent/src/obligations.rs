@@ -140,14 +140,12 @@ pub fn is_masked(obligations: &[String]) -> bool {
     obligations.iter().any(masks)
 }
 
-/// What follows when the ground of a part has ended: a copy of a measure that ended expires at once; everything
-/// else is not used any more.
-pub fn that_follows(reason: &str, part: &ReceivedPart) -> String {
+/// What follows when the ground of a part has ended: the copy of a measure that was lifted expires at once;
+/// everything else is not used any more.
+pub fn that_follows(lifted: bool, part: &ReceivedPart) -> String {
     let expires = |one: &&String| one.starts_with("expire-at:");
-    let copy = part.obligations.iter().find(expires);
-    copy.filter(|_| reason == "WITHHOLD_MEASURE_EXPIRED")
-        .cloned()
-        .unwrap_or_else(|| NO_FURTHER_USE.to_owned())
+    let copy = part.obligations.iter().find(expires).filter(|_| lifted);
+    copy.cloned().unwrap_or_else(|| NO_FURTHER_USE.to_owned())
 }
 
 #[cfg(test)]

@@ -173,14 +173,15 @@ fn who_leaves_the_roster_is_told_and_a_closed_case_ends_what_was_handed_over_unt
     wait::until("the sender's list", || ended("caw-rupel").is_none().then_some(()));
 }
 
-/// A part about a house ban, received by the police: the prosecutor imposes it until `until`.
-fn ban(town: &Town, until_ms: i64) -> (CaseRef, String, String) {
+/// A part about a house ban of this length, received by the police; none if it ended before.
+fn ban(town: &Town, millis: i64) -> Option<(CaseRef, String, String)> {
     let mut rng = seeded();
     let [police, prosecutor] = ["pz-rupel", "parket-antwerpen"].map(|id| Office::of(town, id));
     let file = town.scratch("files").join("huisverbod.txt");
     std::fs::write(&file, "Mag de woning niet betreden.").unwrap();
     let case = CaseRef::random(&mut rng);
     prosecutor.open_case(case, &["parket-antwerpen", "pz-rupel"]);
+    let until_ms = now().plus_millis(millis).millis();
     let measure =
         json!({ "kind": "impose-measure", "case": case, "measure": "house_ban", "until_ms": until_ms });
     let measure = text(&prosecutor.state(&measure), "statement");
@@ -196,9 +197,11 @@ fn ban(town: &Town, until_ms: i64) -> (CaseRef, String, String) {
     order["parts"][0]["subjects"][0]["role"] = json!("perpetrator");
     let packet = prosecutor.send(&order);
     let record = prosecutor.packet(&packet, "decided");
-    assert_eq!(outcomes(&record)[0].2, "received", "{record:#}");
+    if outcomes(&record)[0].2 != "received" {
+        return None;
+    }
     police.received(&packet);
-    (case, measure, packet)
+    Some((case, measure, packet))
 }
 
 /// The part is gone from the recipient's disk, it says so, and its sender has the evidence.
@@ -232,7 +235,9 @@ fn is_destroyed(town: &Town, packet: &str) {
 #[test]
 fn at_the_end_of_a_measure_its_copy_is_destroyed_and_the_sender_has_the_evidence() {
     let mut town = Town::running(&["pz-rupel", "parket-antwerpen"]);
-    let (_, _, packet) = ban(&town, now().plus_millis(8_000).millis());
+    // As short as this machine allows: it must be in force until it is received.
+    let lengths = [5_000, 10_000, 20_000, 40_000];
+    let (_, _, packet) = lengths.iter().find_map(|millis| ban(&town, *millis)).unwrap();
     // The agent is down at the end, and the broker when it comes back: nothing is forgotten.
     town.take_agent("pz-rupel").kill();
     wait::until("the end of the measure", || {
@@ -257,7 +262,7 @@ fn at_the_end_of_a_measure_its_copy_is_destroyed_and_the_sender_has_the_evidence
 #[test]
 fn a_measure_lifted_before_its_end_destroys_its_copy_at_once() {
     let town = Town::running(&["pz-rupel", "parket-antwerpen"]);
-    let (case, measure, packet) = ban(&town, now().plus_millis(86_400_000).millis());
+    let (case, measure, packet) = ban(&town, 86_400_000).unwrap();
     let lift = json!({ "kind": "lift-measure", "case": case, "measure": measure });
     Office::of(&town, "parket-antwerpen").state(&lift);
     is_destroyed(&town, &packet);

@@ -101,12 +101,13 @@ impl Inbox {
             .unwrap_or(delivery))
     }
 
-    /// Notes that the ground of a part has ended, or that it has one again. What was known before stays as it was.
+    /// Notes why the ground of a part has ended, and whether its measure was lifted; or that it has a ground again.
+    /// What was known before stays as it was.
     pub fn note_ground(
         &self,
         delivery: &Delivery,
         part: PartId,
-        reason: Option<&str>,
+        (reason, lifted): (Option<&str>, bool),
         now: Timestamp,
     ) -> Result<(), Problem> {
         self.update_part(delivery, part, |part| {
@@ -115,7 +116,7 @@ impl Inbox {
                 part.ended = reason.map(|reason| Ended {
                     reason: reason.to_owned(),
                     since_ms: now.millis(),
-                    obligation: obligations::that_follows(reason, part),
+                    obligation: obligations::that_follows(lifted, part),
                 });
             }
         })
