@@ -27,9 +27,15 @@ pub mod statements;
 
 mod stated;
 
+pub mod shown;
+
 pub mod outbox;
 
 pub mod inbox;
+
+pub mod obligations;
+
+pub mod ground;
 
 pub mod agent;
 
@@ -39,7 +45,11 @@ pub mod decide;
 
 pub mod receive;
 
+pub mod later;
+
 pub mod receipts;
+
+pub mod keeper;
 
 pub mod local_api;
 

@@ -36,6 +36,8 @@ pub mod acknowledge;
 
 pub mod recall;
 
+pub mod standing;
+
 pub mod expire;
 
 // What is durable, and its evidence.
@@ -59,6 +61,8 @@ pub mod bundle;
 pub mod activate;
 
 pub mod facts;
+
+pub mod inspect;
 
 pub mod clock;
 

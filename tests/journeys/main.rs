@@ -20,3 +20,5 @@ mod deciding;
 mod oversight;
 
 mod stopping;
+
+mod recalled;

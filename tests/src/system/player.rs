@@ -316,10 +316,17 @@ impl Player {
 
     /// The acknowledgement of a delivery, signed.
     pub fn acknowledgement(&self, delivery: &Delivery, outcome: &str, reason: &str) -> wire::Signed {
+        let mut said = self.said_of(delivery, outcome);
+        reason.clone_into(&mut said.reason);
+        self.sign(said.encode_to_vec())
+    }
+
+    /// What an acknowledgement of a delivery says, to be changed and signed.
+    pub fn said_of(&self, delivery: &Delivery, outcome: &str) -> wire::Acknowledgement {
         let manifest = delivery.offer.manifest.as_ref().unwrap();
         let fields = wire::Manifest::decode(manifest.bytes.clone()).unwrap();
         let consignment = delivery.hand_over.consignment.as_ref().unwrap();
-        let said = wire::Acknowledgement {
+        wire::Acknowledgement {
             r#type: "schakel.v1.Acknowledgement".to_owned(),
             network: self.network.to_string(),
             packet_id: fields.packet_id,
@@ -328,12 +335,10 @@ impl Player {
             manifest_digest: Digest::of(&manifest.bytes).to_vec().into(),
             consignment_leaf: leaf_hash(&consignment.leaf).to_vec().into(),
             outcome: outcome.to_owned(),
-            reason: reason.to_owned(),
             part_ids: delivery.part_ids().iter().map(|id| id.to_vec().into()).collect(),
             made_ms: now().millis(),
-            checkpoint_seen: None,
-        };
-        self.sign(said.encode_to_vec())
+            ..Default::default()
+        }
     }
 }
 

@@ -401,6 +401,7 @@ impl Bench {
     ) -> Acknowledging {
         let event = match outcome {
             AckOutcome::Refused => Event::ContentHandoverFailure,
+            AckOutcome::Fulfilled => Event::ObligationFulfilled,
             _ => Event::ContentHandover,
         };
         let attachment = self.signed(300);
@@ -424,6 +425,7 @@ impl Bench {
             } else {
                 String::new()
             },
+            obligation: String::new(),
             parts: delivered.map(|p| p.part).collect(),
             entry,
             at: self.now,

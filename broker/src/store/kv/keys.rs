@@ -168,18 +168,23 @@ pub(crate) fn handed(id: &PacketId, agency: &AgencyId) -> Vec<u8> {
 pub(crate) fn consignment(leaf: &Digest) -> Vec<u8> {
     Key::new(b'C').raw(leaf.as_bytes()).0
 }
-/// What was said of one part of a consignment.
-pub(crate) fn said(leaf: &Digest, outcome: AckOutcome, part: &PartId) -> Vec<u8> {
+/// What was said of one part of a consignment; of an obligation (else empty), each is said by itself.
+pub(crate) fn said(leaf: &Digest, outcome: AckOutcome, part: &PartId, obligation: &str) -> Vec<u8> {
     let outcome = match outcome {
         AckOutcome::Received => 1,
         AckOutcome::Refused => 2,
         AckOutcome::Taken => 3,
+        AckOutcome::Fulfilled => 4,
     };
-    Key::new(b'G')
+    let key = Key::new(b'G')
         .raw(leaf.as_bytes())
         .raw(&[outcome])
-        .raw(part.as_bytes())
-        .0
+        .raw(part.as_bytes());
+    if obligation.is_empty() {
+        key.0
+    } else {
+        key.raw(Digest::of(obligation.as_bytes()).as_bytes()).0
+    }
 }
 /// What ended a packet: its recall or expiry.
 pub(crate) fn ended(id: &PacketId, event: Event) -> Vec<u8> {
