@@ -19,3 +19,5 @@ mod power;
 mod full;
 
 mod canary;
+
+mod race;
