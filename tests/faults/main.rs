@@ -21,3 +21,5 @@ mod full;
 mod canary;
 
 mod race;
+
+mod released;
