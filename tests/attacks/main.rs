@@ -12,3 +12,5 @@ mod door;
 mod forgery;
 
 mod replay;
+
+mod statements;

@@ -317,10 +317,11 @@ fn p09_consent_withdrawn_at_any_moment_nothing_is_handed_over_on_it_afterwards()
     count(
         done.len() as u64,
         &format!(
-            "withdrawals, each in order with what was handed over: {:?}; {} handed over before, {} withheld",
+            "withdrawals, each in order with what was handed over: {:?}; {} handed over before, {} withheld ({} of them possibly disclosed)",
             found.states,
             found.handed.len(),
-            done.len() - found.handed.len()
+            done.len() - found.handed.len(),
+            found.possibly
         ),
     );
 }

@@ -107,10 +107,11 @@ impl Town {
         });
     }
 
-    /// Lifts the broker's limits on how much one agency may submit: for tests under load.
+    /// Lifts the broker's limits on how much one agency may submit, and on how many of its rejections are logged: for
+    /// tests under load.
     pub fn lift_rates(&self) {
         self.change_broker(|text| {
-            format!("{text}\n[limits]\nsubmissions_per_minute_max_count = 1000000\nsubmissions_at_once_max_count = 64\n")
+            format!("{text}\n[limits]\nsubmissions_per_minute_max_count = 1000000\nsubmissions_at_once_max_count = 64\nrejection_leaves_per_hour_max_count = 3600\n")
         });
     }
 
