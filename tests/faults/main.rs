@@ -20,6 +20,8 @@ mod full;
 
 mod canary;
 
+mod clocks;
+
 mod race;
 
 mod released;

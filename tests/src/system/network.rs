@@ -188,9 +188,20 @@ impl Town {
 
     /// Starts an agent and waits until its local API answers.
     pub fn start_agent(&mut self, id: &str) {
+        let command = self.agent_command(id);
+        self.start_agent_as(id, command);
+    }
+
+    /// The command that runs an agency's agent on this network.
+    pub fn agent_command(&self, id: &str) -> Command {
         let config = self.network.agent_config(&agency(id));
         let mut command = Command::new(binary("schakel-agent"));
         command.args(["run", "--development", "--config"]).arg(config);
+        command
+    }
+
+    /// As [`Town::start_agent`], by another command (with another clock).
+    pub fn start_agent_as(&mut self, id: &str, mut command: Command) {
         let mut process = Process::start(id, &mut command, &self.log(id));
         let socket = self.network.agent_data(&agency(id)).join("agent.sock");
         process.wait_until("its local API", || {
