@@ -15,6 +15,8 @@ pub mod transport;
 
 pub mod former;
 
+pub mod skew;
+
 pub mod directory;
 
 pub mod audit;

@@ -157,6 +157,7 @@ async fn status(State(agent): Shared) -> Answered {
         "connected": link.is_none() && view.is_some(),
         "problem": link,
         "trust": agent.audit.trust().err(),
+        "clock": agent.network.skew().problem(),
         "directory_version": view.map(|v| v.directory().version()),
         "bundle_version": bundle,
         "unsettled": unsettled,

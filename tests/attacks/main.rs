@@ -14,3 +14,4 @@ mod forgery;
 mod replay;
 
 mod obligations;
+mod statements;

@@ -256,7 +256,7 @@ pub fn status(value: &Value) -> String {
         text(value, "unsettled"),
         text(value, "unanswered"),
     )];
-    for key in ["problem", "trust"] {
+    for key in ["problem", "trust", "clock"] {
         if let Some(problem) = value.get(key).filter(|p| !p.is_null()) {
             let (code, sentence) = (text(problem, "code"), text(problem, "sentence"));
             lines.push(format!("  {code}: {sentence}. {}", text(problem, "remedy")));

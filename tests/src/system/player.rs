@@ -156,13 +156,26 @@ impl Player {
         case_ref: CaseRef,
         body: StatementBody,
     ) -> Result<wire::SubmitStatementAnswer, Status> {
+        let signed = self.statement(case_ref, body);
+        self.submit_statement(signed).await
+    }
+
+    /// A signed statement, whoever is entitled to it.
+    pub fn statement(&mut self, case_ref: CaseRef, body: StatementBody) -> wire::Signed {
         let draft = StatementDraft {
             network: self.network.clone(),
             case_ref,
             agency: self.agency.clone(),
             body,
         };
-        let (_, signed) = draft.sign(&self.keys, now(), &mut self.rng).unwrap();
+        draft.sign(&self.keys, now(), &mut self.rng).unwrap().1
+    }
+
+    /// Submits a statement as it is.
+    pub async fn submit_statement(
+        &mut self,
+        signed: wire::Signed,
+    ) -> Result<wire::SubmitStatementAnswer, Status> {
         let request = wire::SubmitStatementRequest {
             statement: Some(signed),
         };
