@@ -200,5 +200,21 @@ fn file(
     })
 }
 
-/// What an agent says of a part that it has deleted, as an obligation bound it to.
-const DELETED: &str = "PART_DELETED";
+/// Every decision in the log, made again from its recorded facts and policies, comes out the same.
+pub fn replay(stage: &Stage) -> Result<Check> {
+    let said = stage.ask_broker(&["log", "replay", "--json"])?;
+    let number = |name: &str| said.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let all = said
+        .get("not_replayable")
+        .and_then(Value::as_object)
+        .is_some_and(serde_json::Map::is_empty);
+    let (replayed, parts) = (number("replayed"), number("parts"));
+    let holds = replayed > 0 && all && said.get("differ").and_then(Value::as_u64) == Some(0);
+    Ok(Check::of(
+        format!("{replayed} decisions in the log ({parts} parts) come out the same when they are made again"),
+        (!holds).then(|| said.to_string()),
+    ))
+}
+
+/// What an agent says of a part that it has destroyed, as an obligation bound it to.
+const DELETED: &str = "PART_DESTROYED";

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Play;
 use crate::demo::local::{field, list};
-use crate::demo::problem::{Problem, Result};
+use crate::demo::problem::Result;
 use crate::demo::step::{Check, Disclosed};
 use crate::demo::story::{Count, Moment, minute};
 
@@ -181,20 +181,4 @@ fn in_force(facts: &[Value], now: i64) -> Vec<(String, Option<i64>)> {
         .into_iter()
         .filter(|(_, until)| until.is_none_or(|until| until > now))
         .collect()
-}
-
-impl crate::demo::stage::Stage {
-    /// Asks the running broker as its admin does; its JSON.
-    fn ask_broker(&self, words: &[&str]) -> Result<Value> {
-        let program = crate::demo::processes::binary("schakel-broker")?;
-        let asked = std::process::Command::new(program)
-            .args(words)
-            .arg("--config")
-            .arg(self.network().broker_config())
-            .output()
-            .map_err(Problem::during("asking the broker"))?;
-        let error = String::from_utf8_lossy(&asked.stderr).into_owned();
-        serde_json::from_slice(&asked.stdout)
-            .map_err(|_| Problem::new(format!("schakel-broker {}: {}", words.join(" "), error.trim())))
-    }
 }
