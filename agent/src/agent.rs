@@ -1,6 +1,6 @@
 //! The agent as a whole: what all its loops and its local API share, and what it can be asked to do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,15 +20,16 @@ use crate::config::Config;
 use crate::directory::Network;
 use crate::disk::Disk;
 use crate::facts::Facts;
-use crate::inbox::Inbox;
-use crate::inbox::record::Names;
+use crate::inbox::accept::Answering;
+use crate::inbox::record::{Delivery, Names};
+use crate::inbox::{Inbox, keep};
 use crate::keyring::{Keyring, TlsIdentity};
 use crate::outbox::plan::Own;
 use crate::outbox::record::{Recalled, Record, State};
 use crate::outbox::seal::{Before, Context};
 use crate::outbox::{Bounds, Outbox};
 use crate::problem::{Kind, Problem};
-use crate::request::{OpenRequest, RecallRequest, SendRequest};
+use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::statements::StatementRequest;
 use crate::transport::{Client, Transport, bounded, tls::Pins};
 
@@ -56,6 +57,10 @@ pub struct Agent {
     locks: Mutex<HashMap<PacketId, Arc<tokio::sync::Mutex<()>>>>,
     /// Rung when there is something to submit.
     pub(crate) outgoing: Notify,
+    /// Cases whose facts changed since the keeper looked at what was handed over in them.
+    pub(crate) stirred: Mutex<BTreeSet<CaseRef>>,
+    /// Rung when there is such a case.
+    pub(crate) stirring: Notify,
     /// Counts changes of outbox and inbox, for those who wait.
     changes: watch::Sender<u64>,
     /// How the connection stands, for people.
@@ -111,6 +116,8 @@ impl Agent {
             client,
             locks: Mutex::default(),
             outgoing: Notify::new(),
+            stirred: Mutex::default(),
+            stirring: Notify::new(),
             changes: watch::Sender::new(0),
             link: Mutex::new(Some(not_yet())),
         })
@@ -162,6 +169,20 @@ impl Agent {
             Arc::clone(locks.entry(packet).or_default())
         };
         lock.lock_owned().await
+    }
+
+    /// Work that needs what an answer needs.
+    pub(crate) fn with_answering<T>(
+        &self,
+        work: impl FnOnce(&Answering<'_>) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        work(&Answering {
+            network: self.network.name().as_str(),
+            agency: self.network.agency().as_str(),
+            keyring: &self.keyring,
+            checkpoint: self.checkpoint_seen()?,
+            now: self.clock.now(),
+        })
     }
 
     /// Last checkpoint seen, as it goes into what we sign.
@@ -242,6 +263,7 @@ impl Agent {
                     facts,
                     fresh,
                 },
+                received: &agent.inbox,
             };
             let before = before.as_ref().map(|record| Before { record });
             agent
@@ -353,6 +375,7 @@ impl Agent {
             match answer.map_err(Problem::from) {
                 Ok(answer) => {
                     self.roster_version(case).await;
+                    self.stir(case);
                     return Ok((id, answer.into_inner()));
                 }
                 Err(problem) if problem.is_temporary() && attempt < STATEMENT_ATTEMPTS_COUNT => {
@@ -390,7 +413,23 @@ impl Agent {
     /// Writes a part of the inbox to a new file.
     pub async fn open_part(self: &Arc<Self>, request: OpenRequest) -> Result<Option<Names>, Problem> {
         let agent = Arc::clone(self);
-        blocking(move || agent.write_out(request.packet, request.part, &request.out)).await
+        let names = blocking(move || agent.write_out(request.packet, request.part, &request.out)).await?;
+        self.changed();
+        Ok(names)
+    }
+
+    /// The agency's people carried out an obligation: kept, signed, sent and logged.
+    pub async fn fulfilled(self: &Arc<Self>, request: FulfilledRequest) -> Result<Arc<Delivery>, Problem> {
+        let agent = Arc::clone(self);
+        let FulfilledRequest {
+            packet,
+            part,
+            obligation,
+        } = request;
+        let now = self.clock.now();
+        let delivery = blocking(move || agent.inbox.fulfilled(packet, part, &obligation, now)).await?;
+        self.changed();
+        Ok(delivery)
     }
 
     fn write_out(
@@ -399,16 +438,7 @@ impl Agent {
         part: PartId,
         out: &std::path::Path,
     ) -> Result<Option<Names>, Problem> {
-        let (delivery, part) = self.inbox.part(packet, part).ok_or_else(|| {
-            let remedy = "See `schakel-agent inbox list`.";
-            Problem::new(
-                Kind::NotFound,
-                "PART_UNKNOWN",
-                "no such part is in the inbox",
-                remedy,
-            )
-            .at(part)
-        })?;
+        let (delivery, part) = self.inbox.part(packet, part).ok_or_else(|| keep::unknown(part))?;
         let at = Timestamp::from_millis(delivery.at_ms);
         let directory = self.network.directory_at(delivery.directory_version, at)?;
         let context = crate::inbox::open::Context {
@@ -417,7 +447,9 @@ impl Agent {
             directory: &directory,
             keys: &self.keyring,
         };
-        self.inbox.write_out(&delivery, &part, out, &context)
+        let names = self.inbox.write_out(&delivery, &part, out, &context)?;
+        self.inbox.taken(&delivery, part.part, self.clock.now())?;
+        Ok(names)
     }
 }
 
@@ -431,7 +463,7 @@ fn not_yet() -> Problem {
     )
 }
 
-fn no_rules() -> Problem {
+pub(crate) fn no_rules() -> Problem {
     let sentence = "the network's rules are not known yet, so nothing can be decided";
     Problem::new(
         Kind::Later,

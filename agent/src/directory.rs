@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::disk::{self, Disk};
 use crate::former::Former;
 use crate::problem::{Kind, Problem};
+use crate::skew::Skew;
 use crate::transport::{Client, bounded, tls::Pins};
 
 /// Bundles remembered: a hand-over decided on one of them is understood.
@@ -83,6 +84,7 @@ pub struct Network {
     development: bool,
     pins: Arc<Pins>,
     clock: Arc<dyn Clock>,
+    skew: Skew,
     /// Held from looking at what is newest until it is written: two answers at once must not let the
     /// older one win.
     adopting: Mutex<()>,
@@ -126,6 +128,7 @@ impl Network {
             development,
             pins,
             clock,
+            skew: Skew::default(),
             adopting: Mutex::new(()),
             view: RwLock::new(None),
             newest: RwLock::new(newest),
@@ -153,6 +156,11 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    /// How far the broker's clock is from ours.
+    pub fn skew(&self) -> &Skew {
+        &self.skew
     }
 
     /// The network's name.
@@ -362,8 +370,10 @@ impl Network {
         let request = wire::GetDirectoryRequest {
             known_version: known.as_ref().map_or(0, |v| v.directory().version()),
         };
-        let answer = client.get_directory(bounded(request)).await?.into_inner();
-        match (answer.directory, known) {
+        let asked = self.clock.now();
+        let answer = client.get_directory(bounded(request)).await?;
+        self.skew.note(&answer, asked, self.clock.now());
+        match (answer.into_inner().directory, known) {
             (Some(signed), _) => self.adopt(&signed)?,
             (None, Some(view)) if self.clock.now().millis_since(view.judged) > JUDGE_AGAIN_MILLIS => {
                 self.adopt(view.directory().signed())?;

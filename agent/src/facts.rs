@@ -84,9 +84,10 @@ impl Facts {
         let request = bounded(wire::GetFactsRequest {
             case_ref: case.to_vec().into(),
         });
+        let asked_at = self.known(&case).map_or(0, |chain| chain.count());
         let answer = client.get_facts(request).await?.into_inner();
         let facts = answer.facts.unwrap_or_default();
-        self.adopt(&facts, case, network, now)
+        self.adopt_since(asked_at, &facts, (case, network, now))
     }
 
     /// Checks that these facts continue what was seen, and keeps them.
@@ -96,6 +97,17 @@ impl Facts {
         case: CaseRef,
         network: &Network,
         now: Timestamp,
+    ) -> Result<FactChain, Problem> {
+        self.adopt_since(u64::MAX, facts, (case, network, now))
+    }
+
+    /// As [`Facts::adopt`], of an answer to a question asked when `asked_at` facts were known. Another answer, with
+    /// more facts, may have overtaken it: then it must be the beginning of what is known now, which stays.
+    pub fn adopt_since(
+        &self,
+        asked_at: u64,
+        facts: &wire::CaseFacts,
+        (case, network, now): (CaseRef, &Network, Timestamp),
     ) -> Result<FactChain, Problem> {
         let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let view = network.view()?;
@@ -114,6 +126,13 @@ impl Facts {
         let times_kept = old()
             .zip(chain.facts())
             .all(|(old, new)| old.accepted() == new.accepted());
+        if let Some(known) = &known
+            && (asked_at..seen).contains(&chain.count())
+            && head_at(known, chain.count()) == chain.head()
+            && times_kept
+        {
+            return Ok(known.clone());
+        }
         if chain.count() < seen || head_at(&chain, seen) != before || !times_kept {
             let sentence = "facts that were shown before are missing or changed now";
             return Err(Problem::distrust("FACTS_REWRITTEN", sentence).at(case));

@@ -15,6 +15,8 @@ pub mod transport;
 
 pub mod former;
 
+pub mod skew;
+
 pub mod directory;
 
 pub mod audit;
@@ -27,9 +29,15 @@ pub mod statements;
 
 mod stated;
 
+pub mod shown;
+
 pub mod outbox;
 
 pub mod inbox;
+
+pub mod obligations;
+
+pub mod ground;
 
 pub mod agent;
 
@@ -39,7 +47,11 @@ pub mod decide;
 
 pub mod receive;
 
+pub mod later;
+
 pub mod receipts;
+
+pub mod keeper;
 
 pub mod local_api;
 

@@ -24,7 +24,8 @@ use crate::disk::UNFINISHED;
 use crate::inbox::record::{Answer, Delivery};
 use crate::outbox::record::Record;
 use crate::problem::{Kind, Problem};
-use crate::request::{OpenRequest, RecallRequest, SendRequest};
+use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
+use crate::shown;
 use crate::stated;
 use crate::statements::StatementRequest;
 
@@ -94,11 +95,13 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener) {
         .route("/v1/status", get(status))
         .route("/v1/packets", get(packets).post(send))
         .route("/v1/packets/{packet}", get(packet))
+        .route("/v1/disclosed", get(disclosed))
         .route("/v1/recalls", post(recall))
         .route("/v1/statements", post(statement))
         .route("/v1/facts/{case}", get(facts))
         .route("/v1/inbox", get(inbox))
         .route("/v1/inbox/open", post(open))
+        .route("/v1/inbox/fulfilled", post(fulfilled))
         .route("/v1/quarantine", get(quarantine))
         .fallback(unknown_route)
         .with_state(agent);
@@ -154,20 +157,23 @@ async fn status(State(agent): Shared) -> Answered {
         "connected": link.is_none() && view.is_some(),
         "problem": link,
         "trust": agent.audit.trust().err(),
+        "clock": agent.network.skew().problem(),
         "directory_version": view.map(|v| v.directory().version()),
         "bundle_version": bundle,
         "unsettled": unsettled,
         "unanswered": agent.inbox().all().iter().filter(|d| d.is_open()).count(),
+        "ended_sent": shown::disclosed(&records, true).len(),
+        "ended_received": agent.inbox().all().iter().flat_map(|d| &d.parts).filter(|p| p.ended.is_some()).count(),
     })))
 }
 
 async fn send(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     let request: SendRequest = body(&bytes)?;
-    value(&agent.send(request).await?)
+    value(&shown::packet(&agent.send(request).await?))
 }
 
 async fn packets(State(agent): Shared) -> Answered {
-    let records: Vec<_> = agent.outbox().all().iter().map(|r| (**r).clone()).collect();
+    let records: Vec<_> = agent.outbox().all().iter().map(|r| shown::packet(r)).collect();
     value(&records)
 }
 
@@ -221,7 +227,7 @@ async fn packet(
 ) -> Answered {
     let packet: PacketId = id(&packet)?;
     let Some((until, seconds)) = waiting(query.as_deref())? else {
-        return value(&*agent.outbox().known(&packet)?);
+        return value(&shown::packet(&*agent.outbox().known(&packet)?));
     };
     let mut changes = agent.watch();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
@@ -236,14 +242,14 @@ async fn packet(
                 .await
                 .is_err()
         {
-            return value(&*record);
+            return value(&shown::packet(&record));
         }
     }
 }
 
 async fn recall(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     let request: RecallRequest = body(&bytes)?;
-    value(&*agent.recall(&request).await?)
+    value(&shown::packet(&*agent.recall(&request).await?))
 }
 
 async fn statement(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
@@ -270,15 +276,33 @@ async fn facts(State(agent): Shared, UrlPath(case): UrlPath<String>) -> Answered
 }
 
 async fn inbox(State(agent): Shared) -> Answered {
-    let received = |d: &Arc<Delivery>| d.answer == Answer::Received && !d.parts.is_empty();
-    let deliveries: Vec<_> = agent
-        .inbox()
-        .all()
-        .iter()
-        .filter(|d| received(d))
-        .map(|d| (**d).clone())
-        .collect();
-    value(&deliveries)
+    let received = |d: &&Arc<Delivery>| d.answer == Answer::Received && !d.parts.is_empty();
+    let all = agent.inbox().all();
+    let shown: Vec<_> = all.iter().filter(received).map(|d| shown::delivery(d)).collect();
+    value(&shown)
+}
+
+async fn fulfilled(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    let request: FulfilledRequest = body(&bytes)?;
+    value(&shown::delivery(&*agent.fulfilled(request).await?))
+}
+
+/// What was handed over of what we sent, or may have been; `ended` of which the ground has ended since.
+async fn disclosed(State(agent): Shared, RawQuery(query): RawQuery) -> Answered {
+    let ended = match query.as_deref() {
+        None | Some("") => false,
+        Some("ended") => true,
+        Some(other) => {
+            let sentence = format!("\"{other}\" is not understood");
+            return Err(Problem::new(
+                Kind::Usage,
+                "REQUEST",
+                sentence,
+                "Write ended, or nothing.",
+            ));
+        }
+    };
+    value(&shown::disclosed(&agent.outbox().all(), ended))
 }
 
 async fn open(State(agent): Shared, bytes: bytes::Bytes) -> Answered {

@@ -9,22 +9,25 @@ use std::time::Duration;
 
 use prost::Message;
 use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event};
-use schakel_proto::ids::{Digest, PacketId};
+use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::tlog::checkpoint::LogKey;
 use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking};
 use crate::clock::randomness;
 use crate::disk;
-use crate::outbox::record::{Accepted, PartState, Record};
+use crate::inbox::record::Kind;
+use crate::outbox::record::{Accepted, Fulfilled, HandedOver, Outcome, PartState, Record};
 use crate::problem::Problem;
 use crate::transport::backoff::Backoff;
-use judge::{Said, judge};
+use judge::{Said, Word, judge};
 
 /// What was not proved is judged again at least this often.
 const JUDGE_AGAIN_EVERY: Duration = Duration::from_secs(60);
 /// Unproved entries kept for one packet.
 const UNPROVED_MAX_COUNT: usize = 256;
+/// Fulfilled obligations kept for one part and recipient.
+const FULFILLED_MAX_COUNT: usize = 64;
 /// File that holds the position in the log from which to go on.
 const CURSOR: &str = "evidence-cursor.json";
 
@@ -116,6 +119,11 @@ fn check(agent: &Agent, log_key: &LogKey, evidence: &wire::Evidence) -> Result<C
 /// change nothing.
 fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) -> Result<bool, Problem> {
     let body = checked.body();
+    if matches!(body.event, Event::StatementAccepted | Event::FactsChanged)
+        && let Some(case) = body.case
+    {
+        agent.stir(case);
+    }
     if body.recipient.as_ref() == Some(agent.network.agency()) {
         answered(agent, checked)?;
     }
@@ -145,16 +153,38 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
     }
 }
 
-/// The log has an answer of ours: which one, it says itself.
+/// The log has an answer of ours, or a later word: which one, it says itself.
 fn answered(agent: &Agent, checked: &CheckedEvidence) -> Result<(), Problem> {
     let body = checked.body();
-    let told = matches!(body.event, Event::ContentHandover | Event::ContentHandoverFailure);
+    let told = matches!(
+        body.event,
+        Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled
+    );
     let (Some(packet), Some(signed), true) = (body.packet, checked.attachment(), told) else {
         return Ok(());
     };
-    let said = wire::Acknowledgement::decode(&*signed.bytes).ok();
-    let consignment = said.and_then(|said| Digest::try_from(&*said.consignment_leaf).ok());
-    let delivery = consignment.and_then(|consignment| agent.inbox.get(packet, consignment));
+    let Ok(said) = wire::Acknowledgement::decode(&*signed.bytes) else {
+        return Ok(());
+    };
+    let Ok(consignment) = Digest::try_from(&*said.consignment_leaf) else {
+        return Ok(());
+    };
+    let later = match said.outcome.as_str() {
+        "taken" => Some(Kind::Taken),
+        "fulfilled" => Some(Kind::Fulfilled),
+        _ => None,
+    };
+    if let Some(kind) = later {
+        let parts = said.part_ids.iter().filter_map(|id| PartId::try_from(&**id).ok());
+        for part in parts {
+            let word = (kind, said.obligation.as_str());
+            agent
+                .inbox
+                .later_settled((packet, consignment), part, word, checked.leaf_hash())?;
+        }
+        return Ok(());
+    }
+    let delivery = agent.inbox.get(packet, consignment);
     if let Some(delivery) = delivery.filter(|delivery| delivery.settled.is_none()) {
         agent
             .inbox
@@ -232,23 +262,45 @@ fn change(record: &mut Record, checked: &CheckedEvidence, acknowledged: Option<&
                 decided(record, decision, body.at.millis(), index);
             }
         }
-        Event::ContentHandover | Event::ContentHandoverFailure => {
+        Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled => {
             let Some(said) = acknowledged else { return };
             for outcome in &mut record.outcomes {
-                let meant = outcome.recipient == said.recipient && said.parts.contains(&outcome.part);
-                if meant && !outcome.state.is_final() {
-                    outcome.state = said.state;
-                    if !said.reason.is_empty() {
-                        outcome.reason.clone_from(&said.reason);
-                    }
-                    outcome.since_ms = body.at.millis();
-                    outcome.log_index = Some(index);
+                if outcome.recipient == said.recipient && said.parts.contains(&outcome.part) {
+                    heard(outcome, said, body.at.millis(), index);
                 }
             }
         }
         Event::Recalled => ended(record, PartState::Recalled, body.at.millis(), index),
         Event::Expired => ended(record, PartState::Expired, body.at.millis(), index),
         _ => {}
+    }
+}
+
+/// What a recipient signed of one part.
+fn heard(outcome: &mut Outcome, said: &Said, at_ms: i64, index: u64) {
+    match &said.word {
+        Word::Taken => {
+            outcome.taken_ms.get_or_insert(said.done_ms);
+        }
+        Word::Fulfilled(obligation) => {
+            let known = outcome.fulfilled.iter().any(|one| one.obligation == *obligation);
+            if !known && outcome.fulfilled.len() < FULFILLED_MAX_COUNT {
+                outcome.fulfilled.push(Fulfilled {
+                    obligation: obligation.clone(),
+                    done_ms: said.done_ms,
+                    log_index: index,
+                });
+            }
+        }
+        Word::State(state) if !outcome.state.is_final() => {
+            outcome.state = *state;
+            if !said.reason.is_empty() {
+                outcome.reason.clone_from(&said.reason);
+            }
+            outcome.since_ms = at_ms;
+            outcome.log_index = Some(index);
+        }
+        Word::State(_) => {}
     }
 }
 
@@ -261,12 +313,17 @@ fn decided(record: &mut Record, decision: &Decision, at_ms: i64, index: u64) {
             "deny-packet" => PartState::Denied,
             _ => continue,
         };
-        let same = |o: &&mut crate::outbox::record::Outcome| {
-            o.recipient == *decision.recipient() && o.part == part.part
-        };
+        let same = |o: &&mut Outcome| o.recipient == *decision.recipient() && o.part == part.part;
         let Some(outcome) = record.outcomes.iter_mut().find(same) else {
             continue;
         };
+        if state == PartState::HandedOver && outcome.handed_over.is_none_or(|last| last.log_index < index) {
+            outcome.handed_over = Some(HandedOver {
+                at_ms: decision.at().millis(),
+                facts_count: decision.facts_count(),
+                log_index: index,
+            });
+        }
         if outcome.state.is_final() || outcome.log_index.is_some_and(|seen| seen >= index) {
             continue;
         }

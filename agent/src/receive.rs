@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schakel_proto::ids::{CaseRef, DeliveryId, Digest, PacketId};
+use schakel_proto::ids::{CaseRef, DeliveryId, Digest};
 use schakel_proto::wire::{self, receive_frame::Frame, receive_request::Request};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -14,10 +14,10 @@ use crate::agent::Agent;
 use crate::clock::randomness;
 use crate::decide::{Own, Shown};
 use crate::directory::View;
-use crate::inbox::accept::Answering;
 use crate::inbox::record::{Answer, Delivery};
 use crate::inbox::spool::Incoming;
 use crate::inbox::verify::{Context, ProvedDelivery, Rejection, VerifiedDelivery, prove, verify};
+use crate::later::{self, Line, Sent, Word};
 use crate::problem::{Kind, Problem};
 use crate::transport::Client;
 use crate::transport::backoff::Backoff;
@@ -62,12 +62,11 @@ async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Proble
         Err(problem) if problem.code == "LOG_EMPTY" => {}
         placed => placed?,
     }
-    // Bounded by the credit that we give and by the answers on disk.
     let (requests, outgoing) = mpsc::unbounded_channel();
     let credit = wire::Credit {
         packets: agent.config.credit_packets,
     };
-    let line = Line(requests);
+    let (line, sent) = (Line::new(requests), Arc::new(Sent::default()));
     line.send(Request::Credit(credit))?;
     let mut frames = client
         .receive(UnboundedReceiverStream::new(outgoing))
@@ -77,10 +76,15 @@ async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Proble
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD_COUNT);
     let worker = {
         let (agent, client) = (Arc::clone(agent), client.clone());
+        let (line, sent) = (line.clone(), Arc::clone(&sent));
         let handle = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || Worker::new(agent, client, line, handle).run(receiver))
+        tokio::task::spawn_blocking(move || Worker::new(agent, client, (line, sent), handle).run(receiver))
     };
-    let received = pump(&mut frames, &sender, backoff).await;
+    let received = tokio::select! {
+        received = pump(&mut frames, &sender, backoff) => received,
+        told = later::tell(agent, &line, &sent) => told,
+    };
+    drop(line);
     drop(sender);
     let worked = worker.await.unwrap_or_else(|e| {
         Err(Problem::new(
@@ -114,19 +118,6 @@ async fn pump(
     }
 }
 
-/// The way to the broker.
-struct Line(mpsc::UnboundedSender<wire::ReceiveRequest>);
-
-impl Line {
-    fn send(&self, request: Request) -> Result<(), Problem> {
-        self.0
-            .send(wire::ReceiveRequest {
-                request: Some(request),
-            })
-            .map_err(|_| Problem::from(tonic::Status::unavailable("the stream of deliveries ended")))
-    }
-}
-
 /// Takes frames one after the other, on a thread that may wait for the disk.
 struct Worker {
     agent: Arc<Agent>,
@@ -134,19 +125,23 @@ struct Worker {
     line: Line,
     handle: tokio::runtime::Handle,
     incoming: HashMap<DeliveryId, Incoming>,
-    /// Answers sent on this stream and not settled yet, in the order sent.
-    sent: Vec<(PacketId, Digest)>,
+    sent: Arc<Sent>,
 }
 
 impl Worker {
-    fn new(agent: Arc<Agent>, client: Client, line: Line, handle: tokio::runtime::Handle) -> Self {
+    fn new(
+        agent: Arc<Agent>,
+        client: Client,
+        (line, sent): (Line, Arc<Sent>),
+        handle: tokio::runtime::Handle,
+    ) -> Self {
         Self {
             agent,
             client,
             line,
             handle,
             incoming: HashMap::new(),
-            sent: Vec::new(),
+            sent,
         }
     }
 
@@ -161,7 +156,10 @@ impl Worker {
 
     fn work(&mut self, frames: &mut mpsc::Receiver<Frame>) -> Result<(), Problem> {
         let agent = Arc::clone(&self.agent);
-        for (delivery, signed) in self.with_answering(|answering| agent.inbox.open_answers(answering))? {
+        for (delivery, signed) in self
+            .agent
+            .with_answering(|answering| agent.inbox.open_answers(answering))?
+        {
             self.answer(&delivery, signed)?;
         }
         while let Some(frame) = frames.blocking_recv() {
@@ -177,7 +175,12 @@ impl Worker {
     }
 
     fn answer(&mut self, delivery: &Delivery, signed: wire::Signed) -> Result<(), Problem> {
-        self.sent.push((delivery.packet, delivery.consignment));
+        let word = Word {
+            packet: delivery.packet,
+            consignment: delivery.consignment,
+            later: None,
+        };
+        self.sent.note(&signed, word);
         self.line.send(Request::Acknowledgement(signed))
     }
 
@@ -225,24 +228,16 @@ impl Worker {
     }
 
     fn settled(&mut self, settled: &wire::Settled) -> Result<(), Problem> {
-        let packet = PacketId::try_from(&*settled.packet_id).ok();
+        let said = Digest::try_from(&*settled.acknowledgement_digest).ok();
         let leaf = Digest::try_from(&*settled.leaf_hash).ok();
-        let (Some(packet), Some(leaf)) = (packet, leaf) else {
-            return Err(Problem::distrust(
-                "SETTLED_MALFORMED",
-                "a settlement names no packet or leaf",
-            ));
+        let (Some(said), Some(leaf)) = (said, leaf) else {
+            let sentence = "a settlement names no acknowledgement or leaf";
+            return Err(Problem::distrust("SETTLED_MALFORMED", sentence));
         };
-        let inbox = &self.agent.inbox;
-        self.sent
-            .retain(|(packet, of)| inbox.get(*packet, *of).is_some_and(|d| d.settled.is_none()));
-        let mut meant = self.sent.iter().filter(|(sent, _)| *sent == packet);
-        // It does not say which answer it settles: of several, the log does.
-        if let (Some((packet, consignment)), None) = (meant.next(), meant.next()) {
-            inbox.settled(*packet, *consignment, leaf)?;
-            self.agent.changed();
+        match self.sent.settled(&said) {
+            Some(word) => self.agent.note_settled(&word, leaf),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn hand_over(&mut self, hand_over: &wire::HandOver) -> Result<(), Problem> {
@@ -268,12 +263,16 @@ impl Worker {
             }
         };
         let agent = Arc::clone(&self.agent);
-        let delivery = self.with_answering(|answering| {
+        let delivery = self.agent.with_answering(|answering| {
             agent
                 .inbox
                 .accept(incoming, hand_over, &verified, decided_again, answering)
         })?;
         tracing::info!(packet = %delivery.packet, parts = delivery.parts.len(), "received");
+        let known = agent.facts.known(&delivery.case);
+        if known.is_some_and(|known| known.count() > delivery.facts_count) {
+            agent.stir(delivery.case);
+        }
         self.answer_once(&delivery)
     }
 
@@ -286,7 +285,7 @@ impl Worker {
     ) -> Result<(), Problem> {
         tracing::error!(packet = %proved.packet(), code = problem.code, "alarm: refused, in quarantine");
         let agent = Arc::clone(&self.agent);
-        let delivery = self.with_answering(|answering| {
+        let delivery = self.agent.with_answering(|answering| {
             agent
                 .inbox
                 .refuse(incoming, hand_over, proved, problem, answering)
@@ -300,7 +299,9 @@ impl Worker {
             return Ok(());
         }
         let agent = Arc::clone(&self.agent);
-        let signed = self.with_answering(|answering| agent.inbox.answer(delivery, answering))?;
+        let signed = self
+            .agent
+            .with_answering(|answering| agent.inbox.answer(delivery, answering))?;
         self.answer(delivery, signed)
     }
 
@@ -448,19 +449,5 @@ impl Worker {
             }
             Err(problem) => Err(problem),
         }
-    }
-
-    fn with_answering<T>(
-        &self,
-        work: impl FnOnce(&Answering<'_>) -> Result<T, Problem>,
-    ) -> Result<T, Problem> {
-        let checkpoint = self.agent.checkpoint_seen()?;
-        work(&Answering {
-            network: self.agent.network.name().as_str(),
-            agency: self.agent.network.agency().as_str(),
-            keyring: &self.agent.keyring,
-            checkpoint,
-            now: self.agent.clock.now(),
-        })
     }
 }

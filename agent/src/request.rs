@@ -192,3 +192,15 @@ pub struct OpenRequest {
     /// Absolute path of the new file.
     pub out: PathBuf,
 }
+
+/// An obligation of a received part that the agency's people carried out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FulfilledRequest {
+    /// The packet.
+    pub packet: PacketId,
+    /// The part.
+    pub part: schakel_proto::ids::PartId,
+    /// The obligation, as the inbox shows it.
+    pub obligation: String,
+}

@@ -9,7 +9,9 @@ use schakel_proto::wire;
 use crate::intake::sealings::{CompletePacket, Content};
 use crate::redact::safe;
 use crate::state::{self, State};
-use crate::store::{self, Acceptance, Accepted, NewEntry, NewPart, NewRecipient, NewSealing};
+use crate::store::{
+    self, Acceptance, Accepted, Contact, FollowUp, NewEntry, NewPart, NewRecipient, NewSealing,
+};
 
 /// A packet that is durable. Only the store's answer makes one.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +36,12 @@ pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedP
         manifest,
         parsed.manifest_digest(),
     );
-    let entry = state.entry(about.concerning(caller.agency(), false)).await?;
+    let mut draft = about.concerning(caller.agency(), false);
+    if let Some(record) = &manifest.break_glass {
+        // Who is to review the emergency learns of it from the log, whatever the sender tells it.
+        draft = draft.concerning(&record.reviewer, false);
+    }
+    let entry = state.entry(draft).await?;
     let acceptance = acceptance(parsed, &contents, now, entry);
     match state.store.accept(acceptance).await? {
         Accepted::New(stored) => {
@@ -43,10 +50,13 @@ pub async fn accept(state: &State, complete: CompletePacket) -> Result<AcceptedP
                 sender = safe(caller.agency()),
                 "packet accepted"
             );
-            parsed
-                .recipients()
-                .iter()
-                .for_each(|one| state.bells.ring(one.agency()));
+            for recipient in parsed.recipients() {
+                if priority(manifest.urgency.as_str()) == 0 {
+                    state.bells.hurry(recipient.agency());
+                } else {
+                    state.bells.ring(recipient.agency());
+                }
+            }
             Ok(AcceptedPacket {
                 stored,
                 repeated: false,
@@ -90,6 +100,7 @@ fn acceptance(
         accepted_at,
         expires: manifest.expires,
         priority: priority(manifest.urgency.as_str()),
+        follow_up: follow_up(parsed),
         recipients: parsed.recipients().iter().map(recipient).collect(),
         parts: parsed
             .parts()
@@ -99,6 +110,30 @@ fn acceptance(
         key_packets: parsed.key_packets().iter().map(key_packet).collect(),
         entry,
     }
+}
+
+/// Categories after which somebody must keep in contact: an intervention, or a person at risk.
+const ASKS: [&str; 4] = ["facts_summary", "identity", "risk_assessment", "alert"];
+
+/// What the packet asks for beyond its delivery, by its metadata.
+fn follow_up(parsed: &ParsedSubmission) -> FollowUp {
+    let mut categories = parsed
+        .parts()
+        .iter()
+        .map(|part| part.descriptor().category.as_str());
+    let contact = if categories.clone().any(|one| ASKS.contains(&one)) {
+        Contact::Asks
+    } else if categories.any(|one| one != "aggregate_stats") {
+        Contact::Follows
+    } else {
+        Contact::No
+    };
+    let review_by = parsed
+        .manifest()
+        .break_glass
+        .as_ref()
+        .map(|record| record.review_by);
+    FollowUp { contact, review_by }
 }
 
 /// A part, with whom it is sealed to and its ciphertext.

@@ -1,7 +1,7 @@
 //! Acknowledge: the recipient's agent has stored and checked what it was handed, or refuses it, and has
 //! signed that. It becomes a leaf; ciphertext that nobody waits for any more goes.
 
-use schakel_proto::evidence::Event;
+use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
@@ -23,6 +23,7 @@ pub struct VerifiedAcknowledgement {
     consignment: Digest,
     outcome: AckOutcome,
     reason: String,
+    obligation: String,
     parts: Vec<PartId>,
 }
 
@@ -59,15 +60,39 @@ pub fn verify(
             "must have a reason if it refuses, and only then",
         ));
     }
+    let obligation = obligation(said, outcome)?;
     Ok(VerifiedAcknowledgement {
         packet,
         manifest_digest,
         consignment,
         outcome,
         reason,
+        obligation,
         parts,
         signed,
     })
+}
+
+/// The obligation that was carried out and when, if it says that: a code with or without a value, safe for
+/// logs and other parties' screens.
+fn obligation(said: &Message, outcome: AckOutcome) -> Result<String, Refusal> {
+    let fulfilled = outcome == AckOutcome::Fulfilled;
+    let later = fulfilled || outcome == AckOutcome::Taken;
+    let plain = said.obligation.len() <= evidence::OBLIGATION_MAX_BYTES
+        && said.obligation.bytes().all(|byte| byte.is_ascii_graphic());
+    if fulfilled == said.obligation.is_empty() || !plain {
+        return Err(malformed::<Message>(
+            "must name an obligation if it was carried out, and only then",
+        ));
+    }
+    let when = if later { 1..=said.made_ms } else { 0..=0 };
+    if when.contains(&said.done_ms) {
+        Ok(said.obligation.clone())
+    } else {
+        Err(malformed::<Message>(
+            "says that it was done at another time than it can be",
+        ))
+    }
 }
 
 /// Commits it; the answer to the recipient.
@@ -80,6 +105,7 @@ pub async fn settle(
     acknowledgement: VerifiedAcknowledgement,
 ) -> Result<wire::Settled, Refusal> {
     let packet = acknowledgement.packet;
+    let acknowledgement_digest = Digest::of(&acknowledgement.signed.signed().bytes);
     let digest = acknowledgement.manifest_digest;
     let stored = state.store.packet(packet).await?;
     let stored = stored.filter(|stored| stored.manifest_digest == digest);
@@ -93,6 +119,7 @@ pub async fn settle(
         consignment: acknowledgement.consignment,
         outcome,
         reason: acknowledgement.reason,
+        obligation: acknowledgement.obligation,
         parts: acknowledgement.parts,
         entry,
         at,
@@ -113,6 +140,7 @@ pub async fn settle(
     Ok(wire::Settled {
         packet_id: packet.to_vec().into(),
         leaf_hash: leaf_hash.to_vec().into(),
+        acknowledgement_digest: acknowledgement_digest.to_vec().into(),
     })
 }
 
@@ -126,6 +154,7 @@ fn draft(
     let event = match said.outcome {
         AckOutcome::Received | AckOutcome::Taken => Event::ContentHandover,
         AckOutcome::Refused => Event::ContentHandoverFailure,
+        AckOutcome::Fulfilled => Event::ObligationFulfilled,
     };
     let reason = if said.reason.is_empty() {
         said.outcome.as_str()

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use schakel_proto::directory::Directory;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::Digest;
@@ -74,10 +75,31 @@ pub async fn directory(
                 digest = safe(Short(&digest)),
                 "directory in force"
             );
+            keep(
+                store,
+                CeilingOf::Directory,
+                ceiling,
+                directory.signed().encode_to_vec(),
+            )
+            .await?;
             Ok(raised)
         }
-        Raised::Same => Ok(raised),
+        Raised::Same => {
+            keep(
+                store,
+                CeilingOf::Directory,
+                ceiling,
+                directory.signed().encode_to_vec(),
+            )
+            .await?;
+            Ok(raised)
+        }
     }
+}
+
+/// What comes into force is kept before it decides, so that its decisions can be made again.
+async fn keep(store: &dyn Store, of: CeilingOf, ceiling: Ceiling, signed: Vec<u8>) -> Result<(), Refusal> {
+    Ok(store.keep(of, ceiling, signed.into()).await?)
 }
 
 /// Commits that `rules` are in force.
@@ -104,9 +126,13 @@ pub async fn rules(
                 digest = safe(Short(&digest)),
                 "policy bundle in force"
             );
+            keep(store, CeilingOf::Bundle, ceiling, rules.signed_bytes()).await?;
             Ok(raised)
         }
-        Raised::Same => Ok(raised),
+        Raised::Same => {
+            keep(store, CeilingOf::Bundle, ceiling, rules.signed_bytes()).await?;
+            Ok(raised)
+        }
     }
 }
 

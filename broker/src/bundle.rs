@@ -38,6 +38,11 @@ impl Rules {
         self.engine.bundle().version()
     }
 
+    /// The bundle with its signatures, encoded.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        self.signed.to_bytes()
+    }
+
     /// The answer to an agent that has another bundle than this.
     pub fn to_wire(&self) -> wire::GetBundleAnswer {
         let signature = |one: &schakel_policy::bundle::BundleSignature| wire::BundleSignature {

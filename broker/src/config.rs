@@ -6,10 +6,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use schakel_proto::limits;
 use schakel_proto::party::NetworkName;
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::overdue::settings::{self, OverdueText};
+
+mod bounds;
+
+pub use bounds::Bounds;
 
 /// What is wrong with the configuration: `file:line: sentence. remedy`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,42 +62,6 @@ pub struct TlsFiles {
     pub ca: PathBuf,
 }
 
-/// Bounds that an operator may lower. Each has its ceiling in code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Connections at once.
-    pub connections_max_count: usize,
-    /// Connections at once of one TLS identity.
-    pub connections_per_identity_max_count: usize,
-    /// Submissions and statements of one agency per minute.
-    pub submissions_per_minute_max_count: u32,
-    /// Submissions of one agency at once.
-    pub submissions_at_once_max_count: usize,
-    /// Longest sealing of a part.
-    pub part_max_bytes: u64,
-    /// Longest life of a packet.
-    pub packet_life_max_millis: i64,
-    /// Rejection leaves per member and hour (malformed and forged submissions).
-    pub rejection_leaves_per_hour_max_count: u32,
-    /// Wait for calls in flight when the broker is told to stop.
-    pub drain_max_seconds: u64,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections_max_count: 4096,
-            connections_per_identity_max_count: 16,
-            submissions_per_minute_max_count: 600,
-            submissions_at_once_max_count: 16,
-            part_max_bytes: limits::PART_MAX_BYTES + (limits::PART_MAX_BYTES >> 4),
-            packet_life_max_millis: limits::PACKET_LIFE_MAX_MILLIS,
-            rejection_leaves_per_hour_max_count: 12,
-            drain_max_seconds: 20,
-        }
-    }
-}
-
 /// A checked configuration. Paths are absolute or relative to the working directory.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -122,6 +91,8 @@ pub struct Config {
     pub log_key: PathBuf,
     /// Bounds.
     pub bounds: Bounds,
+    /// From when on something is overdue.
+    pub overdue: settings::Settings,
 }
 
 #[derive(Deserialize)]
@@ -140,6 +111,8 @@ struct Text {
     log: LogText,
     #[serde(default)]
     limits: BTreeMap<String, Spanned<u64>>,
+    #[serde(default)]
+    overdue: OverdueText,
 }
 
 #[derive(Deserialize)]
@@ -157,13 +130,17 @@ struct LogText {
 }
 
 /// Where in which text: turns spans into lines and relative paths into usable ones.
-struct Source<'a> {
+pub(crate) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
 impl Source<'_> {
-    fn line(&self, offset: usize) -> usize {
+    pub(crate) fn file(&self) -> &Path {
+        self.file
+    }
+
+    pub(crate) fn line(&self, offset: usize) -> usize {
         self.text
             .bytes()
             .take(offset)
@@ -172,7 +149,7 @@ impl Source<'_> {
             + 1
     }
 
-    fn error<T>(
+    pub(crate) fn error<T>(
         &self,
         at: &Spanned<T>,
         sentence: impl Into<String>,
@@ -316,52 +293,10 @@ impl Config {
                 ca: source.present(&text.tls.ca)?,
             },
             log_key: source.private(&text.log.key)?,
-            bounds: bounds(&source, &text.limits)?,
+            bounds: bounds::read(&source, &text.limits)?,
+            overdue: settings::read(&source, &text.overdue)?,
         })
     }
-}
-
-/// The `[limits]` section: known names only, each between 1 and its ceiling.
-fn bounds(source: &Source<'_>, given: &BTreeMap<String, Spanned<u64>>) -> Result<Bounds, ConfigError> {
-    let mut bounds = Bounds::default();
-    let ceiling = Bounds::default();
-    let day = 24 * 3600 * 1000;
-    for (name, value) in given {
-        let number = *value.get_ref();
-        let max = match name.as_str() {
-            "connections_max_count" => 65_536,
-            "connections_per_identity_max_count" => 1024,
-            "submissions_per_minute_max_count" => 1_000_000,
-            "submissions_at_once_max_count" => 1024,
-            "part_max_bytes" => ceiling.part_max_bytes,
-            "packet_life_max_days" => ceiling.packet_life_max_millis.unsigned_abs() / day,
-            "rejection_leaves_per_hour_max_count" => 3600,
-            "drain_max_seconds" => 600,
-            _ => {
-                let sentence = format!("unknown setting [limits] {name}");
-                return Err(source.error(value, sentence, "docs/operating/broker.md lists every setting."));
-            }
-        };
-        if number == 0 || number > max {
-            let sentence = format!("{name} = {number} is out of range");
-            return Err(source.error(value, sentence, format!("Write a number from 1 to {max}.")));
-        }
-        let (count, small) = (
-            usize::try_from(number).unwrap_or(1),
-            u32::try_from(number).unwrap_or(1),
-        );
-        match name.as_str() {
-            "connections_max_count" => bounds.connections_max_count = count,
-            "connections_per_identity_max_count" => bounds.connections_per_identity_max_count = count,
-            "submissions_per_minute_max_count" => bounds.submissions_per_minute_max_count = small,
-            "submissions_at_once_max_count" => bounds.submissions_at_once_max_count = count,
-            "part_max_bytes" => bounds.part_max_bytes = number,
-            "packet_life_max_days" => bounds.packet_life_max_millis = (number * day).cast_signed(),
-            "rejection_leaves_per_hour_max_count" => bounds.rejection_leaves_per_hour_max_count = small,
-            _ => bounds.drain_max_seconds = number,
-        }
-    }
-    Ok(bounds)
 }
 
 #[cfg(test)]
@@ -473,6 +408,43 @@ key = "log.key"
             assert!(error.sentence.contains(says), "{error}");
             assert!(error.to_string().contains("broker.toml:"), "{error}");
             assert!(!error.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_overdue_is_configured_and_unknown_categories_are_refused() {
+        let folder = folder();
+        let file = folder.path().join("broker.toml");
+        let defaults = Config::parse(&file, GOOD).unwrap().overdue;
+        let hours = |hours: i64| Some(hours * 3_600_000);
+        assert_eq!(defaults.unread_millis("alert"), hours(2));
+        assert_eq!(
+            (defaults.unread_millis("household"), defaults.revisit_millis()),
+            (None, 60 * 86_400_000)
+        );
+        let text = format!(
+            "{GOOD}[overdue]\nrevisit_days = 30\n[overdue.unread_minutes]\nalert = 60\nmeasures = 0\nalrt = 9\n"
+        );
+        let settings = Config::parse(&file, &text).unwrap().overdue;
+        assert_eq!(
+            (
+                settings.unread_millis("alert"),
+                settings.unread_millis("measures")
+            ),
+            (hours(1), None)
+        );
+        assert_eq!(settings.shortest_unread_millis(), Some(9 * 60_000));
+        let known: Vec<String> = ["alert", "measures"].map(str::to_owned).into();
+        let error = settings.check(&known).unwrap_err();
+        assert_eq!(error.line, 23, "{error}");
+        assert!(error.sentence.contains("alrt"), "{error}");
+        // A default that a network's own bundle does not know is no error of the operator's.
+        assert_eq!(defaults.check(&known), Ok(()));
+        for (wrong, line) in [("revisit_days = 0", 19), ("unread_hours = 2", 19)] {
+            assert_eq!(
+                refused(&folder, &format!("{GOOD}[overdue]\n{wrong}\n")).line,
+                line
+            );
         }
     }
 

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schakel_policy::asking::{self, Moment};
+use schakel_policy::engine::Engine;
 use schakel_policy::ruling::{Outcome, Ruling};
 use schakel_proto::directory::Directory;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission, Part, Recipient};
 use schakel_proto::packet::verify::DirectoryView;
+use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::statement::FactChain;
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
@@ -19,7 +22,7 @@ use crate::bundle::Rules;
 use crate::log::entry::{DecisionDraft, EntryDraft};
 use crate::redact::safe;
 use crate::state::{self, State};
-use crate::store::{DecidedPart, HandOver, Lease, NewEntry, Stage, Verdict};
+use crate::store::{DecidedPart, HandOver, Lease, NewEntry, Stage, StoredPacket, Verdict};
 
 /// Reason code of a part whose recipient's key is no longer in the directory.
 pub const KEY_REVOKED: &str = "DENY_RECIPIENT_KEY_REVOKED";
@@ -54,34 +57,28 @@ pub async fn decide(state: &State, lease: Lease) -> Result<Decided, Refusal> {
     let directory = state.directories.valid(at)?;
     let rules = state.rules.current();
     let chain = crate::facts::chain(state, lease.packet.case).await?;
-    let head = stored_head(&lease)?;
-    let recipient = head
-        .recipients()
-        .iter()
-        .find(|one| *one.agency() == lease.recipient);
-    let recipient = recipient.ok_or_else(|| damaged("a leased packet does not name its recipient"))?;
-    let parts = parts_of(&head, &lease)?;
-    let revoked = directory
-        .encryption_key(&lease.recipient, recipient.key())
-        .is_none();
-    let case = asking::case_or_unopened(&chain, &directory, &head.manifest().sender);
-    let fields: Vec<_> = parts.iter().map(|(part, _)| part.descriptor()).collect();
-    let facts = (directory.as_ref(), &case);
-    let questions = asking::receive_questions(
-        head.manifest(),
-        &fields,
-        &lease.recipient,
-        facts,
-        (Moment::HandOver, at),
-    );
-    let ruling = rules.engine().packet(&questions);
-    let rulings = parts
-        .iter()
-        .zip(ruling.parts())
-        .filter(|((_, stage), _)| !stage.is_final())
-        .map(|((part, stage), ruling)| part_ruling(part.id(), *stage, ruling, revoked))
+    let head = stored_head(&lease.packet)?;
+    let (parts, stages): (Vec<_>, Vec<_>) = parts_of(&head, &lease)?.into_iter().unzip();
+    let grounds = Grounds {
+        engine: rules.engine(),
+        directory: &directory,
+        chain: &chain,
+        at,
+    };
+    let rule = rule(&grounds, &head, &lease.recipient, &parts)?;
+    alarms(&lease, rule.defects);
+    let ids = parts.iter().map(|part| part.id());
+    let rulings = ids
+        .zip(stages)
+        .zip(rule.parts)
+        .filter(|((_, before), _)| !before.is_final())
+        .map(|((part, before), (verdict, wire))| PartRuling {
+            part,
+            before,
+            verdict,
+            wire,
+        })
         .collect();
-    alarms(&lease, ruling.parts());
     let (facts_head, facts_count) = (chain.head(), chain.count());
     Ok(Decided {
         facts_head,
@@ -95,9 +92,56 @@ pub async fn decide(state: &State, lease: Lease) -> Result<Decided, Refusal> {
     })
 }
 
+/// What a decision is made on, beside the packet.
+pub(crate) struct Grounds<'a> {
+    /// The rules.
+    pub engine: &'a Engine,
+    /// Who is who.
+    pub directory: &'a Directory,
+    /// The facts of the case.
+    pub chain: &'a FactChain,
+    /// The moment.
+    pub at: Timestamp,
+}
+
+/// What the rules say of parts, and how many defects the policy engine reported.
+pub(crate) struct Ruled {
+    /// Of each part, in the order asked.
+    pub parts: Vec<(Verdict, wire::PartDecision)>,
+    defects: usize,
+}
+
+/// Asks the rules what the recipient may have of the parts addressed to it. Pure: the same grounds give the
+/// same answer, now and whenever the decision is made again.
+///
+/// # Errors
+/// The packet does not name the recipient.
+pub(crate) fn rule(
+    grounds: &Grounds<'_>,
+    head: &ParsedHead,
+    recipient: &AgencyId,
+    parts: &[&Part],
+) -> Result<Ruled, Refusal> {
+    let named = head.recipients().iter().find(|one| one.agency() == recipient);
+    let named = named.ok_or_else(|| damaged("a stored packet does not name its recipient"))?;
+    let revoked = grounds.directory.encryption_key(recipient, named.key()).is_none();
+    let case = asking::case_or_unopened(grounds.chain, grounds.directory, &head.manifest().sender);
+    let fields: Vec<_> = parts.iter().map(|part| part.descriptor()).collect();
+    let facts = (grounds.directory, &case);
+    let when = (Moment::HandOver, grounds.at);
+    let questions = asking::receive_questions(head.manifest(), &fields, recipient, facts, when);
+    let ruling = grounds.engine.packet(&questions);
+    let ruled = parts.iter().zip(ruling.parts());
+    Ok(Ruled {
+        parts: ruled
+            .map(|(part, ruling)| part_ruling(part.id(), ruling, revoked))
+            .collect(),
+        defects: ruling.parts().iter().map(|ruling| ruling.alarms().len()).sum(),
+    })
+}
+
 /// The stored bytes, parsed as they were when they came.
-fn stored_head(lease: &Lease) -> Result<ParsedHead, Refusal> {
-    let packet = &lease.packet;
+pub(crate) fn stored_head(packet: &StoredPacket) -> Result<ParsedHead, Refusal> {
     let head = wire::SubmitHead {
         manifest: Some(packet.manifest.clone()),
         recipients: packet.recipients.iter().map(|one| one.opening.clone()).collect(),
@@ -126,7 +170,7 @@ fn damaged(sentence: &'static str) -> Refusal {
     )
 }
 
-fn part_ruling(part: PartId, before: Stage, ruling: &Ruling, revoked: bool) -> PartRuling {
+fn part_ruling(part: PartId, ruling: &Ruling, revoked: bool) -> (Verdict, wire::PartDecision) {
     let mut wire = part_decision(part, ruling);
     let mut verdict = match ruling.outcome() {
         Outcome::Deliver => Verdict::Deliver,
@@ -140,12 +184,7 @@ fn part_ruling(part: PartId, before: Stage, ruling: &Ruling, revoked: bool) -> P
         wire.policies.clear();
         wire.obligations = vec!["log-denial".to_owned(), "tell-sender-reason".to_owned()];
     }
-    PartRuling {
-        part,
-        before,
-        verdict,
-        wire,
-    }
+    (verdict, wire)
 }
 
 /// A ruling in the words of the wire.
@@ -160,8 +199,7 @@ pub fn part_decision(part: PartId, ruling: &Ruling) -> wire::PartDecision {
 }
 
 /// A defect that the policy engine reports is a denial, and the operator hears of it.
-fn alarms(lease: &Lease, rulings: &[Ruling]) {
-    let count: usize = rulings.iter().map(|ruling| ruling.alarms().len()).sum();
+fn alarms(lease: &Lease, count: usize) {
     if count > 0 {
         tracing::error!(
             packet = safe(lease.packet.packet),

@@ -45,6 +45,27 @@ impl Source {
         self.verify(&self.bytes()?, now)
     }
 
+    /// Verifies a directory that was in force at a moment; that it has ended since does not matter.
+    ///
+    /// # Errors
+    /// The authority did not sign it.
+    pub fn former(&self, encoded: &[u8], at: Timestamp) -> Result<Directory, Refusal> {
+        Ok(Directory::verify_encoded(
+            encoded,
+            &self.authority,
+            &self.network,
+            at,
+        )?)
+    }
+
+    /// The file as it is now, for looking back only: it may have ended.
+    ///
+    /// # Errors
+    /// It cannot be read, or the authority did not sign it.
+    pub fn as_it_is(&self, now: Timestamp) -> Result<Directory, Refusal> {
+        self.former(&self.bytes()?, now)
+    }
+
     fn bytes(&self) -> Result<Vec<u8>, Refusal> {
         read(&self.file, 2 * limits::DIRECTORY_MAX_BYTES)
     }

@@ -1,28 +1,24 @@
 //! Facts: statements come in, are judged by the policy (action `state`), numbered, chained and logged; and
 //! are shown to those whom the policy lets see them (action `inspect`).
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use schakel_policy::asking::{self, BrokenGlass};
-use schakel_policy::facts::CaseState;
-use schakel_policy::question::{InspectQuestion, Shown};
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::CaseRef;
 use schakel_proto::limits;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::statement::{
-    Fact, FactChain, ParsedStatement, Statement, StatementBody, VerifiedStatement, fact_head, hidden,
+    FactChain, ParsedStatement, Statement, StatementBody, VerifiedStatement, fact_head,
 };
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
+use crate::inspect::{Audience, Reader, audience};
 use crate::log::entry::EntryDraft;
-use crate::redact::safe;
+use crate::redact::{Code, safe};
 use crate::roles::Caller;
 use crate::state::State;
-use crate::store::{self, AcceptedStatement, NewStatement, StatementAdded};
+use crate::store::{self, AcceptedStatement, NewStatement, StatementAdded, Store};
 
 /// How often a statement is judged anew because the case's facts changed meanwhile.
 const JUDGED_MAX_COUNT: usize = 8;
@@ -32,7 +28,15 @@ const JUDGED_MAX_COUNT: usize = 8;
 /// # Errors
 /// The store cannot be read, or what it holds does not hold together.
 pub async fn chain(state: &State, case: CaseRef) -> Result<FactChain, Refusal> {
-    let facts = state.store.facts(case).await?;
+    stored(state.store.as_ref(), case).await
+}
+
+/// The same, out of a store.
+///
+/// # Errors
+/// As [`chain`].
+pub async fn stored(store: &dyn Store, case: CaseRef) -> Result<FactChain, Refusal> {
+    let facts = store.facts(case).await?;
     Ok(FactChain::check(&to_wire(case, facts))?)
 }
 
@@ -77,11 +81,13 @@ pub async fn submit(
     let _valid = state.directories.valid(now)?;
     let statement = VerifiedStatement::verify(parsed, caller.directory(), &state.network, now)?;
     for _ in 0..JUDGED_MAX_COUNT {
-        match attempt(state, caller, &statement, now).await? {
+        let (added, audience) = attempt(state, caller, &statement, now).await?;
+        match added {
             StatementAdded::New { answer, reconsider } => {
                 let kind = statement.statement().body().kind();
                 tracing::info!(agency = safe(caller.agency()), kind, "statement accepted");
                 reconsider.iter().for_each(|agency| state.bells.ring(agency));
+                tell_of_change(state, statement.statement().case_ref(), &audience, now).await;
                 return Ok(answer_to(answer));
             }
             StatementAdded::Repeated(answer) => return Ok(answer_to(answer)),
@@ -108,14 +114,15 @@ async fn attempt(
     caller: &Caller,
     statement: &VerifiedStatement,
     now: Timestamp,
-) -> Result<StatementAdded, Refusal> {
+) -> Result<(StatementAdded, Audience), Refusal> {
     let fields = statement.statement();
-    let chain = chain(state, fields.case_ref()).await?;
+    let mut facts = to_wire(fields.case_ref(), state.store.facts(fields.case_ref()).await?);
+    let chain = FactChain::check(&facts)?;
     let repeated = chain.statements().any(|known| known.id() == fields.id());
     if !repeated {
         // To whom the case is not shown, its roster version and size are none of its business either.
         let coordinates = coordinates(caller);
-        if chain.facts().is_empty() || may_see(state, caller, &chain) {
+        if chain.facts().is_empty() || Reader::of(caller).may_see(state, &chain) {
             continues(&chain, statement, coordinates)?;
         }
         let broken = broken_glass(state, fields).await?;
@@ -144,7 +151,22 @@ async fn attempt(
         attachment: Some(statement.signed().clone()),
         ..EntryDraft::new(Event::StatementAccepted, now)
     };
-    let entry = state.entry(draft.concerning(caller.agency(), false)).await?;
+    let head = fact_head(chain.head(), statement.signed());
+    facts.entries.push(wire::FactEntry {
+        number: chain.count() + 1,
+        statement: Some(statement.signed().clone()),
+        head: head.to_vec().into(),
+        accepted_ms: now.millis(),
+        ..wire::FactEntry::default()
+    });
+    let audience = if repeated {
+        Audience::default()
+    } else {
+        audience(state, caller, fields, (&chain, &FactChain::check(&facts)?))
+    };
+    let draft = draft.concerning(caller.agency(), false);
+    let tell = |draft: EntryDraft, agency| draft.concerning(agency, false);
+    let entry = state.entry(audience.shown.iter().fold(draft, tell)).await?;
     let new = NewStatement {
         statement: fields.id(),
         case: fields.case_ref(),
@@ -152,15 +174,43 @@ async fn attempt(
         signed: statement.signed().clone(),
         expected_head: chain.head(),
         expected_count: chain.count(),
-        head: fact_head(chain.head(), statement.signed()),
+        head,
         roster_version: fields
             .body()
             .roster()
             .map_or(chain.roster_version(), |(version, _)| version),
+        reviews: match fields.body() {
+            StatementBody::BreakGlassReviewed { packet, .. } => Some(*packet),
+            _ => None,
+        },
         accepted_at: now,
         entry,
     };
-    Ok(state.store.add_statement(new).await?)
+    Ok((state.store.add_statement(new).await?, audience))
+}
+
+/// Tells those who saw the case before, or see it now, and are not shown the statement, that its facts changed:
+/// what they hold or sent may have lost its ground. It says nothing else. Should it fail they look by themselves,
+/// less soon.
+async fn tell_of_change(state: &State, case: CaseRef, audience: &Audience, at: Timestamp) {
+    if audience.others.is_empty() {
+        return;
+    }
+    let draft = EntryDraft {
+        case: Some(case),
+        ..EntryDraft::new(Event::FactsChanged, at)
+    };
+    let tell = |draft: EntryDraft, agency| draft.concerning(agency, false);
+    let told = match state.entry(audience.others.iter().fold(draft, tell)).await {
+        Ok(entry) => state.store.record(entry).await.map_err(Refusal::from),
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = told {
+        tracing::warn!(
+            code = safe(Code(&refusal)),
+            "a change of facts is not told to all"
+        );
+    }
 }
 
 /// Whether the caller is a justice authority or may coordinate cases, and so states for others too.
@@ -236,74 +286,6 @@ impl Taken {
     fn within(self, (share, of): (usize, usize)) -> bool {
         self.count <= limits::FACTS_MAX_COUNT * share / of
             && self.bytes <= limits::FACTS_MAX_BYTES * share / of
-    }
-}
-
-/// Whether the policy (action `inspect`) shows the case to the caller: its opening is.
-fn may_see(state: &State, caller: &Caller, chain: &FactChain) -> bool {
-    asking::case_state(chain, caller.directory()).is_some_and(|known| {
-        let about = (caller.directory().as_ref(), state.clock.now());
-        let question = asking::inspect_case_question(caller.agency(), Arc::new(known), about);
-        inspects(state, &question)
-    })
-}
-
-/// Whether the policy shows this statement to the caller. Statements that are alike to the policy are asked once.
-fn shows(
-    state: &State,
-    caller: &Caller,
-    statement: &Statement,
-    case: &Arc<CaseState>,
-    asked: &mut HashMap<Shown, bool>,
-) -> bool {
-    let about = (caller.directory().as_ref(), state.clock.now());
-    let question = asking::inspect_question(caller.agency(), statement, Arc::clone(case), about);
-    if let Some(known) = asked.get(&question.shown) {
-        return *known;
-    }
-    let granted = inspects(state, &question);
-    asked.insert(question.shown, granted);
-    granted
-}
-
-/// The policy's answer; a defect is told to the operator.
-fn inspects(state: &State, question: &InspectQuestion) -> bool {
-    let permission = state.rules.current().engine().inspect(question);
-    if !permission.alarms().is_empty() {
-        tracing::error!("alarm: the policy engine reported defects when asked who may see a case");
-    }
-    permission.granted()
-}
-
-/// The facts as the caller may see them: of a statement that the policy does not show, its place only. What
-/// changes or ends an earlier statement is shown to those who see that one.
-fn shown(state: &State, caller: &Caller, chain: &FactChain, facts: wire::CaseFacts) -> wire::CaseFacts {
-    let Some(case) = asking::case_state(chain, caller.directory()).map(Arc::new) else {
-        return facts;
-    };
-    let mut asked: HashMap<Shown, bool> = HashMap::new();
-    let mut visible = |statement: &Statement| {
-        let earlier = statement.body().refers_to();
-        let origin = earlier.and_then(|(_, id)| chain.statements().find(|one| one.id() == id));
-        [
-            Some(statement).filter(|own| origin.is_none() || own.agency() == caller.agency()),
-            origin,
-        ]
-        .into_iter()
-        .flatten()
-        .any(|one| shows(state, caller, one, &case, &mut asked))
-    };
-    let entries = facts.entries.into_iter().zip(chain.facts());
-    let mut show = |(entry, fact): (wire::FactEntry, &Fact)| {
-        if fact.statement().is_some_and(&mut visible) {
-            entry
-        } else {
-            hidden(&entry)
-        }
-    };
-    wire::CaseFacts {
-        case_ref: facts.case_ref,
-        entries: entries.map(&mut show).collect(),
     }
 }
 
@@ -401,7 +383,8 @@ pub async fn show(
     let facts = state.store.facts(case).await?;
     let facts = to_wire(case, facts);
     let chain = FactChain::check(&facts)?;
-    if !may_see(state, caller, &chain) {
+    let reader = Reader::of(caller);
+    if !reader.may_see(state, &chain) {
         let sentence = "There is no such case that this agency may see";
         return Err(Refusal::new(
             Fault::NotFound,
@@ -411,7 +394,7 @@ pub async fn show(
         ));
     }
     Ok(wire::GetFactsAnswer {
-        facts: Some(shown(state, caller, &chain, facts)),
+        facts: Some(reader.shown(state, &chain, facts)),
     })
 }
 

@@ -1,13 +1,15 @@
-//! `/health/live` and `/health/ready`: plain HTTP on loopback, for the service manager.
+//! `/health/live`, `/health/ready` and `/metrics`: plain HTTP on loopback, for the service manager and monitors.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::overdue::Gauges;
 
 /// Why the broker does or does not take work, in one fixed word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,22 +36,28 @@ impl Readiness {
     }
 }
 
-/// Serves both routes until `stop` becomes true.
+/// Serves the routes until `stop` becomes true.
 pub async fn serve(
     listener: TcpListener,
-    readiness: watch::Receiver<Readiness>,
+    (readiness, gauges): (watch::Receiver<Readiness>, Arc<Gauges>),
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .with_state(Arc::new(readiness));
+        .with_state(Arc::new(readiness))
+        .route("/metrics", get(move || metrics(Arc::clone(&gauges))));
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             // A dropped sender means the broker is gone: stop as well.
             let _stopped = stop.wait_for(|stop| *stop).await;
         })
         .await
+}
+
+async fn metrics(gauges: Arc<Gauges>) -> ([(header::HeaderName, &'static str); 1], String) {
+    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    ([kind], gauges.to_text())
 }
 
 async fn ready(State(readiness): State<Arc<watch::Receiver<Readiness>>>) -> (StatusCode, String) {

@@ -36,6 +36,8 @@ pub mod acknowledge;
 
 pub mod recall;
 
+pub mod standing;
+
 pub mod expire;
 
 // What is durable, and its evidence.
@@ -60,11 +62,23 @@ pub mod activate;
 
 pub mod facts;
 
+pub mod inspect;
+
 pub mod clock;
 
 pub mod redact;
 
 pub mod config;
+
+// For the operator.
+
+pub mod overdue;
+
+pub mod replay;
+
+pub mod disclosures;
+
+pub mod admin;
 
 pub mod health;
 

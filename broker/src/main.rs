@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use schakel_broker::admin::command::{self, CommandError};
 use schakel_broker::clock::{Clock, SimulatedClock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::serve;
@@ -24,6 +25,13 @@ struct Arguments {
 enum Command {
     /// Runs the broker until SIGTERM or SIGINT.
     Run(Run),
+    /// What stands in the log.
+    #[command(subcommand)]
+    Log(command::Log),
+    /// Who received what about a person of a case, for the data protection officer.
+    Disclosures(command::Disclosures),
+    /// What should have happened by now: safety parts unread, families without contact, emergencies not reviewed.
+    Overdue(command::Overdue),
     /// Prints the version.
     Version,
 }
@@ -56,6 +64,9 @@ fn main() -> ExitCode {
             println!("schakel-broker {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        Command::Log(command::Log::Replay(arguments)) => ended(command::replay(&arguments)),
+        Command::Disclosures(arguments) => ended(command::disclosures(&arguments)),
+        Command::Overdue(arguments) => ended(command::overdue(&arguments)),
         Command::Run(run) => match start(&run) {
             Ok(()) => ExitCode::SUCCESS,
             Err((error, status)) => {
@@ -64,6 +75,17 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+fn ended(result: Result<ExitCode, CommandError>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("schakel-broker: {error}");
+        if error.is_configuration() {
+            ExitCode::from(CONFIGURATION)
+        } else {
+            CommandError::status()
+        }
+    })
 }
 
 type Failure = (Box<dyn std::error::Error>, ExitCode);

@@ -10,6 +10,7 @@ use crate::log::entry::EntryDraft;
 use crate::redact::safe;
 use crate::roles::Caller;
 use crate::signed::{Authentic, malformed, reason};
+use crate::standing;
 use crate::state::State;
 use crate::store::{self, Outcome, PartState, Recalling};
 
@@ -76,8 +77,8 @@ pub async fn recall(
                 "packet recalled"
             );
             Ok(wire::RecallAnswer {
-                recalled: to_wire(recalled),
-                too_late: to_wire(too_late),
+                recalled: recalled.into_iter().map(to_wire).collect(),
+                too_late: too_late.into_iter().map(to_wire).collect(),
             })
         }
         store::Recall::Unknown => Err(unknown()),
@@ -102,23 +103,32 @@ pub async fn outcome(
     let Outcome {
         packet, stage, parts, ..
     } = outcome.ok_or_else(unknown)?;
+    let ended = standing::ended(state, packet, &parts).await?;
+    let one = |part: PartState| {
+        let ended = ended.get(&(part.recipient.clone(), part.part)).cloned();
+        wire::PartState {
+            ended: ended.unwrap_or_default(),
+            ..to_wire(part)
+        }
+    };
     Ok(wire::GetOutcomeAnswer {
         packet_id: packet.to_vec().into(),
         state: stage.as_str().to_owned(),
-        parts: to_wire(parts),
+        parts: parts.into_iter().map(one).collect(),
     })
 }
 
-fn to_wire(parts: Vec<PartState>) -> Vec<wire::PartState> {
-    let one = |part: PartState| wire::PartState {
+fn to_wire(part: PartState) -> wire::PartState {
+    wire::PartState {
         recipient: part.recipient.to_string(),
         part_id: part.part.to_vec().into(),
         state: part.stage.as_str().to_owned(),
         reason: part.reason,
         since_ms: part.since.millis(),
         obligations: part.obligations,
-    };
-    parts.into_iter().map(one).collect()
+        possibly_disclosed: part.possibly_disclosed,
+        ended: String::new(),
+    }
 }
 
 fn unknown() -> Refusal {

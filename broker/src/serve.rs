@@ -1,8 +1,9 @@
 //! Start and stop. Start-up goes one way: configuration, directory, store (with its scrub), bundle, log,
 //! ready. Told to stop, the broker takes nothing new, finishes what is in flight, flushes, and ends.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::activate;
+use crate::admin::{Desk, socket};
 use crate::bundle::{self, RulesInForce};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
@@ -30,6 +32,7 @@ use crate::log::entry::EntryMaker;
 use crate::log::key;
 use crate::log::publish::Evidences;
 use crate::log::sequencer::{LogState, Sequencer};
+use crate::overdue::{self, Gauges};
 use crate::redact::{Code, safe};
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
@@ -82,7 +85,10 @@ pub fn check(config: &Config, development: bool) -> Result<(), ServeError> {
     let _tls = tls::server_config(&config.tls)?;
     let directory = directory::Source::new(config, development)?.load(now)?;
     let source = bundle::Source::new(config.bundle.clone(), config.network.clone());
-    let _rules = source.load(&source.bytes()?, &directory, now)?;
+    let rules = source.load(&source.bytes()?, &directory, now)?;
+    config
+        .overdue
+        .check(rules.engine().bundle().vocabulary("Category"))?;
     let _key = log_key(config, &directory)?;
     Ok(())
 }
@@ -112,6 +118,7 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     sequencer: Sequencer,
     drain_max: Duration,
+    data_dir: PathBuf,
 }
 
 /// Starts everything; returns once the broker takes work.
@@ -123,18 +130,61 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     let (readiness, ready) = watch::channel(Readiness::Starting);
     let health_listener = listen(config.health_listen).await?;
     let health = local_address(&health_listener, config.health_listen)?;
-    tokio::spawn(health::serve(health_listener, ready, stopped.clone()));
+    let gauges = Arc::new(Gauges::default());
+    let shown = (ready, Arc::clone(&gauges));
+    tokio::spawn(health::serve(health_listener, shown, stopped.clone()));
     let tls = tls::server_config(&config.tls)?;
+    let (state, sequencer) = share(&config, development, (clock, gauges), stopped.clone()).await?;
+    let desk = Arc::new(Desk::running(&state, &config, development)?);
+    let admin = socket::bind(&config.data_dir).map_err(|error| no_socket(&config.data_dir, &error))?;
+    let listener = listen(config.listen).await?;
+    let address = local_address(&listener, config.listen)?;
+    let connections = tls::accept(listener, tls, &state.bounds, stopped.clone());
+    let server = tokio::spawn(grpc(
+        Arc::clone(&state),
+        ReceiverStream::new(connections),
+        stopped.clone(),
+    ));
+    let mut tasks = chores(&state, &readiness);
+    tasks.push(tokio::spawn(socket::serve(admin, desk, stopped)));
+    readiness.send_replace(Readiness::Ready);
+    tracing::info!(%address, %health, network = %state.network, "ready");
+    let drain_max = Duration::from_secs(state.bounds.drain_max_seconds);
+    Ok(Running {
+        address,
+        health,
+        state,
+        readiness,
+        stop,
+        server,
+        tasks,
+        sequencer,
+        drain_max,
+        data_dir: config.data_dir,
+    })
+}
+
+/// What all calls share: directory, store, rules and log, in the order in which one needs the other.
+async fn share(
+    config: &Config,
+    development: bool,
+    (clock, gauges): (Arc<dyn Clock>, Arc<Gauges>),
+    stop: watch::Receiver<bool>,
+) -> Result<(Arc<State>, Sequencer), ServeError> {
     let now = clock.now();
-    let source = directory::Source::new(&config, development)?;
+    let source = directory::Source::new(config, development)?;
     let directory = source.load(now)?;
-    let secret = log_key(&config, &directory)?;
+    let secret = log_key(config, &directory)?;
     let keys = ErasureKeys::open(&config.erasure_dir)?;
-    let store = open_store(&config).await?;
+    let store = open_store(config).await?;
     let entries = EntryMaker::new(config.network.clone(), keys.clone());
     activate::directory(store.as_ref(), &entries, &directory, now).await?;
-    let rules = load_rules(&config, &directory, clock.as_ref()).await?;
-    activate::rules(store.as_ref(), &entries, (&rules.current(), &directory), now).await?;
+    let rules = load_rules(config, &directory, clock.as_ref()).await?;
+    let current = rules.current();
+    config
+        .overdue
+        .check(current.engine().bundle().vocabulary("Category"))?;
+    activate::rules(store.as_ref(), &entries, (&current, &directory), now).await?;
     // What was held under other rules, or in a stop between a change and its consequence, is decided again.
     let _nobody_listens_yet = store.reconsider(None).await?;
     let (sequencer, log) = Sequencer::start(Arc::clone(&store), secret).await?;
@@ -155,34 +205,19 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         reads: Intake::new(READS.0, READS.1),
         rejections: Rates::new(bounds.rejection_leaves_per_hour_max_count, 3_600_000),
         bounds,
+        overdue: config.overdue.clone(),
+        gauges,
         bells: Bells::default(),
         alarms: Alarms::default(),
         refreshing: tokio::sync::Mutex::default(),
-        stop: stopped.clone(),
-    });
-    let listener = listen(config.listen).await?;
-    let address = local_address(&listener, config.listen)?;
-    let connections = tls::accept(listener, tls, &state.bounds, stopped.clone());
-    let server = tokio::spawn(grpc(
-        Arc::clone(&state),
-        ReceiverStream::new(connections),
-        stopped.clone(),
-    ));
-    let tasks = chores(&state, &readiness);
-    readiness.send_replace(Readiness::Ready);
-    tracing::info!(%address, %health, network = %state.network, "ready");
-    let drain_max = Duration::from_secs(state.bounds.drain_max_seconds);
-    Ok(Running {
-        address,
-        health,
-        state,
-        readiness,
         stop,
-        server,
-        tasks,
-        sequencer,
-        drain_max,
-    })
+    });
+    Ok((state, sequencer))
+}
+
+fn no_socket(data_dir: &Path, error: &std::io::Error) -> ConfigError {
+    let sentence = format!("the operator's socket cannot be made here ({})", error.kind());
+    ConfigError::file(data_dir, sentence, "Use a file system that has sockets.")
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -264,10 +299,10 @@ async fn grpc(
         .await
 }
 
-/// What goes on beside the calls: newer files, expired packets, readiness.
+/// What goes on beside the calls: newer files, expired packets, what is overdue, readiness.
 fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinHandle<()>> {
     let refreshing = Arc::clone(state);
-    let sweeping = Arc::clone(state);
+    let (sweeping, monitoring) = (Arc::clone(state), Arc::clone(state));
     let (watching, readiness) = (Arc::clone(state), readiness.clone());
     vec![
         tokio::spawn(async move {
@@ -286,6 +321,15 @@ fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinH
                 if let Err(refusal) = expire::sweep(&sweeping).await {
                     tracing::error!(code = safe(Code(&refusal)), "expired packets could not be ended");
                 }
+            }
+        }),
+        tokio::spawn(async move {
+            let mut told = BTreeSet::new();
+            loop {
+                let began = tokio::time::Instant::now();
+                overdue::watch(&monitoring, &mut told).await;
+                // At most a twentieth of the time goes into looking.
+                tokio::time::sleep(REFRESH_EVERY.max(began.elapsed() * 20)).await;
             }
         }),
         tokio::spawn(async move {
@@ -356,6 +400,7 @@ impl Running {
         for task in self.tasks {
             task.abort();
         }
+        socket::unbind(&self.data_dir);
         self.sequencer.stop().await;
         self.state.store.close().await;
         tracing::info!("stopped");

@@ -80,7 +80,11 @@ impl Broker for Service {
         let directory = caller.directory();
         let newer = directory.version() > request.get_ref().known_version;
         let directory = newer.then(|| directory.signed().clone());
-        Ok(Response::new(wire::GetDirectoryAnswer { directory }))
+        let mut answer = Response::new(wire::GetDirectoryAnswer { directory });
+        // Agents compare their clocks with ours; nothing is decided by it.
+        let now = self.state.clock.now().millis();
+        answer.metadata_mut().insert("schakel-time-ms", now.into());
+        Ok(answer)
     }
 
     async fn get_bundle(

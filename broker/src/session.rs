@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -146,6 +147,8 @@ impl Session {
                 permit = self.credit.acquire() => drop(permit.map_err(|_| credit_first())?),
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
+            let hurried = self.state.bells.hurried(self.caller()?.agency());
+            let before = hurried.load(Ordering::SeqCst);
             let leases = self.lease(&self.caller()?).await?;
             if leases.is_empty() {
                 tokio::select! {
@@ -158,6 +161,11 @@ impl Session {
             for lease in leases {
                 if *stop.borrow() {
                     return Ok(());
+                }
+                if hurried.load(Ordering::SeqCst) != before {
+                    // What cannot wait came in: the rest stands behind it from now on.
+                    self.release(lease.packet.packet, lease.token).await;
+                    continue;
                 }
                 // The caller's identity may have been taken out of the directory since the last one.
                 let caller = self.caller()?;

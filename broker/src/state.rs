@@ -2,6 +2,7 @@
 //! bounds. Nothing here changes in the middle of a call: a call takes what it needs once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schakel_proto::evidence::Event;
@@ -20,6 +21,8 @@ use crate::intake::rates::{Intake, Rates};
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::log::publish::Evidences;
 use crate::log::sequencer::LogHandle;
+use crate::overdue::Gauges;
+use crate::overdue::settings::Settings;
 use crate::store::{NewEntry, Store};
 
 /// Shared by all calls, as `Arc<State>`.
@@ -52,6 +55,10 @@ pub struct State {
     pub bells: Bells,
     /// What a person must look at, counted.
     pub alarms: Alarms,
+    /// From when on something is overdue.
+    pub overdue: Settings,
+    /// How much is overdue.
+    pub gauges: Arc<Gauges>,
     /// Held while the operator's files are looked at.
     pub refreshing: tokio::sync::Mutex<()>,
     /// Becomes true when the broker is to stop.
@@ -87,13 +94,28 @@ pub fn about(event: Event, at: Timestamp, manifest: &ManifestFields, digest: Dig
 
 /// One bell per recipient: rung when something may wait for it.
 #[derive(Default)]
-pub struct Bells(Mutex<HashMap<AgencyId, Arc<Notify>>>);
+pub struct Bells {
+    bells: Mutex<HashMap<AgencyId, Arc<Notify>>>,
+    hurried: Mutex<HashMap<AgencyId, Arc<AtomicU64>>>,
+}
 
 impl Bells {
     /// The bell of `agency`; a ring while nobody listens is kept for the next listener.
     pub fn of(&self, agency: &AgencyId) -> Arc<Notify> {
-        let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(bells.entry(agency.clone()).or_default())
+    }
+
+    /// Rings for `agency`: something cannot wait, not even behind what was leased already.
+    pub fn hurry(&self, agency: &AgencyId) {
+        self.hurried(agency).fetch_add(1, Ordering::SeqCst);
+        self.ring(agency);
+    }
+
+    /// Counts what could not wait for `agency`.
+    pub fn hurried(&self, agency: &AgencyId) -> Arc<AtomicU64> {
+        let mut hurried = self.hurried.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hurried.entry(agency.clone()).or_default())
     }
 
     /// Rings for `agency`.

@@ -41,7 +41,6 @@ fn case(id: &str) -> ReceiveQuestion {
 /// Cases by id, as broker and agents hold them, and the question that every one of them is asked.
 struct Facts {
     cases: HashMap<String, Arc<CaseState>>,
-    ids: Vec<String>,
     question: ReceiveQuestion,
     asked: Cell<usize>,
 }
@@ -74,7 +73,6 @@ impl Facts {
             })
             .collect();
         Self {
-            ids: (0..count).map(|n| format!("CASE-{n}")).collect(),
             cases,
             question: question.clone(),
             asked: Cell::new(0),
@@ -85,9 +83,10 @@ impl Facts {
     fn next(&self) -> ReceiveQuestion {
         let turn = self.asked.get() + 1;
         self.asked.set(turn);
-        let n = turn.wrapping_mul(7_919) % self.ids.len();
+        let n = turn.wrapping_mul(7_919) % self.cases.len();
         let mut question = self.question.clone();
-        question.case = Arc::clone(&self.cases[&self.ids[n]]);
+        // The packet says which case it is about: its id is at hand, the case is where the facts are.
+        question.case = Arc::clone(&self.cases[&format!("CASE-{n}")]);
         question.sender.id = agency(&question.sender.role, n);
         question.recipient.id = agency(&question.recipient.role, n);
         question.now = question.now.plus_millis(turn as i64 % 86_400_000);

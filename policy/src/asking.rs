@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use schakel_proto::directory::{Agency, Directory};
 use schakel_proto::ids::StatementId;
+use schakel_proto::limits;
 use schakel_proto::packet::descriptor::{self, PartFields};
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::party::AgencyId;
@@ -192,8 +193,18 @@ fn consents(case: &CaseState, part: &Part, recipient: &Party, purpose: &str) -> 
     let needs = |subject: &&Subject| subject.role != "professional";
     let all: BTreeSet<usize> = part.subjects.iter().filter(needs).filter_map(chosen).collect();
     all.into_iter()
-        .filter_map(|at| stated.get(at).map(|one| one.consent.clone()))
+        .filter_map(|at| stated.get(at).map(|one| ending_early(&one.consent)))
         .collect()
+}
+
+/// A consent ends earlier than it says by the clock skew that parties tolerate: whose clock is behind must not
+/// act on it after its end.
+fn ending_early(consent: &Consent) -> Consent {
+    let early = |end: Timestamp| end.plus_millis(-limits::CLOCK_SKEW_MAX_MILLIS);
+    Consent {
+        expires_at: consent.expires_at.map(early),
+        ..consent.clone()
+    }
 }
 
 /// Who broke the glass with the packet that a review is about, and whom it named to review that.

@@ -17,7 +17,9 @@ pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod cut;
 mod define;
+mod few;
 pub(crate) mod fit;
+mod kept;
 pub mod mutate;
 pub(crate) mod narrow;
 pub(crate) mod permission;
@@ -27,6 +29,7 @@ pub(crate) mod request;
 pub(crate) mod rule;
 mod scripts;
 pub(crate) mod slice;
+pub(crate) mod suppose;
 #[cfg(feature = "tools")]
 pub(crate) mod symbolic;
 pub(crate) mod vocabulary;
@@ -34,7 +37,9 @@ pub(crate) mod vocabulary;
 pub use cut::evaluated;
 
 use compile::Compiled;
-use cut::{Cut, Key, Reads};
+use cut::{Cut, Reads};
+use few::Few;
+use kept::Key;
 use receiving::Receiving;
 use request::{Derived, Pairs, Unfit};
 use rule::Rule;
@@ -146,35 +151,6 @@ impl Engine {
         Some(self.cut(&asked, RECEIVE).ok()?.len())
     }
 
-    /// Whether the part would be delivered: for suppositions, whose obligations nobody asks for.
-    pub(crate) fn would_deliver(&self, question: &ReceiveQuestion) -> bool {
-        let vocabulary = &self.compiled.vocabulary;
-        let answer = (|| {
-            let asked = vocabulary.receiving(question)?;
-            let derived = self.derive(&asked)?;
-            vocabulary.known_facts(question)?;
-            let finding = consent::check(question).as_str();
-            self.ask_at(&asked, RECEIVE, true, |reads| {
-                vocabulary.facts(&asked, &derived, finding, reads)
-            })
-        })();
-        answer.is_ok_and(|answer| answer.allowed)
-    }
-
-    /// Whether two questions that differ in this fact alone, and were both refused or not asked, can come out
-    /// differently: not if their places share one slice, and that slice does not read the fact.
-    pub(crate) fn differs(&self, one: &ReceiveQuestion, other: &ReceiveQuestion, fact: &str) -> bool {
-        let vocabulary = &self.compiled.vocabulary;
-        let cut = |question| {
-            let asked = vocabulary.receiving(question).ok()?;
-            self.cut(&asked, RECEIVE).ok()
-        };
-        match (cut(one), cut(other)) {
-            (Some(one), Some(other)) if self.sliced => !Arc::ptr_eq(&one, &other) || one.reads.fact(fact),
-            _ => true,
-        }
-    }
-
     /// Decides all parts of a packet for one recipient. A packet-level refusal of any part (steps 1 to 6), or a
     /// bundle outside its validity (`DENY_BUNDLE_NOT_IN_FORCE`), refuses the packet for this recipient.
     /// At admission `roster_version_seen` is what the packet says; at hand-over it is `None`.
@@ -230,7 +206,7 @@ impl Engine {
         let finding = consent::check(question);
         let derived = self.derive(&asked)?;
         vocabulary.known_facts(question)?;
-        let answer = self.ask_part(&asked, &derived, finding.as_str())?;
+        let answer = self.ask_at(&asked, RECEIVE, (&derived, finding), None, false)?;
         let ruled = |outcome, answer: &Answer<'_>, because| {
             self.ruled(&asked, &derived, finding, outcome, answer, because)
         };
@@ -241,7 +217,7 @@ impl Engine {
             return ruled(decisive.outcome.unwrap_or(Outcome::DenyPacket), &answer, None);
         }
         if finding != Finding::Valid {
-            let supposed = self.ask_part(&asked, &derived, Finding::Valid.as_str())?;
+            let supposed = self.ask_at(&asked, RECEIVE, (&derived, Finding::Valid), None, false)?;
             if supposed.allowed {
                 let outcome = if finding.is_a_no() {
                     Outcome::Withhold
@@ -252,13 +228,6 @@ impl Engine {
             }
         }
         ruled(Outcome::Withhold, &answer, None)
-    }
-
-    fn ask_part(&self, asked: &Receiving<'_>, derived: &Derived, finding: &str) -> Result<Answer<'_>, Unfit> {
-        let vocabulary = &self.compiled.vocabulary;
-        self.ask_at(asked, RECEIVE, false, |reads| {
-            vocabulary.facts(asked, derived, finding, reads)
-        })
     }
 
     /// The slice for a question's place.
@@ -278,21 +247,39 @@ impl Engine {
         })
     }
 
-    /// One evaluation at a question's place. The slice says which facts it reads; only these are made.
+    /// One evaluation at a question's place; with a reason, of what follows from it. The slice says which facts it
+    /// reads; those of few values are put into it, and of the rest those are made that it still reads.
     fn ask_at(
         &self,
         asked: &Receiving<'_>,
         action: Action,
+        (derived, finding): (&Derived, Finding),
+        reason: Option<&str>,
         briefly: bool,
-        pairs: impl FnOnce(Reads) -> Result<Pairs, Unfit>,
     ) -> Result<Answer<'_>, Unfit> {
         let (principal, part) = (&asked.principal, &asked.part);
+        let vocabulary = &self.compiled.vocabulary;
+        let pairs = |reads| -> Result<Pairs, Unfit> {
+            let facts = vocabulary.facts(asked, derived, finding.as_str(), reads)?;
+            Ok(match reason {
+                Some(reason) => vec![
+                    ("reason", request::string(reason)),
+                    ("facts", request::record(facts)),
+                ],
+                None => facts,
+            })
+        };
         if !self.sliced {
             let (place, pairs) = (asked.place(action.1)?, pairs(Reads::ALL)?);
             let (principal, part) = (principal.clone(), part.clone());
             return self.ask(&place, None, principal, part, pairs, asked.entities()?);
         }
-        let cut = self.cut(asked, action)?;
+        let mut cut = self.cut(asked, action)?;
+        if cut.settled.is_none() && !(briefly && cut.refused) {
+            let index = &self.compiled.index;
+            let few = Few::new(asked, (vocabulary, &index.words), (derived, finding), cut.reads);
+            cut = index.inner(&cut, few, vocabulary)?;
+        }
         if let Some(settled) = &cut.settled {
             return self.answer(settled.allowed, settled.ids.iter().map(String::as_str));
         }
@@ -398,14 +385,7 @@ impl Engine {
                 (REFUSED, decisive.filter(|r| r.effect == Effect::Forbid))
             }
         };
-        let vocabulary = &self.compiled.vocabulary;
-        let follows = self.ask_at(asked, action, false, |reads| {
-            let facts = vocabulary.facts(asked, derived, finding.as_str(), reads)?;
-            Ok(vec![
-                ("reason", request::string(reason)),
-                ("facts", request::record(facts)),
-            ])
-        })?;
+        let follows = self.ask_at(asked, action, (derived, finding), Some(reason), false)?;
         let obligations = own
             .into_iter()
             .chain(follows.rules)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::suppose::Refused;
 use crate::facts::{CaseState, Consultation, Participant};
 use crate::question::{BreakGlass, Consent, Party, ReceiveQuestion, Release, Scope};
 use crate::ruling::Ruling;
@@ -79,22 +80,24 @@ impl Supposed {
     /// The same question with this one fact changed.
     pub fn suppose(self, question: &ReceiveQuestion) -> ReceiveQuestion {
         let mut asked = question.clone();
+        self.change(&mut asked);
+        asked
+    }
+
+    fn change(self, asked: &mut ReceiveQuestion) {
         match self {
             Self::Consent => {
                 // Each person is named, so that each consent is somebody's.
                 for (n, subject) in asked.part.subjects.iter_mut().enumerate() {
                     subject.reference.get_or_insert_with(|| format!("supposed-{n}"));
                 }
-                asked.consents = consents(&asked);
+                asked.consents = consents(asked);
             }
-            Self::Roster => asked.roster_version_seen = Some(question.case.roster_version),
-            Self::Seats => seat(
-                Arc::make_mut(&mut asked.case),
-                [&question.sender, &question.recipient],
-            ),
+            Self::Roster => asked.roster_version_seen = Some(asked.case.roster_version),
+            Self::Seats => seat(Arc::make_mut(&mut asked.case), [&asked.sender, &asked.recipient]),
             Self::Open => Arc::make_mut(&mut asked.case).status = "open".to_owned(),
             Self::Release => {
-                let scope = vec![question.recipient.id.clone()];
+                let scope = vec![asked.recipient.id.clone()];
                 asked.part.release = Some(Release {
                     by_role: "prosecutor".to_owned(),
                     scope,
@@ -108,7 +111,7 @@ impl Supposed {
                     status: "active".to_owned(),
                     valid_until: None,
                     finality: "protect_integrity".to_owned(),
-                    signed_by: vec![question.sender.id.clone(), question.recipient.id.clone()],
+                    signed_by: vec![asked.sender.id.clone(), asked.recipient.id.clone()],
                 });
             }
             Self::Emergency => {
@@ -119,11 +122,32 @@ impl Supposed {
                     justification_chars: 20,
                     danger_to: vec!["victim".to_owned()],
                     reviewer: "supposed".to_owned(),
-                    review_by: Some(question.now),
+                    review_by: Some(asked.now),
                 });
             }
         }
-        asked
+    }
+
+    /// What `change` changed is again as it is in the question; nothing else is made anew.
+    fn undo(self, asked: &mut ReceiveQuestion, question: &ReceiveQuestion) {
+        match self {
+            Self::Consent => {
+                asked.part.subjects.clone_from(&question.part.subjects);
+                asked.consents.clone_from(&question.consents);
+            }
+            Self::Roster => asked.roster_version_seen = question.roster_version_seen,
+            Self::Seats | Self::Open => asked.case = Arc::clone(&question.case),
+            Self::Release => asked.part.release.clone_from(&question.part.release),
+            Self::Table => {
+                asked.legal_basis.clone_from(&question.legal_basis);
+                asked.case = Arc::clone(&question.case);
+            }
+            Self::Emergency => {
+                asked.legal_basis.clone_from(&question.legal_basis);
+                asked.urgency.clone_from(&question.urgency);
+                asked.break_glass.clone_from(&question.break_glass);
+            }
+        }
     }
 
     /// The one fact of the policies that it changes, if it changes one only.
@@ -252,16 +276,17 @@ pub fn explain(
     let mut hints = Vec::new();
     let hidden = audience == Audience::Recipient && !ruling.delivers();
     if !ruling.delivers() && !hidden {
-        for supposed in Supposed::ALL {
-            if supposed.holds(question) {
-                continue;
-            }
-            let asked = supposed.suppose(question);
-            let fact = supposed.fact();
-            let same = fact.is_some_and(|fact| !engine.differs(question, &asked, fact));
-            if !same && engine.would_deliver(&asked) {
+        let refused = Refused::new(engine, question);
+        let open = Supposed::ALL
+            .into_iter()
+            .filter(|supposed| !supposed.holds(question));
+        let mut asked = question.clone();
+        for supposed in open {
+            supposed.change(&mut asked);
+            if refused.would_deliver(&asked, supposed.fact()) {
                 hints.push(phrase(supposed.phrase()));
             }
+            supposed.undo(&mut asked, question);
         }
     }
     Some(Explanation {
@@ -349,5 +374,27 @@ impl fmt::Display for Explanation {
             writeln!(f, "{hint}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+
+    #[test]
+    fn a_supposition_is_taken_back_whole() {
+        let bundle = Bundle::built_in().unwrap();
+        let mut changed = 0;
+        for (_, case) in bundle.cases().values().flatten() {
+            for supposed in Supposed::ALL {
+                let mut asked = case.given.clone();
+                supposed.change(&mut asked);
+                changed += usize::from(asked != case.given);
+                supposed.undo(&mut asked, &case.given);
+                assert_eq!(asked, case.given, "{} {supposed:?}", case.id);
+            }
+        }
+        assert!(changed > 1_000, "{changed}");
     }
 }

@@ -34,6 +34,10 @@ pub const LEAF_MAX_BYTES: usize = 512;
 pub const BODY_MAX_BYTES: usize = 4 * 1024;
 /// Longest opened decision, in bytes.
 pub const DECISION_MAX_BYTES: usize = 512 * 1024;
+/// The obligation that follows when the ground of a delivery has ended; decisions need not name it.
+pub const NO_FURTHER_USE: &str = "no-further-use";
+/// Longest obligation, in bytes.
+pub const OBLIGATION_MAX_BYTES: usize = 128;
 /// Longest reason code, in bytes.
 pub const REASON_MAX_BYTES: usize = 64;
 const COMMITMENT_LABEL: &[u8] = b"schakel/leaf/v1";

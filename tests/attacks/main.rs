@@ -12,3 +12,6 @@ mod door;
 mod forgery;
 
 mod replay;
+
+mod obligations;
+mod statements;

@@ -19,3 +19,9 @@ mod power;
 mod full;
 
 mod canary;
+
+mod clocks;
+
+mod race;
+
+mod released;

@@ -17,4 +17,8 @@ mod facts;
 
 mod deciding;
 
+mod oversight;
+
 mod stopping;
+
+mod recalled;

@@ -59,6 +59,12 @@ pub enum Command {
         /// One packet.
         packet: Option<PacketId>,
     },
+    /// What the recipients have, or may have, of what was sent.
+    Disclosed {
+        /// Only what would not be handed over any more: consent withdrawn, roster left, case closed, measure ended …
+        #[arg(long)]
+        ended: bool,
+    },
     /// Take back what is not handed over yet.
     Recall {
         /// The packet.
@@ -163,6 +169,15 @@ pub enum Inbox {
         /// The new file.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+    },
+    /// Say that an obligation was carried out; its sender gets the evidence.
+    Fulfilled {
+        /// The packet.
+        packet: PacketId,
+        /// The part.
+        part: PartId,
+        /// The obligation, as the list shows it.
+        obligation: String,
     },
     /// List what was not accepted, and why.
     Quarantine,

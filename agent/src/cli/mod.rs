@@ -25,7 +25,8 @@ use crate::inbox::record::Delivery;
 use crate::keyring::{Keyring, TlsIdentity};
 use crate::outbox::record::{Record, State};
 use crate::problem::{Kind, Problem};
-use crate::request::{OpenRequest, RecallRequest, SendRequest};
+use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
+use crate::shown::Disclosed;
 use crate::statements::StatementRequest;
 use crate::transport::{Transport, tls::Pins};
 use args::{Cli, Command, Inbox, RefKind, Send, Wait};
@@ -64,6 +65,21 @@ pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
         Command::Statement(statement) => asking.statement(&statement, print).await,
         Command::Inbox { command } => asking.inbox(command.unwrap_or(Inbox::List), print).await,
         Command::Status { packet } => asking.status(packet, print).await,
+        Command::Disclosed { ended } => {
+            let route = if ended {
+                "/v1/disclosed?ended"
+            } else {
+                "/v1/disclosed"
+            };
+            let answer = asking.call(Method::GET, route, None).await?;
+            if cli.json {
+                print(&answer.to_string());
+            } else {
+                let disclosed: Vec<Disclosed> = from_value(&answer)?;
+                print(&show::disclosed(&disclosed));
+            }
+            Ok(())
+        }
         Command::Recall { packet, reason } => {
             let request = to_value(&RecallRequest { packet, reason })?;
             let answer = asking.call(Method::POST, "/v1/recalls", Some(&request)).await?;
@@ -256,6 +272,20 @@ impl Asking {
                     print(&show::inbox(&deliveries));
                 }
                 Ok(())
+            }
+            Inbox::Fulfilled {
+                packet,
+                part,
+                obligation,
+            } => {
+                let request = to_value(&FulfilledRequest {
+                    packet,
+                    part,
+                    obligation,
+                })?;
+                let route = "/v1/inbox/fulfilled";
+                let answer = self.call(Method::POST, route, Some(&request)).await?;
+                self.show(&answer, |_| "kept; its sender is told".to_owned(), print)
             }
             Inbox::Quarantine => {
                 let answer = self.call(Method::GET, "/v1/quarantine", None).await?;

@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use crate::inbox::record::Delivery;
-use crate::outbox::record::{Record, State};
+use crate::obligations::{By, Duty, duties};
+use crate::outbox::record::{Outcome, Record, State};
 use crate::problem::printable;
+use crate::shown::Disclosed;
 use schakel_proto::time::Timestamp;
 
 /// A table with a head, its columns as wide as they must be.
@@ -79,6 +81,7 @@ pub fn packet(record: &Record) -> String {
                 o.part.to_string(),
                 o.category.to_string(),
                 o.state.as_str().to_owned(),
+                o.disclosure().as_str().to_owned(),
                 printable(&o.reason, 64),
                 printable(&o.obligations.join(" "), 200),
                 o.log_index
@@ -91,12 +94,79 @@ pub fn packet(record: &Record) -> String {
         "PART",
         "CATEGORY",
         "OUTCOME",
+        "DISCLOSED",
         "REASON",
         "OBLIGATIONS",
         "LOG",
     ];
     text.push_str(&table(&head, &rows));
+    for outcome in &record.outcomes {
+        text.push_str(&after(outcome));
+    }
     text
+}
+
+/// What came after the hand-over of one part: its ground has ended, an obligation was carried out.
+fn after(outcome: &Outcome) -> String {
+    let (recipient, part) = (&outcome.recipient, outcome.part);
+    let mut text = String::new();
+    if let Some(ended) = &outcome.ended {
+        let since = Timestamp::from_millis(ended.since_ms);
+        let reason = printable(&ended.reason, 64);
+        text.push_str(&format!(
+            "\n  {recipient} {part}: would not be handed over any more ({reason}), known since {since}"
+        ));
+    }
+    for done in &outcome.fulfilled {
+        let (obligation, at) = (
+            printable(&done.obligation, 128),
+            Timestamp::from_millis(done.done_ms),
+        );
+        let index = done.log_index;
+        text.push_str(&format!(
+            "\n  {recipient} {part}: carried out {obligation} at {at}, log {index}"
+        ));
+    }
+    text
+}
+
+/// What the recipients have, or may have.
+pub fn disclosed(disclosed: &[Disclosed]) -> String {
+    if disclosed.is_empty() {
+        return "Nothing.".to_owned();
+    }
+    let row = |one: &Disclosed| {
+        let ended = one
+            .outcome
+            .ended
+            .as_ref()
+            .map(|ended| printable(&ended.reason, 64));
+        let done = one
+            .outcome
+            .fulfilled
+            .iter()
+            .map(|done| printable(&done.obligation, 128));
+        vec![
+            one.packet.to_string(),
+            one.outcome.part.to_string(),
+            one.outcome.recipient.to_string(),
+            one.outcome.category.to_string(),
+            one.disclosure.as_str().to_owned(),
+            ended.unwrap_or_else(|| "-".to_owned()),
+            done.collect::<Vec<_>>().join(" "),
+        ]
+    };
+    let rows: Vec<_> = disclosed.iter().map(row).collect();
+    let head = [
+        "PACKET",
+        "PART",
+        "RECIPIENT",
+        "CATEGORY",
+        "DISCLOSED",
+        "ENDED",
+        "CARRIED OUT",
+    ];
+    table(&head, &rows)
 }
 
 /// The inbox, a line for each part.
@@ -116,7 +186,18 @@ pub fn inbox(deliveries: &[Delivery]) -> String {
                 part.length.to_string(),
                 printable(&part.reason, 64),
                 Timestamp::from_millis(delivery.at_ms).to_string(),
-                names.map_or_else(|| "(sealed)".to_owned(), |n| printable(&n.file_name, 60)),
+                match part.deleted_ms {
+                    Some(at) => format!("(destroyed at {})", Timestamp::from_millis(at)),
+                    None => names.map_or_else(|| "(sealed)".to_owned(), |n| printable(&n.file_name, 60)),
+                },
+                part.ended
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |ended| printable(&ended.reason, 64)),
+                duties(delivery, part)
+                    .iter()
+                    .map(duty)
+                    .collect::<Vec<_>>()
+                    .join(" "),
             ]);
         }
     }
@@ -125,10 +206,29 @@ pub fn inbox(deliveries: &[Delivery]) -> String {
     }
     table(
         &[
-            "PACKET", "PART", "FROM", "CATEGORY", "BYTES", "REASON", "RECEIVED", "NAME",
+            "PACKET",
+            "PART",
+            "FROM",
+            "CATEGORY",
+            "BYTES",
+            "REASON",
+            "RECEIVED",
+            "NAME",
+            "ENDED",
+            "OBLIGATIONS",
         ],
         &rows,
     )
+}
+
+/// An obligation: with a mark if it was carried out, in brackets if the agent sees to it.
+fn duty(duty: &Duty) -> String {
+    let text = printable(&duty.obligation, 128);
+    match (duty.by, duty.done_ms) {
+        (_, Some(_)) => format!("{text}:done"),
+        (By::Agent, None) => format!("[{text}]"),
+        (By::People, None) => text,
+    }
 }
 
 /// A JSON text field, fit for the terminal.
@@ -156,7 +256,7 @@ pub fn status(value: &Value) -> String {
         text(value, "unsettled"),
         text(value, "unanswered"),
     )];
-    for key in ["problem", "trust"] {
+    for key in ["problem", "trust", "clock"] {
         if let Some(problem) = value.get(key).filter(|p| !p.is_null()) {
             let (code, sentence) = (text(problem, "code"), text(problem, "sentence"));
             lines.push(format!("  {code}: {sentence}. {}", text(problem, "remedy")));

@@ -7,19 +7,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::Message;
+use schakel_proto::evidence::PartDecision;
 use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::limits;
 use schakel_proto::packet::open::{OpenedPart, open_part};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
-use super::record::{Answer, Delivery, Names, ReceivedPart};
+use super::marks::Digesting;
+use super::record::{Answer, Delivery, Later, Names, ReceivedPart};
 use super::spool::Incoming;
 use super::verify::{ProvedDelivery, VerifiedDelivery, VerifiedPart, open_problem};
 use super::{Inbox, folder_name};
 use crate::config::AtRest;
 use crate::disk::{self, UNFINISHED};
 use crate::keyring::Keyring;
+use crate::obligations::not_onward;
 use crate::problem::{Problem, printable};
 use crate::request::SubjectRequest;
 
@@ -43,6 +46,24 @@ pub struct Answering<'a> {
 }
 
 impl Answering<'_> {
+    /// What we say later of one part of a hand-over, signed now.
+    pub fn sign_later(
+        &self,
+        delivery: &Delivery,
+        part: PartId,
+        later: &Later,
+    ) -> Result<wire::Signed, Problem> {
+        let said = wire::Acknowledgement {
+            outcome: later.kind.as_str().to_owned(),
+            reason: String::new(),
+            part_ids: vec![part.to_vec().into()],
+            obligation: later.obligation.clone(),
+            done_ms: later.done_ms.min(self.now.millis()),
+            ..acknowledgement(delivery, self)
+        };
+        self.keyring.sign(said.encode_to_vec(), self.now)
+    }
+
     /// Our answer to a hand-over, signed now.
     pub(super) fn sign(&self, delivery: &Delivery) -> Result<wire::Signed, Problem> {
         let answer = acknowledgement(delivery, self).encode_to_vec();
@@ -89,8 +110,8 @@ impl Inbox {
             if self.part(proved.packet(), part.id).is_some() {
                 delivery.again.push(part.id);
             } else {
-                let names = self.store(&making, verified, part, answering)?;
-                delivery.parts.push(self.received(verified, part, names));
+                let stored = self.store(&making, verified, part, answering)?;
+                delivery.parts.push(self.received(verified, part, stored));
             }
         }
         let delivery = self.finish(&making, &incoming, hand_over, delivery, answering)?;
@@ -143,51 +164,62 @@ impl Inbox {
         delivery
     }
 
-    /// Writes one part; gives the names inside the seal if they may be kept in the open.
+    /// Writes one part; gives the names inside the seal if they may be kept in the open, and the mark of a
+    /// content that must not be sent on.
     fn store(
         &self,
         making: &Making,
         verified: &VerifiedDelivery,
         part: &VerifiedPart,
         answering: &Answering<'_>,
-    ) -> Result<Option<Names>, Problem> {
+    ) -> Result<(Option<Names>, Option<Digest>), Problem> {
+        let bound = not_onward(&obligations(verified, part)).is_some();
         let path = making.folder.join(file_name(&part.id, self.at_rest));
         let file = self.disk.create(&path)?;
         let failed = |e: io::Error| Problem::io(&e, &path);
         let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, &file);
-        let names = match self.at_rest {
+        let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
+        let keys = answering.keyring.opening(verified.handed().recipient().key());
+        let mut content = |to: &mut dyn Write| {
+            let mut digest = Digesting::new(to);
+            let opened = open_part(
+                verified.handed(),
+                &part.id,
+                &part.key_packet,
+                &mut open,
+                keys,
+                &mut digest,
+            );
+            let opened = opened.map_err(|e| open_problem(&e))?;
+            let mark = bound.then(|| self.marks.of(&digest.finish()));
+            Ok::<_, Problem>((names(&opened), mark))
+        };
+        let stored = match self.at_rest {
             AtRest::Sealed => {
                 out.write_all(&part.key_packet).map_err(failed)?;
                 let mut ciphertext = File::open(&part.ciphertext).map_err(failed)?;
                 io::copy(&mut ciphertext, &mut out).map_err(failed)?;
-                None
+                let mark = bound.then(|| content(&mut io::sink())).transpose()?;
+                (None, mark.and_then(|(_, mark)| mark))
             }
             AtRest::Plain => {
-                let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
-                let keys = answering.keyring.opening(verified.handed().recipient().key());
-                let key_packet = &part.key_packet;
-                let opened = open_part(verified.handed(), &part.id, key_packet, &mut open, keys, &mut out);
-                Some(names(&opened.map_err(|e| open_problem(&e))?))
+                let (names, mark) = content(&mut out)?;
+                (Some(names), mark)
             }
         };
         out.flush().map_err(failed)?;
         drop(out);
         self.disk.sync_file(&file, &path)?;
-        Ok(names)
+        Ok(stored)
     }
 
     fn received(
         &self,
         verified: &VerifiedDelivery,
         part: &VerifiedPart,
-        names: Option<Names>,
+        (names, mark): (Option<Names>, Option<Digest>),
     ) -> ReceivedPart {
-        let decided = verified
-            .proved()
-            .decision()
-            .parts()
-            .iter()
-            .find(|d| d.part == part.id);
+        let decided = decided(verified, part);
         let described = verified.handed().part(&part.id);
         let subject = |s: &schakel_proto::packet::descriptor::Subject| SubjectRequest {
             role: s.role.clone(),
@@ -208,8 +240,12 @@ impl Inbox {
                 AtRest::Plain => 0,
             },
             reason: decided.map(|d| d.reason.clone()).unwrap_or_default(),
-            obligations: decided.map(|d| d.obligations.clone()).unwrap_or_default(),
+            obligations: obligations(verified, part),
             names,
+            mark,
+            deleted_ms: None,
+            ended: None,
+            later: Vec::new(),
         }
     }
 
@@ -251,6 +287,17 @@ impl Inbox {
     }
 }
 
+fn decided<'a>(verified: &'a VerifiedDelivery, part: &VerifiedPart) -> Option<&'a PartDecision> {
+    let decided = verified.proved().decision().parts();
+    decided.iter().find(|d| d.part == part.id)
+}
+
+fn obligations(verified: &VerifiedDelivery, part: &VerifiedPart) -> Vec<String> {
+    decided(verified, part)
+        .map(|d| d.obligations.clone())
+        .unwrap_or_default()
+}
+
 fn base(proved: &ProvedDelivery) -> Delivery {
     Delivery {
         format: 1,
@@ -266,6 +313,8 @@ fn base(proved: &ProvedDelivery) -> Delivery {
         purpose: None,
         basis: None,
         urgency: None,
+        decided_ms: proved.decision().at().millis(),
+        facts_count: proved.decision().facts_count(),
         decided_again: None,
         parts: Vec::new(),
         again: Vec::new(),
@@ -307,5 +356,7 @@ fn acknowledgement(delivery: &Delivery, answering: &Answering<'_>) -> wire::Ackn
         part_ids: delivery.part_ids().map(|p| p.to_vec().into()).collect(),
         made_ms: answering.now.millis(),
         checkpoint_seen: answering.checkpoint.clone(),
+        obligation: String::new(),
+        done_ms: 0,
     }
 }

@@ -16,6 +16,10 @@ pub mod accept;
 
 pub mod blame;
 
+pub mod keep;
+
+pub mod marks;
+
 pub mod open;
 
 pub mod quarantine;
@@ -39,6 +43,7 @@ use crate::config::AtRest;
 use crate::disk::{self, Disk};
 use crate::problem::{Kind, Problem};
 use accept::Answering;
+use marks::Marks;
 use record::{Answer, Delivery, ReceivedPart};
 use spool::Incoming;
 
@@ -50,6 +55,7 @@ pub struct Inbox {
     quarantine: PathBuf,
     quarantine_max_count: usize,
     at_rest: AtRest,
+    marks: Marks,
     deliveries: Mutex<BTreeMap<(PacketId, Digest), Arc<Delivery>>>,
 }
 
@@ -82,6 +88,7 @@ impl Inbox {
                 deliveries.insert((delivery.packet, delivery.consignment), Arc::new(delivery));
             }
         }
+        let marks = Marks::open(&disk, data_dir)?;
         let deliveries = Mutex::new(deliveries);
         let inbox = Self {
             disk,
@@ -90,6 +97,7 @@ impl Inbox {
             quarantine,
             quarantine_max_count,
             at_rest,
+            marks,
             deliveries,
         };
         inbox.empty_spool()?;
@@ -181,6 +189,7 @@ impl Inbox {
         self.update(packet, consignment, |delivery| delivery.settled = Some(leaf))
     }
 
+    /// Changes a hand-over's record: durable first, then seen. Nothing is written if nothing changes.
     fn update(
         &self,
         packet: PacketId,
@@ -195,7 +204,11 @@ impl Inbox {
         let mut next = (**delivery).clone();
         change(&mut next);
         let path = self.folder(packet, &consignment).join("state.json");
-        self.disk.write(&path, &disk::to_json(&next, &path)?)?;
+        let bytes = disk::to_json(&next, &path)?;
+        if bytes == disk::to_json(&**delivery, &path)? {
+            return Ok(());
+        }
+        self.disk.write(&path, &bytes)?;
         *delivery = Arc::new(next);
         Ok(())
     }

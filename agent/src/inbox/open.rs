@@ -45,6 +45,11 @@ impl Inbox {
         context: &Context<'_>,
     ) -> Result<Option<Names>, Problem> {
         check_target(out)?;
+        if let Some(at) = part.deleted_ms {
+            let sentence = format!("the part was destroyed at {}", Timestamp::from_millis(at));
+            let remedy = "An obligation of its delivery said so; ask the sender for what is in force now.";
+            return Err(Problem::new(Kind::Refused, "PART_DESTROYED", sentence, remedy).at(part.part));
+        }
         let name = out
             .file_name()
             .map(|n| n.to_string_lossy().into_owned())
@@ -96,6 +101,13 @@ impl Inbox {
         Ok(Some(names(&opened)))
     }
 
+    /// What came with a hand-over: the signed manifest, openings and evidence.
+    pub fn proofs(&self, delivery: &Delivery) -> Result<(wire::Signed, wire::HandOver), Problem> {
+        let folder = self.folder(delivery.packet, &delivery.consignment);
+        let manifest = self.read_message(&folder.join("manifest.bin"))?;
+        Ok((manifest, self.read_message(&folder.join("hand-over.bin"))?))
+    }
+
     /// The same verification as when it came, as of then.
     fn verify_again(
         &self,
@@ -104,8 +116,7 @@ impl Inbox {
         context: &Context<'_>,
     ) -> Result<(VerifiedHanded, bytes::Bytes), Problem> {
         let folder = self.folder(delivery.packet, &delivery.consignment);
-        let manifest: wire::Signed = self.read_message(&folder.join("manifest.bin"))?;
-        let hand_over: wire::HandOver = self.read_message(&folder.join("hand-over.bin"))?;
+        let (manifest, hand_over) = self.proofs(delivery)?;
         let recipient = hand_over.recipient.unwrap_or_default();
         let openings: Vec<_> = hand_over
             .parts

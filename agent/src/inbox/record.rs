@@ -60,6 +60,70 @@ pub struct ReceivedPart {
     pub obligations: Vec<String>,
     /// Names inside the seal, if they may be kept in the open.
     pub names: Option<Names>,
+    /// Recognises the content where it must not be sent on; see `inbox::marks`.
+    #[serde(default)]
+    pub mark: Option<Digest>,
+    /// When the content was destroyed; the record stays.
+    #[serde(default)]
+    pub deleted_ms: Option<i64>,
+    /// The ground of the delivery has ended: what was known by then, and what follows.
+    #[serde(default)]
+    pub ended: Option<Ended>,
+    /// What we said of it after the answer.
+    #[serde(default)]
+    pub later: Vec<Later>,
+}
+
+impl ReceivedPart {
+    /// What we said of this kind, about this obligation.
+    pub fn later(&self, kind: Kind, obligation: &str) -> Option<&Later> {
+        let mut all = self.later.iter();
+        all.find(|said| said.kind == kind && said.obligation == obligation)
+    }
+}
+
+/// The ground of a delivery has ended: asked again now, it would not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Reason code of our own rules, on the facts that are shown to us.
+    pub reason: String,
+    /// Since when we know it, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// What follows for us.
+    pub obligation: String,
+}
+
+/// What is said later of a part that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The agency's people or systems have taken it.
+    Taken,
+    /// An obligation was carried out.
+    Fulfilled,
+}
+
+impl Kind {
+    /// The word in the acknowledgement.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Fulfilled => "fulfilled",
+        }
+    }
+}
+
+/// One later word on a part; signed and sent until the log has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    /// What kind of word.
+    pub kind: Kind,
+    /// The obligation that was carried out; empty if taken.
+    pub obligation: String,
+    /// When it was done, in milliseconds since 1970.
+    pub done_ms: i64,
+    /// Leaf of its log entry; none: the broker has not settled it yet.
+    pub settled: Option<Digest>,
 }
 
 /// One hand-over.
@@ -91,6 +155,12 @@ pub struct Delivery {
     pub basis: Option<Code>,
     /// Urgency code; none: refused before the manifest held.
     pub urgency: Option<Code>,
+    /// When it was decided, by the broker's clock, in milliseconds since 1970.
+    #[serde(default)]
+    pub decided_ms: i64,
+    /// How many facts of the case it was decided on.
+    #[serde(default)]
+    pub facts_count: u64,
     /// Whether our own policy engine came to the same decision; none: the facts were not shown to us.
     pub decided_again: Option<bool>,
     /// Parts that came with this hand-over and lie in this folder.

@@ -148,6 +148,10 @@ impl Plan {
             since_ms: manifest.created.millis(),
             log_index: None,
             own: true,
+            handed_over: None,
+            taken_ms: None,
+            fulfilled: Vec::new(),
+            ended: None,
         };
         self.refused.insert((place, recipient.clone()), outcome);
     }

@@ -111,6 +111,91 @@ pub struct Outcome {
     /// Our own rules refused it before sealing: the broker never had it for this recipient.
     #[serde(default)]
     pub own: bool,
+    /// The last hand-over of it: the recipient may have it, whatever `state` says.
+    #[serde(default)]
+    pub handed_over: Option<HandedOver>,
+    /// When the recipient's agency took it out of its inbox, in milliseconds since 1970, by its own clock.
+    #[serde(default)]
+    pub taken_ms: Option<i64>,
+    /// What the recipient's agent says it carried out, signed.
+    #[serde(default)]
+    pub fulfilled: Vec<Fulfilled>,
+    /// The ground of the hand-over has ended: asked again now, it would not be delivered.
+    #[serde(default)]
+    pub ended: Option<Ended>,
+}
+
+impl Outcome {
+    /// Whether the recipient may know it.
+    pub const fn disclosure(&self) -> Disclosure {
+        match (self.state, self.handed_over.is_some(), self.taken_ms.is_some()) {
+            (_, _, true) => Disclosure::Taken,
+            (PartState::Received, ..) => Disclosure::Received,
+            (PartState::HandedOver, ..) | (_, true, _) => Disclosure::Possibly,
+            (_, false, _) => Disclosure::No,
+        }
+    }
+}
+
+/// Whether a recipient may know a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclosure {
+    /// The agency took it out of its inbox.
+    Taken,
+    /// Its agent has it and says so, signed.
+    Received,
+    /// It was handed over, and nothing says that it did not arrive.
+    #[serde(rename = "possibly_disclosed")]
+    Possibly,
+    /// It was never handed over.
+    #[serde(rename = "not_handed_over")]
+    No,
+}
+
+impl Disclosure {
+    /// The word in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Received => "received",
+            Self::Possibly => "possibly disclosed",
+            Self::No => "not handed over",
+        }
+    }
+}
+
+/// A hand-over, as the log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// When it was decided, by the broker's clock, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// How many facts of the case it was decided on.
+    pub facts_count: u64,
+    /// Position of its consignment in the log.
+    pub log_index: u64,
+}
+
+/// An obligation that the recipient's agent says it carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fulfilled {
+    /// As the decision says it.
+    pub obligation: String,
+    /// When, in milliseconds since 1970, by the recipient's clock.
+    pub done_ms: i64,
+    /// Position in the log.
+    pub log_index: u64,
+}
+
+/// The ground of a hand-over has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Reason code.
+    pub reason: String,
+    /// Since when we know it, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// Our own rules say so, on the facts shown to us. If not: the broker says so, by facts that are not.
+    pub own: bool,
 }
 
 /// A part as it was sealed.

@@ -25,6 +25,7 @@ use super::Outbox;
 use super::plan::{Own, Plan};
 use super::record::{Outcome, PartState, Record, SealedPart, State};
 use crate::disk::{self, Disk, UNFINISHED};
+use crate::inbox::Inbox;
 use crate::problem::{Kind, Problem};
 use crate::request::{PartRequest, SendRequest, SubjectRequest};
 
@@ -42,6 +43,8 @@ pub struct Context<'a> {
     pub checkpoint: Option<CheckpointSeen>,
     /// What our own decision rests on.
     pub own: Own<'a>,
+    /// What we received: some of it must not be sent on.
+    pub received: &'a Inbox,
 }
 
 /// The packet that is sealed anew.
@@ -221,6 +224,9 @@ impl Outbox {
             sealed_bytes: sealed.sealings.iter().map(|s| s.length).sum(),
             ..record(&manifest, request, (&ids, sources), &plan, before)?
         };
+        for (place, part) in record.parts.iter().enumerate().filter(|(_, part)| part.sealed) {
+            context.received.check_onward(&part.sha256, plan.of_part(place))?;
+        }
         self.disk
             .write(&folder.join("head.bin"), &sealed.head().encode_to_vec())?;
         let key_packets = wire::SubmitKeyPackets {
@@ -419,6 +425,10 @@ fn record(
                     since_ms: manifest.created.millis(),
                     log_index: None,
                     own: false,
+                    handed_over: None,
+                    taken_ms: None,
+                    fulfilled: Vec::new(),
+                    ended: None,
                 })
         }));
     }

@@ -3,7 +3,7 @@
 
 use prost::Message;
 use schakel_proto::directory::Directory;
-use schakel_proto::evidence::{CheckedEvidence, Event};
+use schakel_proto::evidence::{CheckedEvidence, Event, OBLIGATION_MAX_BYTES};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::limits;
 use schakel_proto::openpgp::Fingerprint;
@@ -18,7 +18,9 @@ use crate::problem::Problem;
 /// Judges one entry; gives what the recipient signed if it is about that.
 pub fn judge(agent: &Agent, record: &Record, checked: &CheckedEvidence) -> Result<Option<Said>, Problem> {
     match checked.body().event {
-        Event::ContentHandover | Event::ContentHandoverFailure => acknowledgement(agent, checked).map(Some),
+        Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled => {
+            acknowledgement(agent, checked).map(Some)
+        }
         Event::Recalled => recalled(agent, record, checked).map(|()| None),
         Event::Expired => expired(agent, record, checked).map(|()| None),
         _ => Ok(None),
@@ -55,10 +57,22 @@ pub struct Said {
     pub recipient: AgencyId,
     /// Of which parts.
     pub parts: Vec<PartId>,
-    /// What became of them.
-    pub state: PartState,
+    /// What it says.
+    pub word: Word,
     /// Reason code of a refusal; else empty.
     pub reason: String,
+    /// When it was taken or carried out, in milliseconds since 1970, by the recipient's clock.
+    pub done_ms: i64,
+}
+
+/// What an acknowledgement says.
+pub enum Word {
+    /// What became of the parts.
+    State(PartState),
+    /// The agency took them out of its inbox.
+    Taken,
+    /// It carried out this obligation.
+    Fulfilled(String),
 }
 
 /// Checks that the recipient itself signed the acknowledgement that the entry is about.
@@ -78,9 +92,14 @@ fn acknowledgement(agent: &Agent, checked: &CheckedEvidence) -> Result<Said, Pro
         return Err(wrong("is about something else"));
     }
     signed_by_recipient(agent, &recipient, &said.recipient_key, signed, body.at)?;
-    let (state, event) = match said.outcome.as_str() {
-        "received" | "taken" => (PartState::Received, Event::ContentHandover),
-        "refused" => (PartState::Refused, Event::ContentHandoverFailure),
+    let (word, event) = match said.outcome.as_str() {
+        "received" => (Word::State(PartState::Received), Event::ContentHandover),
+        "taken" => (Word::Taken, Event::ContentHandover),
+        "refused" => (Word::State(PartState::Refused), Event::ContentHandoverFailure),
+        "fulfilled" => {
+            let obligation = crate::problem::printable(&said.obligation, OBLIGATION_MAX_BYTES);
+            (Word::Fulfilled(obligation), Event::ObligationFulfilled)
+        }
         _ => return Err(wrong("has an unknown outcome")),
     };
     if body.event != event {
@@ -91,8 +110,9 @@ fn acknowledgement(agent: &Agent, checked: &CheckedEvidence) -> Result<Said, Pro
     Ok(Said {
         recipient,
         parts,
-        state,
+        word,
         reason: crate::problem::printable(&said.reason, 48),
+        done_ms: said.done_ms,
     })
 }
 

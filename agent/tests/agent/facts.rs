@@ -142,3 +142,41 @@ fn l02_facts_that_change_or_come_from_the_future_are_refused() {
     let case = Case::new(&town).then(SENDER, &keys, (now(), ahead));
     assert_eq!(case.seen(&network, now()).unwrap_err().code, "FACTS_TIME");
 }
+
+#[test]
+fn an_answer_that_another_overtook_is_no_rewriting() {
+    let town = Town::new(1);
+    let network = open(&town, true).unwrap();
+    network.adopt(&served(&town)).unwrap();
+    let (keys, at) = (town.keys(SENDER), (now(), now()));
+    let shorter = Case::new(&town).then(SENDER, &keys, at).then(SENDER, &keys, at);
+    let early = shorter.facts.clone();
+    let case = shorter.then(SENDER, &keys, at);
+    let dir = tempfile::tempdir().unwrap();
+    let facts = Facts::open(Disk::default(), dir.path().to_owned()).unwrap();
+    facts.adopt(&case.facts, case.case, &network, now()).unwrap();
+    let late = |asked_at, facts_shown: &wire::CaseFacts| {
+        facts
+            .adopt_since(asked_at, facts_shown, (case.case, &network, now()))
+            .map(|chain| chain.count())
+    };
+    // Asked when no more than it shows was known, it is late; the longer chain stays.
+    assert_eq!(late(0, &early).unwrap(), 3);
+    assert_eq!(late(2, &early).unwrap(), 3);
+    // Asked when more was known, it hides something; and it must show the same beginning.
+    assert_eq!(late(3, &early).unwrap_err().code, "FACTS_REWRITTEN");
+    let mut moved = early.clone();
+    moved.entries[0].accepted_ms += 60_000;
+    assert_eq!(late(0, &moved).unwrap_err().code, "FACTS_REWRITTEN");
+    let other = Case {
+        case: case.case,
+        facts: wire::CaseFacts {
+            entries: Vec::new(),
+            ..early.clone()
+        },
+        town: &town,
+    };
+    let other = other.then(SENDER, &keys, at);
+    assert_eq!(late(0, &other.facts).unwrap_err().code, "FACTS_REWRITTEN");
+    assert_eq!(facts.known(&case.case).unwrap().count(), 3);
+}

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use schakel_agent::clock::randomness;
+use schakel_agent::config::AtRest;
 use schakel_agent::disk::Disk;
+use schakel_agent::inbox::Inbox;
 use schakel_agent::outbox::plan::Own;
 use schakel_agent::outbox::record::{Accepted, PartState, Record, State};
 use schakel_agent::outbox::seal::{Before, Context};
@@ -72,6 +74,8 @@ fn seal_before(
     let members = [SENDER, RECIPIENT, "casusregisseur-rupel"];
     let facts = facts(town, request.case, &members);
     let facts = and_then(town, and_then(town, facts, &members, 0), &members, 0);
+    let received = tempfile::tempdir().unwrap();
+    let received = Inbox::open(Disk::default(), received.path(), AtRest::Sealed, 8).unwrap();
     let context = Context {
         directory: directory.fresh(now()).unwrap(),
         agency: &me,
@@ -83,6 +87,7 @@ fn seal_before(
             facts: FactChain::check(&facts).unwrap(),
             fresh: true,
         },
+        received: &received,
     };
     let before = before.map(|record| Before { record });
     outbox.seal(request, &context, before.as_ref(), &mut randomness())

@@ -119,7 +119,7 @@ impl Told {
             },
             part_ids: vec![self.part.to_vec().into()],
             made_ms: now().millis(),
-            checkpoint_seen: None,
+            ..Default::default()
         };
         let bytes = said.encode_to_vec();
         let signature = keys.sign(&bytes, now()).unwrap();

@@ -123,9 +123,11 @@ pub struct Acknowledging {
     pub outcome: AckOutcome,
     /// Its reason code; empty for received.
     pub reason: String,
+    /// The obligation that was carried out, as the decision says it; empty unless fulfilled.
+    pub obligation: String,
     /// The parts it is about: parts of that consignment.
     pub parts: Vec<PartId>,
-    /// ContentHandover or ContentHandoverFailure, with the acknowledgement attached.
+    /// ContentHandover, ContentHandoverFailure or ObligationFulfilled, with the acknowledgement attached.
     pub entry: NewEntry,
     /// The broker's clock.
     pub at: Timestamp,
@@ -140,6 +142,8 @@ pub enum AckOutcome {
     Refused,
     /// The agency's own system has taken it (after received).
     Taken,
+    /// An obligation that the decision laid on the recipient was carried out (after received).
+    Fulfilled,
 }
 
 impl AckOutcome {
@@ -149,12 +153,13 @@ impl AckOutcome {
             Self::Received => "received",
             Self::Refused => "refused",
             Self::Taken => "taken",
+            Self::Fulfilled => "fulfilled",
         }
     }
 
     /// From the form of `wire::Acknowledgement`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Received, Self::Refused, Self::Taken]
+        [Self::Received, Self::Refused, Self::Taken, Self::Fulfilled]
             .into_iter()
             .find(|o| o.as_str() == text)
     }
@@ -173,7 +178,8 @@ pub enum Acknowledged {
         /// Of the original entry.
         leaf_hash: Digest,
     },
-    /// There is no such consignment of that packet to that recipient, or the parts are not of it.
+    /// There is no such consignment of that packet to that recipient, the parts are not of it or were not
+    /// received, or the decision did not lay that obligation on them.
     Unknown,
 }
 

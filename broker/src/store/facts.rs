@@ -1,7 +1,7 @@
 //! Facts: the accepted statements of a case, numbered and hash-chained; and the ceilings under which
 //! no directory or bundle is ever accepted again.
 
-use schakel_proto::ids::{CaseRef, Digest, StatementId};
+use schakel_proto::ids::{CaseRef, Digest, PacketId, StatementId};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
@@ -27,6 +27,8 @@ pub struct NewStatement {
     pub head: Digest,
     /// Roster version after it.
     pub roster_version: u64,
+    /// The packet whose emergency it reviews, if it is a review.
+    pub reviews: Option<PacketId>,
     /// The broker's clock.
     pub accepted_at: Timestamp,
     /// `schakel:StatementAccepted`, with the statement attached.

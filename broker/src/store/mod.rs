@@ -40,6 +40,8 @@ pub mod delivery;
 
 pub mod facts;
 
+pub mod oversight;
+
 mod verbs;
 
 pub mod kv;
@@ -61,6 +63,7 @@ pub use error::StoreError;
 pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };
+pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
     PartState, Stage, StoredPacket, StoredPart, StoredSealing,
@@ -218,6 +221,50 @@ pub trait Store: Send + Sync {
 
     /// The consistency proof between two sizes, `to` at most the newest checkpoint's.
     async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, StoreError>;
+
+    // ---- oversight: for the operator and its monitors, never for agencies
+
+    /// Keeps a directory or bundle that is in force, as it was signed, so that decisions made by it can be made
+    /// again. Idempotent by version; the oldest of more than [`oversight::KEPT_MAX_COUNT`] goes.
+    async fn keep(&self, of: CeilingOf, ceiling: Ceiling, signed: bytes::Bytes) -> Result<(), StoreError>;
+
+    /// What was in force under a version; `None`: not kept (any more).
+    async fn kept(&self, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError>;
+
+    /// Entries of the tree from a position on with everything that opens them, hidden decisions too; at most
+    /// `limit`.
+    async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError>;
+
+    /// Packets of a case. Goes through all packets, `limit` at a time.
+    async fn packets_of(
+        &self,
+        case: CaseRef,
+        after: Option<PacketId>,
+        limit: usize,
+    ) -> Result<Page<PacketId, PacketId>, StoreError>;
+
+    /// What stands in any recipient's queue and was accepted before a moment. Goes through all queues, `limit`
+    /// rows at a time.
+    async fn deliveries(
+        &self,
+        before: Timestamp,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Page<OpenDelivery, Vec<u8>>, StoreError>;
+
+    /// The last packet of each case in which somebody must keep in contact.
+    async fn contacts(
+        &self,
+        after: Option<CaseRef>,
+        limit: usize,
+    ) -> Result<Page<LastContact, CaseRef>, StoreError>;
+
+    /// Emergencies whose review no statement has brought yet.
+    async fn reviews(
+        &self,
+        after: Option<(CaseRef, PacketId)>,
+        limit: usize,
+    ) -> Result<Page<OpenReview, (CaseRef, PacketId)>, StoreError>;
 
     // ---- state of the store itself
 

@@ -8,6 +8,7 @@ use schakel_proto::wire;
 
 use super::content::StoredContent;
 use super::entry::NewEntry;
+use super::oversight::FollowUp;
 
 /// Everything of one verified and admitted packet, to be committed at once.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Acceptance {
     pub expires: Timestamp,
     /// Order in the queue, lower first: 0 immediate, 1 urgent, 2 routine.
     pub priority: u8,
+    /// What it asks for beyond its delivery.
+    pub follow_up: FollowUp,
     /// Per recipient, its opening.
     pub recipients: Vec<NewRecipient>,
     /// The parts.

@@ -9,6 +9,7 @@ use schakel_broker::clock::SystemClock;
 use schakel_broker::config::Config;
 use schakel_broker::serve::{self, Running};
 use schakel_policy::bundle::{Bundle, BundleSignature, SignedBundle};
+use schakel_policy::matrix::Verdict;
 use schakel_proto::limits;
 use schakel_proto::openpgp::{KeyKind, SecretKeys};
 use schakel_proto::party::{NetworkName, OfficerId};
@@ -371,4 +372,78 @@ async fn p01_an_older_bundle_is_refused_while_running_and_after_a_restart() {
     let broker = ground.broker().await;
     assert_eq!(broker.state().rules.current().digest(), in_force);
     broker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let case = new_case();
+    let roster = ["pz-rupel", "caw-rupel"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let to = ["caw-rupel"];
+    let send = || {
+        // Held, and delivered.
+        let parts = [
+            ("facts_summary", &b"feiten"[..], &to[..]),
+            ("measures", &b"huisverbod"[..], &to[..]),
+        ];
+        ground.seal("pz-rupel", case, &to, &parts)
+    };
+    submit(&mut police, send().frames()).await.unwrap();
+    let mut caw = ground.client(broker.address(), "caw-rupel").await;
+    Inbox::open(&mut caw, 1).await.handed().await;
+    let replayed = async || {
+        let found = crate::oversight::ask(&ground, schakel_broker::admin::Ask::Replay).await;
+        assert_eq!(
+            (&found["differ"], &found["not_replayable"]),
+            (&0.into(), &serde_json::json!({})),
+            "{found:#}"
+        );
+        found["replayed"].as_u64().unwrap()
+    };
+    assert!(replayed().await >= 1);
+    // Under the next rules the measures stay behind; and in the next directory the CAW is another service.
+    let mut files = Bundle::built_in()
+        .unwrap()
+        .with_cell("measures", "caw_victim", Verdict::Never)
+        .unwrap();
+    files.retain(|path, _| !path.starts_with("cases/"));
+    let about = String::from_utf8(files[ABOUT].clone()).unwrap();
+    let about = about.replacen("version = 1", "version = 2", 1);
+    files.insert(ABOUT.to_owned(), about.into_bytes());
+    let next = signed(&ground, &files, &officers(&ground)[..2]);
+    put(&ground, &broker, &next.to_bytes()).await;
+    assert_eq!(broker.state().rules.current().version(), 2);
+    submit(&mut police, send().frames()).await.unwrap();
+    let directory = ground.network.issue_changed(now(), |directory| {
+        let mut agencies = directory.agencies.iter_mut();
+        agencies.find(|one| one.id == "caw-rupel").unwrap().role = "health".into();
+    });
+    let file = ground.network.directory_file();
+    std::fs::write(file, directory.unwrap().encode_to_vec()).unwrap();
+    activate::refresh(broker.state()).await;
+    submit(&mut police, send().frames()).await.unwrap();
+    let mut inbox = Inbox::open(&mut caw, 4).await;
+    let decided = async {
+        while replayed().await < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = decided => {}
+        _ = async { while inbox.next().await.is_some() {} } => panic!("the stream ended"),
+    }
+    broker.stop().await.unwrap();
+    // What was in force is in the store; without the first rules their decisions could not be made again.
+    let config = Config::load(&ground.network.broker_config()).unwrap();
+    let desk = schakel_broker::admin::Desk::stopped(&config, Arc::new(SystemClock))
+        .await
+        .unwrap();
+    let found = desk.answer(schakel_broker::admin::Ask::Replay).await.unwrap();
+    assert_eq!(found["differ"], 0, "{found:#}");
+    desk.close().await;
 }

@@ -10,8 +10,10 @@
 mod bundles;
 mod delivery;
 mod door;
+mod emergency;
 mod facts;
 mod inbox;
+mod oversight;
 mod packet;
 mod peer;
 mod question;

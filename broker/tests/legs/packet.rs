@@ -2,10 +2,10 @@
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use schakel_proto::ids::{CaseRef, PacketId, PartId, SubjectRef};
+use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId, SubjectRef};
 use schakel_proto::limits;
 use schakel_proto::packet::descriptor::Subject;
-use schakel_proto::packet::manifest::{LegalBasis, ManifestFields};
+use schakel_proto::packet::manifest::{BreakGlass, LegalBasis, ManifestFields};
 use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, MemorySink, SealedPacket, seal};
 use schakel_proto::party::Code;
 use schakel_proto::statement::{RosterEntry, StatementBody, StatementDraft};
@@ -167,12 +167,45 @@ impl Ground {
         (id, subject): (PacketId, SubjectRef),
         sender: &str,
         case: CaseRef,
+        wanted: (&[&str], &[Wanted<'_>]),
+    ) -> Sealed {
+        self.seal_manifest(self.manifest((id, case), sender, now()), subject, wanted)
+    }
+
+    /// A packet that breaks the glass, due to be reviewed within two days; `change` may spoil its record.
+    pub fn seal_emergency(
+        &self,
+        (sender, reviewer): (&str, &str),
+        case: CaseRef,
+        wanted: (&[&str], &[Wanted<'_>]),
+        change: impl FnOnce(&mut BreakGlass),
+    ) -> Sealed {
+        let mut rng = StdRng::from_os_rng();
+        let mut manifest = self.manifest((PacketId::new(now(), &mut rng), case), sender, now());
+        let mut record = BreakGlass {
+            actor: code("shift-lead"),
+            danger_to: vec![code("victim")],
+            reviewer: agency(reviewer),
+            review_by: now().plus_millis(48 * 3_600_000),
+            justification_chars: 64,
+            justification_commitment: Digest::of(b"salted"),
+        };
+        change(&mut record);
+        manifest.legal_basis = LegalBasis::plain(code("emergency"));
+        manifest.urgency = code("immediate");
+        manifest.break_glass = Some(record);
+        self.seal_manifest(manifest, SubjectRef::random(&mut rng), wanted)
+    }
+
+    fn seal_manifest(
+        &self,
+        manifest: ManifestFields,
+        subject: SubjectRef,
         (recipients, parts): (&[&str], &[Wanted<'_>]),
     ) -> Sealed {
         let mut rng = StdRng::from_os_rng();
-        let (keys, at) = (self.keys(sender), now());
+        let (keys, at) = (self.keys(manifest.sender.as_str()), now());
         let directory = self.network.directory(at).unwrap();
-        let manifest = self.manifest((id, case), sender, at);
         let to = |id: &&str| DraftRecipient {
             agency: agency(id),
             key: directory

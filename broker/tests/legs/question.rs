@@ -7,6 +7,8 @@ use rand::rngs::StdRng;
 use schakel_policy::asking::{
     Moment, case_or_unopened, case_state, inspect_case_question, receive_questions, state_question,
 };
+use schakel_policy::bundle::Bundle;
+use schakel_policy::engine::Engine;
 use schakel_proto::directory::Directory;
 use schakel_proto::ids::StatementId;
 use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission};
@@ -222,6 +224,33 @@ fn of_several_consents_the_last_word_of_the_person_counts_and_nobody_elses() {
         one.given_by = code("perpetrator");
     };
     assert_eq!(of(vec![yes(3), no(1, &disguised)]), ["given"]);
+}
+
+#[test]
+fn p10_a_consent_that_ends_within_the_clock_skew_holds_and_a_minute_before_it_delivers() {
+    let ground = Ground::new();
+    let (directory, case) = (directory(&ground), new_case());
+    let head = head(&ground, case);
+    let fields = head.parts()[0].descriptor();
+    let engine = Engine::untested(&Bundle::built_in().unwrap());
+    let start = now();
+    let outcome = |left: i64| {
+        let mut consent = crate::facts::consent(fields.subjects[0].subject_ref, &["caw_victim"]);
+        consent.expires = Some(start.plus_millis(left));
+        let given = ground.statement("caw-rupel", case, StatementBody::ConsentGiven(consent));
+        let opened = ground.opening("pz-rupel", case, &["pz-rupel", "caw-rupel"]);
+        let facts = chain(&case, &[opened, given]);
+        let state = case_or_unopened(&facts, &directory, &agency("pz-rupel"));
+        let (to, when) = (agency("caw-rupel"), (Moment::HandOver, start));
+        let questions = receive_questions(head.manifest(), &[fields], &to, (&directory, &state), when);
+        let ruling = engine.receive(&questions[0]);
+        (ruling.outcome().as_str(), ruling.reason().to_owned())
+    };
+    let skew = schakel_proto::limits::CLOCK_SKEW_MAX_MILLIS;
+    let held = ("hold-for-consent", "HOLD_CONSENT_EXPIRED".to_owned());
+    assert_eq!(outcome(60_000), held);
+    assert_eq!(outcome(skew), held);
+    assert_eq!(outcome(skew + 60_000), ("deliver", "OK_CONSENT".to_owned()));
 }
 
 #[test]

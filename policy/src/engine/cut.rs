@@ -2,7 +2,7 @@
 //! they still read. Made at the first request of a place and kept, in a bounded number.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cedar_policy::Policy;
@@ -12,14 +12,12 @@ use cedar_policy::pst::{
 use cedar_policy_core::ast;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
-use schakel_proto::ids::Digest;
 
-use super::narrow::{Fixed, condition, constant, path};
+use super::few::Few;
+use super::narrow::{condition, constant, path};
 
-/// Most places kept; then all are forgotten and made again as they are asked for.
-const PLACES_MAX: usize = 1 << 17;
-/// Most different slices kept; most places share theirs.
-const SLICES_MAX: usize = 1 << 12;
+/// Most narrowings of one slice kept.
+const INNER_MAX: usize = 1 << 8;
 
 /// The facts, in the order of their bits.
 pub(crate) const FACTS: [&str; 24] = [
@@ -145,6 +143,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Its whole condition.
+    pub(crate) fn condition(&self) -> &Arc<Expr> {
+        &self.condition
+    }
+
     /// Its policy's id.
     pub(crate) fn id(&self) -> &str {
         &self.id
@@ -200,14 +203,22 @@ pub(crate) struct Cut {
     pub(crate) refused: bool,
     pub(crate) reads: Reads,
     pub(crate) settled: Option<Settled>,
+    /// What they were made of, to be narrowed further.
+    pub(crate) sources: Vec<Narrow>,
+    pub(crate) nested: bool,
+    /// Narrowed further, as it was asked for; `None`: it stays as it is.
+    inner: RwLock<BTreeMap<Few, Option<Arc<Cut>>>>,
 }
 
+/// A policy with its narrowed condition.
+pub(crate) type Narrow = (Arc<Source>, Arc<Expr>);
+
 impl Cut {
-    /// Narrows and collects. An error means that a policy could not be taken along, and must deny.
-    fn new(narrowed: &[(&Source, Arc<Expr>)], nested: bool) -> Result<Self, String> {
-        let mut policies = Vec::with_capacity(narrowed.len());
+    /// Collects. An error means that a policy could not be taken along, and must deny.
+    pub(crate) fn new(sources: Vec<Narrow>, nested: bool) -> Result<Self, String> {
+        let mut policies = Vec::with_capacity(sources.len());
         let mut reads = Reads::default();
-        for (source, expr) in narrowed {
+        for (source, expr) in &sources {
             reads.look(expr, nested);
             let policy = rebuilt(source, expr)
                 .map_err(|error| format!("policy {} cannot be sliced: {error}", source.id))?;
@@ -228,13 +239,34 @@ impl Cut {
         let settled = policies
             .iter()
             .all(|policy| policy.condition.is_none())
-            .then(|| settled(narrowed));
+            .then(|| settled(&sources));
         Ok(Self {
             policies,
             refused,
             reads,
             settled,
+            sources,
+            nested,
+            inner: RwLock::default(),
         })
+    }
+
+    /// The same slice narrowed by these facts, if it was asked for before.
+    pub(crate) fn inner(self: &Arc<Self>, few: &Few) -> Option<Arc<Self>> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let narrowed = inner.get(few)?.as_ref();
+        Some(Arc::clone(narrowed.unwrap_or(self)))
+    }
+
+    /// Keeps it for the next who asks.
+    pub(crate) fn keep(self: &Arc<Self>, few: Few, cut: &Arc<Self>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.len() >= INNER_MAX {
+            inner.clear();
+        }
+        // It never holds itself: nothing would end it then.
+        let narrowed = (!Arc::ptr_eq(self, cut)).then(|| Arc::clone(cut));
+        inner.insert(few, narrowed);
     }
 
     /// How many policies there are.
@@ -282,7 +314,7 @@ impl Cut {
     }
 }
 
-fn settled(narrowed: &[(&Source, Arc<Expr>)]) -> Settled {
+fn settled(narrowed: &[Narrow]) -> Settled {
     let ids = |effect| -> Vec<String> {
         let of = narrowed.iter().filter(|(source, _)| source.effect == effect);
         of.map(|(source, _)| source.id.clone()).collect()
@@ -312,77 +344,6 @@ fn rebuilt(source: &Source, expr: &Arc<Expr>) -> Result<Policy, pst::PstConstruc
     )
     .try_with_clauses(clause)?;
     Policy::from_pst(pst::Policy::Static(StaticPolicy::try_from(template)?))
-}
-
-/// Which place a request is at, in small numbers: two requests with the same key have the same fixed facts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) action: u8,
-    pub(crate) sender: u16,
-    pub(crate) principal: u16,
-    pub(crate) side: u16,
-    pub(crate) category: u16,
-    pub(crate) basis: u16,
-    /// Of the case, or of a seat.
-    pub(crate) status: u16,
-    pub(crate) secrecy: u16,
-    /// Optional facts that are there.
-    pub(crate) optional: u8,
-    /// The agency itself, where policies name it.
-    pub(crate) own: Option<Arc<str>>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    places: HashMap<Key, Arc<Cut>>,
-    slices: HashMap<Digest, Arc<Cut>>,
-}
-
-/// Cut slices by place, and each content once.
-#[derive(Debug, Default)]
-pub(crate) struct Cuts(RwLock<Kept>);
-
-impl Cuts {
-    /// The slice of a place, if it was asked for before.
-    pub(crate) fn kept(&self, key: &Key) -> Option<Arc<Cut>> {
-        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        kept.places.get(key).cloned()
-    }
-
-    /// Makes and keeps the slice of a place.
-    pub(crate) fn make(&self, key: &Key, fixed: &Fixed, sources: &[&Source]) -> Result<Arc<Cut>, String> {
-        let narrowed: Vec<(&Source, Arc<Expr>)> = sources
-            .iter()
-            .map(|source| (*source, fixed.narrow(&source.condition)))
-            .filter(|(_, expr)| constant(expr) != Some(false))
-            .collect();
-        let digest = content(&narrowed, fixed.nested);
-        let known = {
-            let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            kept.slices.get(&digest).cloned()
-        };
-        let cut = match known {
-            Some(cut) => cut,
-            None => Arc::new(Cut::new(&narrowed, fixed.nested)?),
-        };
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let full = kept.slices.len() >= SLICES_MAX && !kept.slices.contains_key(&digest);
-        if full || kept.places.len() >= PLACES_MAX {
-            *kept = Kept::default();
-        }
-        kept.slices.insert(digest, Arc::clone(&cut));
-        kept.places.insert(key.clone(), Arc::clone(&cut));
-        Ok(cut)
-    }
-}
-
-/// What a slice holds, as a digest: slices of the same content are one.
-fn content(narrowed: &[(&Source, Arc<Expr>)], nested: bool) -> Digest {
-    let mut text = format!("{nested}\n");
-    for (source, expr) in narrowed {
-        text.push_str(&format!("{}\0{expr:?}\n", source.id));
-    }
-    Digest::of(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use cedar_policy::{Entities, EntityUid};
 use schakel_proto::time::Timestamp;
 
-use super::cut::Key;
+use super::kept::Key;
 use super::narrow::Fixed;
 use super::receiving::{self, Receiving};
 use super::request::{self, Derived, Pairs, Unfit};

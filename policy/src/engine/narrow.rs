@@ -43,8 +43,12 @@ pub(crate) struct Fixed {
     pub(crate) sender: Kin,
     /// Attributes of the principal.
     pub(crate) attributes: Vec<(&'static str, Literal)>,
-    /// Facts with one value.
+    /// Facts with one value; what is in a record is named with its record: `consent.finding`.
     pub(crate) values: Vec<(&'static str, Literal)>,
+    /// Facts that are one set of literals.
+    pub(crate) sets: Vec<(&'static str, Vec<Literal>)>,
+    /// Two facts, and whether they are the same.
+    pub(crate) same: Option<(&'static str, &'static str, bool)>,
     /// Optional facts, and whether they are there.
     pub(crate) optional: Vec<(&'static str, bool)>,
     /// The facts stand in the context's `facts` instead of in the context.
@@ -282,9 +286,13 @@ impl Fixed {
             },
             BinaryOp::Eq | BinaryOp::NotEq => {
                 let (left, right) = (self.narrow(left), self.narrow(right));
-                match (&*left, &*right) {
-                    (Expr::Literal(a), Expr::Literal(b)) => truth((a == b) == (op == BinaryOp::Eq)),
-                    _ => binary(op, left, right),
+                let same = match (&*left, &*right) {
+                    (Expr::Literal(a), Expr::Literal(b)) => Some(a == b),
+                    (a, b) => self.same(a, b),
+                };
+                match same {
+                    Some(same) => truth(same == (op == BinaryOp::Eq)),
+                    None => binary(op, left, right),
                 }
             }
             BinaryOp::Contains => self.contains(left, right),
@@ -362,9 +370,24 @@ impl Fixed {
             return literal(&self.attributes, attr.as_str());
         }
         match self.fact(expr)?.as_slice() {
-            [name] => literal(&self.values, name),
+            [name] => literal(&self.values, name).or_else(|| self.set(name)),
+            [record, name] => literal(&self.values, &format!("{record}.{name}")),
             _ => None,
         }
+    }
+
+    fn set(&self, name: &str) -> Option<Arc<Expr>> {
+        let (_, members) = self.sets.iter().find(|(key, _)| *key == name)?;
+        let members = members.iter().map(|one| Arc::new(Expr::Literal(one.clone())));
+        Some(Arc::new(Expr::Set(members.collect())))
+    }
+
+    /// Whether two facts are the same, where that is fixed.
+    fn same(&self, left: &Expr, right: &Expr) -> Option<bool> {
+        let (one, other, same) = self.same?;
+        let (left, right) = (self.fact(left)?, self.fact(right)?);
+        let both = (left == [one] && right == [other]) || (left == [other] && right == [one]);
+        both.then_some(same)
     }
 
     fn has<'e>(&self, of: &'e Expr, attrs: impl Iterator<Item = &'e str>) -> Option<bool> {

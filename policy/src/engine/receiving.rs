@@ -5,9 +5,10 @@ use std::cell::OnceCell;
 use cedar_policy::pst::Literal;
 use cedar_policy::{Entities, EntityUid};
 
-use super::cut::{Key, Reads};
+use super::cut::Reads;
+use super::kept::Key;
 use super::narrow::{Fixed, Kin};
-use super::request::{Unfit, entities, plain_entity};
+use super::request::{Derived, Unfit, entities, plain_entity};
 use super::slice::Place;
 use super::vocabulary::{UNKNOWN_BASIS, Vocabulary};
 use crate::facts::{Measure, Participant};
@@ -29,7 +30,7 @@ const AGENCY_KINDS: &[&str] = &["Role", "Circle"];
 const PART_KINDS: &[&str] = &["Category", "List", "Basis"];
 
 /// An entity as a literal in a policy.
-fn literal(uid: &EntityUid) -> Literal {
+pub(crate) fn literal(uid: &EntityUid) -> Literal {
     Literal::EntityUID(uid.clone().into())
 }
 
@@ -165,6 +166,24 @@ impl Receiving<'_> {
         Ok(self.entities.get_or_init(|| made))
     }
 
+    /// A fact that is true or false (`few::TRUTHS`).
+    pub(crate) fn truth(&self, derived: &Derived, name: &str) -> bool {
+        let part = &self.question.part;
+        match name {
+            "sender_active" => derived.sender_active,
+            "recipient_active" => derived.recipient_active,
+            "recipient_flagged" => {
+                let mut entries = self.question.case.entries(&self.question.recipient.id);
+                entries.any(|entry| entry.perp_side)
+            }
+            "measure_in_force" => derived.measure_in_force,
+            "measure_ends" => part.measure.as_ref().is_some_and(|m| m.valid_until.is_some()),
+            "relevant" => part.relevant.unwrap_or(true),
+            "pseudonymous" => part.pseudonymous,
+            _ => false,
+        }
+    }
+
     /// The place, in Cedar's terms.
     pub(crate) fn place(&self, action: &str) -> Result<Place, Unfit> {
         let roles = self.vocabulary.role_parents(&self.question.recipient.role);
@@ -211,6 +230,7 @@ impl Receiving<'_> {
             .collect(),
             optional: OPTIONAL.into_iter().zip(optional(self.question)).collect(),
             nested,
+            ..Fixed::default()
         }
     }
 }

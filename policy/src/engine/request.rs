@@ -13,6 +13,7 @@ use cedar_policy_core::extensions::Extensions;
 use schakel_proto::time::Timestamp;
 
 use super::cut::Reads;
+use super::few::TRUTHS;
 use super::receiving::Receiving;
 use super::vocabulary::{UNKNOWN_BASIS, Vocabulary};
 use crate::facts::{CaseState, Measure, Participant};
@@ -90,8 +91,9 @@ pub(crate) fn boolean(value: bool) -> Value {
     Value::from(value)
 }
 
-fn long(value: u64) -> Value {
-    Value::from(i64::try_from(value).unwrap_or(i64::MAX))
+/// A number that Cedar cannot hold is its largest.
+pub(crate) fn long(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn entity(uid: &EntityUid) -> Value {
@@ -232,17 +234,14 @@ impl Vocabulary {
             }
             Ok::<(), Unfit>(())
         };
+        for name in TRUTHS {
+            add(name, &|| Ok(boolean(asked.truth(derived, name))))?;
+        }
         add("now", &|| moment(question.now))?;
         add("sender", &|| Ok(entity(&asked.sender)))?;
-        add("sender_active", &|| Ok(boolean(derived.sender_active)))?;
-        add("recipient_active", &|| Ok(boolean(derived.recipient_active)))?;
-        add("recipient_flagged", &|| {
-            let mut entries = case.entries(&question.recipient.id);
-            Ok(boolean(entries.any(|p| p.perp_side)))
-        })?;
         add("purpose", &|| Ok(string(&question.purpose)))?;
         add("urgency", &|| self.listed_value("Urgency", &question.urgency))?;
-        add("roster_version", &|| Ok(long(case.roster_version)))?;
+        add("roster_version", &|| Ok(Value::from(long(case.roster_version))))?;
         add("case_status", &|| self.listed_value("CaseStatus", &case.status))?;
         add("subjects", &|| {
             let subjects = part.subjects.iter();
@@ -252,18 +251,11 @@ impl Vocabulary {
             Ok(Value::set(roles?, None))
         })?;
         add("secrecy", &|| self.listed_value("Secrecy", &part.source_secrecy))?;
-        add("measure_in_force", &|| Ok(boolean(derived.measure_in_force)))?;
-        add("measure_ends", &|| {
-            let measure = part.measure.as_ref();
-            Ok(boolean(measure.is_some_and(|m| m.valid_until.is_some())))
-        })?;
         add("measures_in_force", &|| Ok(strings(&derived.measures_in_force)))?;
-        add("relevant", &|| Ok(boolean(part.relevant.unwrap_or(true))))?;
-        add("pseudonymous", &|| Ok(boolean(part.pseudonymous)))?;
         add("consent", &|| {
             Ok(record(vec![
                 ("finding", string(finding)),
-                ("count", long(question.consents.len() as u64)),
+                ("count", Value::from(long(question.consents.len() as u64))),
             ]))
         })?;
         optional_facts(question, reads, &mut pairs)?;
@@ -350,7 +342,7 @@ fn optional_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -
         .roster_version_seen
         .filter(|_| reads.fact("roster_version_seen"))
     {
-        pairs.push(("roster_version_seen", long(version)));
+        pairs.push(("roster_version_seen", Value::from(long(version))));
     }
     if !question.case.region.is_empty() && reads.fact("region") {
         pairs.push(("region", string(&question.case.region)));
@@ -373,7 +365,10 @@ fn packet_facts(question: &ReceiveQuestion, reads: Reads, pairs: &mut Pairs) -> 
     {
         let mut fields: Pairs = vec![
             ("actor", string(&glass.actor)),
-            ("justification_chars", long(u64::from(glass.justification_chars))),
+            (
+                "justification_chars",
+                Value::from(i64::from(glass.justification_chars)),
+            ),
             ("danger_to", strings(&glass.danger_to)),
             ("reviewer", string(&glass.reviewer)),
         ];

@@ -9,10 +9,13 @@ use cedar_policy::pst::PstConstructionError;
 use cedar_policy::{EntityUid, Policy, PolicyId, PolicySet, Template};
 
 use super::compile::templates;
-use super::cut::{Cut, Cuts, Key, Source};
+use super::cut::{Cut, Source};
+use super::few::{Few, Words};
+use super::kept::{Cuts, Key};
 use super::narrow::Fixed;
 use super::request::Unfit;
 use super::rule::{Rule, Scope};
+use super::vocabulary::Vocabulary;
 
 /// Most slices kept: actions x roles x categories x bases stays far below.
 const SLICES_MAX: usize = 1 << 16;
@@ -30,7 +33,9 @@ type Scopes = (EntityUid, Scope, Scope);
 /// Policies by the scope they ask for.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    by_scope: HashMap<Scopes, Vec<(Policy, Source)>>,
+    by_scope: HashMap<Scopes, Vec<(Policy, Arc<Source>)>>,
+    /// Strings that policies name.
+    pub(crate) words: Words,
     /// Entities that some policy names as its principal.
     principals: HashSet<EntityUid>,
     /// Entities that some policy of an action names in its scope.
@@ -43,12 +48,13 @@ pub(crate) struct Index {
 impl Index {
     /// Builds the index of all policies of a bundle.
     pub(crate) fn new(all: &PolicySet, rules: &HashMap<String, Rule>) -> Result<Self, PstConstructionError> {
-        let mut by_scope: HashMap<Scopes, Vec<(Policy, Source)>> = HashMap::new();
+        let mut by_scope: HashMap<Scopes, Vec<(Policy, Arc<Source>)>> = HashMap::new();
         let mut principals = HashSet::new();
         let mut named = HashSet::new();
         for policy in all.policies() {
             let id: &str = policy.id().as_ref();
             let Some(rule) = rules.get(id) else { continue };
+            let source = Arc::new(Source::new(policy)?);
             if let Scope::In(uid) = &rule.principal {
                 principals.insert(uid.clone());
             }
@@ -59,12 +65,15 @@ impl Index {
                     }
                 }
                 let key = (action.clone(), rule.principal.clone(), rule.resource.clone());
-                let entry = (policy.clone(), Source::new(policy)?);
+                let entry = (policy.clone(), Arc::clone(&source));
                 by_scope.entry(key).or_default().push(entry);
             }
         }
+        let conditions = by_scope.values().flatten();
+        let words = Words::new(conditions.map(|(_, source)| &**source.condition()));
         Ok(Self {
             by_scope,
+            words,
             principals,
             named,
             templates: templates(all),
@@ -91,13 +100,19 @@ impl Index {
         let (place, fixed) = at()?;
         let mut sources = Vec::new();
         self.each(&place, |(_, source)| {
-            sources.push(source);
+            sources.push(Arc::clone(source));
             Ok(())
         })
         .map_err(Unfit::Defect)?;
         // In one order, whatever the hash maps say: the same policies are then the same slice.
         sources.sort_by(|a, b| a.id().cmp(b.id()));
         self.cuts.make(key, &fixed, &sources).map_err(Unfit::Defect)
+    }
+
+    /// A slice narrowed once more, by facts of which there are few values. An error must deny.
+    pub(crate) fn inner(&self, cut: &Arc<Cut>, few: Few, vocabulary: &Vocabulary) -> Result<Arc<Cut>, Unfit> {
+        let fixed = || few.fixed(vocabulary, &self.words, cut.nested);
+        self.cuts.inner(cut, few, fixed).map_err(Unfit::Defect)
     }
 
     /// The policies that can match a request at this place. `own` is an entity that only this request has
@@ -159,7 +174,7 @@ impl Index {
     fn each<'a>(
         &'a self,
         place: &Place,
-        mut take: impl FnMut(&'a (Policy, Source)) -> Result<(), String>,
+        mut take: impl FnMut(&'a (Policy, Arc<Source>)) -> Result<(), String>,
     ) -> Result<(), String> {
         let scopes = |uids: &[EntityUid]| -> Vec<Scope> {
             [Scope::Any, Scope::Other]

@@ -1,5 +1,6 @@
 //! The names that a bundle's schema lists, and the Cedar entities made from them.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
@@ -54,9 +55,9 @@ pub(crate) struct Vocabulary {
     lists: BTreeMap<String, Vec<String>>,
     /// For each kind in `REQUIRED`, its members by name, each with its number from 1.
     uids: Vec<Vec<(String, u16, EntityUid)>>,
-    types: HashMap<&'static str, EntityTypeName>,
+    types: Vec<(&'static str, EntityTypeName)>,
     /// Actions, and the resources of questions without one of their own.
-    constants: HashMap<&'static str, EntityUid>,
+    constants: Vec<(&'static str, EntityUid)>,
     /// Ancestors of an agency of a role: the role and its circles.
     role_parents: HashMap<String, Vec<EntityUid>>,
     /// Ancestors of a part of a category: the category and its lists.
@@ -112,6 +113,16 @@ pub(crate) fn parse_schema(text: &str) -> Result<(Schema, Vocabulary), BundleErr
     Ok((schema, Vocabulary::new(lists)?))
 }
 
+/// An order in which two names are seldom compared letter by letter.
+fn by_length(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
+/// Whether two names of the engine's own are the same: most often they are one and the same text.
+fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && (std::ptr::eq(a, b) || a == b)
+}
+
 fn entity_type(name: &str) -> Result<EntityTypeName, BundleError> {
     EntityTypeName::from_str(name)
         .map_err(|error| BundleError::new("BUNDLE_SCHEMA", &error.to_string(), FILE, 1))
@@ -120,8 +131,7 @@ fn entity_type(name: &str) -> Result<EntityTypeName, BundleError> {
 impl Vocabulary {
     fn new(lists: BTreeMap<String, Vec<String>>) -> Result<Self, BundleError> {
         let mut uids = Vec::new();
-        let mut types = HashMap::new();
-        let mut constants = HashMap::new();
+        let (mut types, mut constants) = (Vec::new(), Vec::new());
         let entity = |kind: &EntityTypeName, id: &str| {
             EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
         };
@@ -132,17 +142,17 @@ impl Vocabulary {
                 .zip(1_u16..=u16::MAX)
                 .map(|(m, number)| (m.clone(), number, entity(&kind, m)))
                 .collect();
-            of_kind.sort_by(|a, b| a.0.cmp(&b.0));
+            of_kind.sort_by(|a, b| by_length(&a.0, &b.0));
             uids.push(of_kind);
         }
         for name in ["Agency", "Part", "Case", "Measure", "Action"] {
-            types.insert(name, entity_type(name)?);
+            types.push((name, entity_type(name)?));
         }
         for name in ["Part", "Case", "Measure"] {
-            constants.insert(name, entity(&entity_type(name)?, "asked"));
+            constants.push((name, entity(&entity_type(name)?, "asked")));
         }
         for name in ACTIONS {
-            constants.insert(name, entity(&entity_type("Action")?, name));
+            constants.push((name, entity(&entity_type("Action")?, name)));
         }
         Ok(Self {
             lists,
@@ -195,9 +205,9 @@ impl Vocabulary {
     }
 
     fn member(&self, kind: &str, name: &str) -> Option<&(String, u16, EntityUid)> {
-        let of_kind = self.uids.get(REQUIRED.iter().position(|known| *known == kind)?)?;
+        let of_kind = self.of_kind(kind)?;
         let at = of_kind
-            .binary_search_by(|(member, ..)| member.as_str().cmp(name))
+            .binary_search_by(|(member, ..)| by_length(member, name))
             .ok()?;
         of_kind.get(at)
     }
@@ -207,14 +217,26 @@ impl Vocabulary {
         self.member(kind, name).map_or(0, |(_, number, _)| *number)
     }
 
+    /// The entity of a listed name by its number.
+    pub(crate) fn numbered(&self, kind: &str, number: u16) -> Option<&EntityUid> {
+        let mut of_kind = self.of_kind(kind)?.iter();
+        of_kind.find(|(_, n, _)| *n == number).map(|(.., uid)| uid)
+    }
+
+    fn of_kind(&self, kind: &str) -> Option<&[(String, u16, EntityUid)]> {
+        let at = REQUIRED.iter().position(|known| same(known, kind))?;
+        self.uids.get(at).map(Vec::as_slice)
+    }
+
     /// The entity of an action, or the resource of a question without one of its own.
     pub(crate) fn constant(&self, name: &str) -> Option<&EntityUid> {
-        self.constants.get(name)
+        let mut constants = self.constants.iter();
+        constants.find(|(known, _)| same(known, name)).map(|(_, uid)| uid)
     }
 
     /// An entity that is not enumerated.
     pub(crate) fn entity(&self, kind: &str, id: &str) -> Option<EntityUid> {
-        let kind = self.types.get(kind)?;
+        let (_, kind) = self.types.iter().find(|(known, _)| same(known, kind))?;
         Some(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id)))
     }
 

@@ -19,8 +19,12 @@ pub enum Event {
     Recalled,
     /// The packet's life ended before everything was handed over.
     Expired,
+    /// A recipient's agent carried out an obligation.
+    ObligationFulfilled,
     /// A statement became a fact of its case.
     StatementAccepted,
+    /// The facts of a case changed; for those who are not shown how.
+    FactsChanged,
     /// A statement was refused.
     StatementRejected,
     /// A policy bundle came into force.
@@ -31,7 +35,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -40,7 +44,9 @@ impl Event {
         Self::ContentWithheld,
         Self::Recalled,
         Self::Expired,
+        Self::ObligationFulfilled,
         Self::StatementAccepted,
+        Self::FactsChanged,
         Self::StatementRejected,
         Self::BundleActivated,
         Self::DirectoryActivated,
@@ -57,7 +63,9 @@ impl Event {
             Self::ContentWithheld => "schakel:ContentWithheld",
             Self::Recalled => "schakel:Recalled",
             Self::Expired => "schakel:Expired",
+            Self::ObligationFulfilled => "schakel:ObligationFulfilled",
             Self::StatementAccepted => "schakel:StatementAccepted",
+            Self::FactsChanged => "schakel:FactsChanged",
             Self::StatementRejected => "schakel:StatementRejected",
             Self::BundleActivated => "schakel:BundleActivated",
             Self::DirectoryActivated => "schakel:DirectoryActivated",

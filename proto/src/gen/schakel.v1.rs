@@ -264,10 +264,10 @@ pub struct Acknowledgement {
     /// leaf hash of the ContentConsignment it answers
     #[prost(bytes = "bytes", tag = "7")]
     pub consignment_leaf: ::prost::bytes::Bytes,
-    /// received | refused | taken
+    /// received | refused | taken | fulfilled
     #[prost(string, tag = "8")]
     pub outcome: ::prost::alloc::string::String,
-    /// a code, empty for received
+    /// a code if refused, else empty
     #[prost(string, tag = "9")]
     pub reason: ::prost::alloc::string::String,
     /// the parts it is about
@@ -277,6 +277,12 @@ pub struct Acknowledgement {
     pub made_ms: i64,
     #[prost(message, optional, tag = "12")]
     pub checkpoint_seen: ::core::option::Option<CheckpointSeen>,
+    /// what was carried out, as the decision says it; only if fulfilled
+    #[prost(string, tag = "13")]
+    pub obligation: ::prost::alloc::string::String,
+    /// when it was taken or carried out; 0: received or refused
+    #[prost(int64, tag = "14")]
+    pub done_ms: i64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -980,6 +986,12 @@ pub struct PartState {
     pub since_ms: i64,
     #[prost(string, repeated, tag = "6")]
     pub obligations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// a hand-over was committed at some time
+    #[prost(bool, tag = "7")]
+    pub possibly_disclosed: bool,
+    /// handed over, and asked again now it would not be: the reason of that; else empty
+    #[prost(string, tag = "8")]
+    pub ended: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecallRequest {
@@ -1103,6 +1115,9 @@ pub struct Settled {
     /// of its log entry
     #[prost(bytes = "bytes", tag = "2")]
     pub leaf_hash: ::prost::bytes::Bytes,
+    /// SHA-256 of the acknowledgement's bytes
+    #[prost(bytes = "bytes", tag = "3")]
+    pub acknowledgement_digest: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FollowEvidenceRequest {

@@ -16,6 +16,8 @@ pub mod process;
 
 pub mod disk;
 
+pub mod faketime;
+
 pub mod scan;
 
 pub mod storm;

@@ -107,10 +107,11 @@ impl Town {
         });
     }
 
-    /// Lifts the broker's limits on how much one agency may submit: for tests under load.
+    /// Lifts the broker's limits on how much one agency may submit, and on how many of its rejections are logged: for
+    /// tests under load.
     pub fn lift_rates(&self) {
         self.change_broker(|text| {
-            format!("{text}\n[limits]\nsubmissions_per_minute_max_count = 1000000\nsubmissions_at_once_max_count = 64\n")
+            format!("{text}\n[limits]\nsubmissions_per_minute_max_count = 1000000\nsubmissions_at_once_max_count = 64\nrejection_leaves_per_hour_max_count = 3600\n")
         });
     }
 
@@ -187,9 +188,20 @@ impl Town {
 
     /// Starts an agent and waits until its local API answers.
     pub fn start_agent(&mut self, id: &str) {
+        let command = self.agent_command(id);
+        self.start_agent_as(id, command);
+    }
+
+    /// The command that runs an agency's agent on this network.
+    pub fn agent_command(&self, id: &str) -> Command {
         let config = self.network.agent_config(&agency(id));
         let mut command = Command::new(binary("schakel-agent"));
         command.args(["run", "--development", "--config"]).arg(config);
+        command
+    }
+
+    /// As [`Town::start_agent`], by another command (with another clock).
+    pub fn start_agent_as(&mut self, id: &str, mut command: Command) {
         let mut process = Process::start(id, &mut command, &self.log(id));
         let socket = self.network.agent_data(&agency(id)).join("agent.sock");
         process.wait_until("its local API", || {
@@ -253,7 +265,7 @@ fn minted() -> &'static Path {
     Box::leak(folder.path().join("rupel").into_boxed_path())
 }
 
-/// Copies a folder with its permissions.
+/// Copies a folder with its permissions; sockets stay behind.
 pub fn copy(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.unwrap();
@@ -261,7 +273,7 @@ pub fn copy(from: &Path, to: &Path) {
         if entry.file_type().is_dir() {
             std::fs::create_dir(&target).unwrap();
             std::fs::set_permissions(&target, entry.metadata().unwrap().permissions()).unwrap();
-        } else {
+        } else if entry.file_type().is_file() {
             std::fs::copy(entry.path(), &target).unwrap();
         }
     }

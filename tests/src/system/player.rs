@@ -156,13 +156,26 @@ impl Player {
         case_ref: CaseRef,
         body: StatementBody,
     ) -> Result<wire::SubmitStatementAnswer, Status> {
+        let signed = self.statement(case_ref, body);
+        self.submit_statement(signed).await
+    }
+
+    /// A signed statement, whoever is entitled to it.
+    pub fn statement(&mut self, case_ref: CaseRef, body: StatementBody) -> wire::Signed {
         let draft = StatementDraft {
             network: self.network.clone(),
             case_ref,
             agency: self.agency.clone(),
             body,
         };
-        let (_, signed) = draft.sign(&self.keys, now(), &mut self.rng).unwrap();
+        draft.sign(&self.keys, now(), &mut self.rng).unwrap().1
+    }
+
+    /// Submits a statement as it is.
+    pub async fn submit_statement(
+        &mut self,
+        signed: wire::Signed,
+    ) -> Result<wire::SubmitStatementAnswer, Status> {
         let request = wire::SubmitStatementRequest {
             statement: Some(signed),
         };
@@ -316,10 +329,17 @@ impl Player {
 
     /// The acknowledgement of a delivery, signed.
     pub fn acknowledgement(&self, delivery: &Delivery, outcome: &str, reason: &str) -> wire::Signed {
+        let mut said = self.said_of(delivery, outcome);
+        reason.clone_into(&mut said.reason);
+        self.sign(said.encode_to_vec())
+    }
+
+    /// What an acknowledgement of a delivery says, to be changed and signed.
+    pub fn said_of(&self, delivery: &Delivery, outcome: &str) -> wire::Acknowledgement {
         let manifest = delivery.offer.manifest.as_ref().unwrap();
         let fields = wire::Manifest::decode(manifest.bytes.clone()).unwrap();
         let consignment = delivery.hand_over.consignment.as_ref().unwrap();
-        let said = wire::Acknowledgement {
+        wire::Acknowledgement {
             r#type: "schakel.v1.Acknowledgement".to_owned(),
             network: self.network.to_string(),
             packet_id: fields.packet_id,
@@ -328,12 +348,10 @@ impl Player {
             manifest_digest: Digest::of(&manifest.bytes).to_vec().into(),
             consignment_leaf: leaf_hash(&consignment.leaf).to_vec().into(),
             outcome: outcome.to_owned(),
-            reason: reason.to_owned(),
             part_ids: delivery.part_ids().iter().map(|id| id.to_vec().into()).collect(),
             made_ms: now().millis(),
-            checkpoint_seen: None,
-        };
-        self.sign(said.encode_to_vec())
+            ..Default::default()
+        }
     }
 }
 

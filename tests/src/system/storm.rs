@@ -11,7 +11,9 @@ use schakel_broker::erasure::ErasureKeys;
 use schakel_broker::log::entry::{EntryDraft, EntryMaker};
 use schakel_broker::log::sequencer::{LogState, Sequencer};
 use schakel_broker::store::sled::SledStore;
-use schakel_broker::store::{Acceptance, Accepted, NewPart, NewRecipient, NewSealing, Store, StoreError};
+use schakel_broker::store::{
+    Acceptance, Accepted, FollowUp, NewPart, NewRecipient, NewSealing, Store, StoreError,
+};
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::party::NetworkName;
@@ -138,6 +140,7 @@ async fn accept(place: &Place, length: usize, rng: &mut StdRng) -> Result<(Packe
         accepted_at: at,
         expires: at.plus_millis(1_000_000),
         priority: 2,
+        follow_up: FollowUp::default(),
         recipients: vec![NewRecipient {
             agency: recipient.clone(),
             opening: opening.clone(),

@@ -424,13 +424,19 @@ fn acknowledged(script: &Shared, signed: wire::Signed) -> Option<wire::Settled> 
         manifest_digest: said.manifest_digest.clone(),
         recipient: RECIPIENT.to_owned(),
         attachment_digest: evidence::attachment_digest(&signed).to_vec().into(),
-        ..body(Event::ContentHandover)
+        ..body(match said.outcome.as_str() {
+            "refused" => Event::ContentHandoverFailure,
+            "fulfilled" => Event::ObligationFulfilled,
+            _ => Event::ContentHandover,
+        })
     };
+    let acknowledgement_digest = Digest::of(&signed.bytes).to_vec().into();
     let index = script.ledger.add(entry, None, None, Some(signed));
     script.shown.push(index);
     let leaf_hash = script.ledger.leaf(index).to_vec().into();
     Some(wire::Settled {
         packet_id: said.packet_id,
         leaf_hash,
+        acknowledgement_digest,
     })
 }

@@ -238,6 +238,7 @@ impl Bench {
             accepted_at: self.now,
             expires: self.now.plus_millis(3_600_000),
             priority: 2,
+            follow_up: FollowUp::default(),
             recipients: new_recipients,
             parts: new_parts,
             key_packets,
@@ -276,6 +277,7 @@ impl Bench {
             accepted_at: self.now,
             expires: of.expires,
             priority: of.priority,
+            follow_up: of.follow_up,
             recipients: of.recipients.clone(),
             parts,
             key_packets: of.key_packets.clone(),
@@ -399,6 +401,7 @@ impl Bench {
     ) -> Acknowledging {
         let event = match outcome {
             AckOutcome::Refused => Event::ContentHandoverFailure,
+            AckOutcome::Fulfilled => Event::ObligationFulfilled,
             _ => Event::ContentHandover,
         };
         let attachment = self.signed(300);
@@ -422,6 +425,7 @@ impl Bench {
             } else {
                 String::new()
             },
+            obligation: String::new(),
             parts: delivered.map(|p| p.part).collect(),
             entry,
             at: self.now,
@@ -458,8 +462,9 @@ impl Bench {
         let mut draft = EntryDraft::new(Event::StatementAccepted, self.now).concerning(&agency(SENDER), true);
         draft.case = Some(self.case);
         draft.attachment = Some(signed.clone());
-        let entry = self.entry(draft).await;
         NewStatement {
+            entry: self.entry(draft).await,
+            reviews: None,
             statement: StatementId::new(self.now, &mut self.rng),
             case: self.case,
             agency: agency(SENDER),
@@ -469,7 +474,6 @@ impl Bench {
             expected_count: facts.count(),
             roster_version: facts.roster_version + 1,
             accepted_at: self.now,
-            entry,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Leg 2: leases, decisions, acknowledgements.
 
-use schakel_proto::evidence::Event;
+use schakel_proto::evidence::{Event, NO_FURTHER_USE};
 use schakel_proto::ids::{DeliveryId, Digest, PartId};
 
 use super::super::*;
@@ -250,6 +250,60 @@ pub(super) async fn an_acknowledgement_must_fit_its_consignment(mut bench: Bench
     assert_eq!(
         bench.stages(handing.packet, WELFARE).await,
         [Stage::Received, Stage::Withheld]
+    );
+}
+
+pub(super) async fn an_obligation_is_fulfilled_once_by_whom_it_binds(mut bench: Bench) {
+    let new = bench
+        .packet(&[WELFARE, JUSTICE], &[(SMALL, &[WELFARE, JUSTICE])])
+        .await;
+    bench.store().accept(new).await.unwrap();
+    let lease = bench.lease(WELFARE, 1).await.remove(0);
+    let handing = bench.decide(&lease, |_| Verdict::Deliver).await;
+    let bound = handing.parts[0].obligations[0].clone();
+    let consignment = leaf(&bench.store().hand_over(handing.clone()).await.unwrap());
+    let fulfilled = Acknowledging {
+        obligation: bound.clone(),
+        ..bench.ack(&handing, consignment, AckOutcome::Fulfilled).await
+    };
+    // Before it is received, by whom it does not bind, and what nobody asked for.
+    let early = bench.store().acknowledge(fulfilled.clone()).await.unwrap();
+    assert_eq!(early, Acknowledged::Unknown);
+    let received = bench.ack(&handing, consignment, AckOutcome::Received).await;
+    bench.store().acknowledge(received).await.unwrap();
+    let another = |obligation: &str| Acknowledging {
+        obligation: obligation.to_owned(),
+        ..fulfilled.clone()
+    };
+    let stranger = Acknowledging {
+        recipient: agency(JUSTICE),
+        ..fulfilled.clone()
+    };
+    for ack in [stranger, another("expire-at:1999-12-31T00:00:00Z")] {
+        let store = bench.store();
+        assert_eq!(store.acknowledge(ack).await.unwrap(), Acknowledged::Unknown);
+    }
+    let leaf_hash = fulfilled.entry.leaf_hash();
+    let settled = bench.store().acknowledge(fulfilled).await.unwrap();
+    assert_eq!(settled, Acknowledged::Settled { leaf_hash });
+    bench.reopen().await;
+    let again = Acknowledging {
+        obligation: bound,
+        ..bench.ack(&handing, consignment, AckOutcome::Fulfilled).await
+    };
+    let again = bench.store().acknowledge(again).await.unwrap();
+    assert_eq!(again, Acknowledged::Repeated { leaf_hash });
+    // What follows when the ground ends is in no decision, and is said apart from the others.
+    let after = Acknowledging {
+        obligation: NO_FURTHER_USE.to_owned(),
+        ..bench.ack(&handing, consignment, AckOutcome::Fulfilled).await
+    };
+    let after = bench.store().acknowledge(after).await.unwrap();
+    assert!(matches!(after, Acknowledged::Settled { .. }));
+    assert_eq!(
+        bench.stages(handing.packet, WELFARE).await,
+        [Stage::Received],
+        "what was received stays so"
     );
 }
 

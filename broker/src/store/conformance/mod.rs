@@ -13,6 +13,8 @@ mod endings;
 
 mod log;
 
+mod oversight;
+
 mod broken;
 
 mod damaged;
@@ -52,6 +54,7 @@ macro_rules! stamp {
             leg2::a_hand_over_needs_its_lease,
             leg2::an_acknowledged_packet_is_settled_and_purged,
             leg2::an_acknowledgement_must_fit_its_consignment,
+            leg2::an_obligation_is_fulfilled_once_by_whom_it_binds,
             leg2::unacknowledged_parts_are_decided_anew,
             leg2::held_parts_come_back_with_a_statement_and_without_a_second_entry,
             leg2::a_statement_during_a_delivery_is_not_missed_by_what_is_held,
@@ -67,6 +70,10 @@ macro_rules! stamp {
             log::only_one_writer_extends_the_tree,
             log::a_sequencer_that_finds_another_writer_stops,
             log::proofs_of_extension_hold_between_all_sizes,
+            oversight::what_was_in_force_is_kept_and_the_oldest_goes,
+            oversight::what_waits_is_found_in_pages,
+            oversight::an_emergency_waits_until_its_review,
+            oversight::records_come_with_everything_that_opens_them,
             damaged::one_damaged_packet_keeps_no_other_from_its_recipient,
             damaged::one_damaged_packet_keeps_no_other_from_ending_or_being_decided_again,
             broken::every_step_may_fail_and_be_repeated,

@@ -32,6 +32,13 @@ pub(crate) const HELD: u8 = b'H';
 /// Rows that name a part file: digest, packet, part, profile.
 pub(crate) const FILE: u8 = b'F';
 
+/// Queues: agency, priority, accepted, id.
+pub(crate) const QUEUE: u8 = b'Q';
+/// Last contacts: case.
+pub(crate) const CONTACT: u8 = b'L';
+/// Emergencies to be reviewed: case, id.
+pub(crate) const REVIEW: u8 = b'b';
+
 struct Key(Vec<u8>);
 
 impl Key {
@@ -108,7 +115,7 @@ fn profile_byte(profile: wire::Profile) -> u8 {
 }
 /// A packet in a recipient's queue.
 pub(crate) fn queue(agency: &AgencyId, priority: u8, accepted: Timestamp, id: &PacketId) -> Vec<u8> {
-    Key::new(b'Q')
+    Key::new(QUEUE)
         .agency(agency)
         .raw(&[priority])
         .time(accepted)
@@ -117,7 +124,7 @@ pub(crate) fn queue(agency: &AgencyId, priority: u8, accepted: Timestamp, id: &P
 }
 /// A recipient's queue.
 pub(crate) fn queue_prefix(agency: &AgencyId) -> Vec<u8> {
-    Key::new(b'Q').agency(agency).0
+    Key::new(QUEUE).agency(agency).0
 }
 /// A packet held for a recipient.
 pub(crate) fn held(case: &CaseRef, id: &PacketId, agency: &AgencyId) -> Vec<u8> {
@@ -161,18 +168,23 @@ pub(crate) fn handed(id: &PacketId, agency: &AgencyId) -> Vec<u8> {
 pub(crate) fn consignment(leaf: &Digest) -> Vec<u8> {
     Key::new(b'C').raw(leaf.as_bytes()).0
 }
-/// What was said of one part of a consignment.
-pub(crate) fn said(leaf: &Digest, outcome: AckOutcome, part: &PartId) -> Vec<u8> {
+/// What was said of one part of a consignment; of an obligation (else empty), each is said by itself.
+pub(crate) fn said(leaf: &Digest, outcome: AckOutcome, part: &PartId, obligation: &str) -> Vec<u8> {
     let outcome = match outcome {
         AckOutcome::Received => 1,
         AckOutcome::Refused => 2,
         AckOutcome::Taken => 3,
+        AckOutcome::Fulfilled => 4,
     };
-    Key::new(b'G')
+    let key = Key::new(b'G')
         .raw(leaf.as_bytes())
         .raw(&[outcome])
-        .raw(part.as_bytes())
-        .0
+        .raw(part.as_bytes());
+    if obligation.is_empty() {
+        key.0
+    } else {
+        key.raw(Digest::of(obligation.as_bytes()).as_bytes()).0
+    }
 }
 /// What ended a packet: its recall or expiry.
 pub(crate) fn ended(id: &PacketId, event: Event) -> Vec<u8> {
@@ -228,13 +240,36 @@ pub(crate) fn fact_prefix(case: &CaseRef) -> Vec<u8> {
 pub(crate) fn statement(id: &schakel_proto::ids::StatementId) -> Vec<u8> {
     Key::new(b's').raw(id.as_bytes()).0
 }
-/// A ceiling.
-pub(crate) fn ceiling(of: CeilingOf) -> Vec<u8> {
-    let of: &[u8] = match of {
+fn ceiling_name(of: CeilingOf) -> &'static [u8] {
+    match of {
         CeilingOf::Directory => b"directory",
         CeilingOf::Bundle => b"bundle",
-    };
-    Key::new(b'!').raw(of).0
+    }
+}
+/// A ceiling.
+pub(crate) fn ceiling(of: CeilingOf) -> Vec<u8> {
+    Key::new(b'!').raw(ceiling_name(of)).0
+}
+/// What was in force under a version.
+pub(crate) fn kept(of: CeilingOf, version: u64) -> Vec<u8> {
+    Key(kept_prefix(of)).number(version).0
+}
+/// Everything of a kind that was in force.
+pub(crate) fn kept_prefix(of: CeilingOf) -> Vec<u8> {
+    Key::new(b'D').raw(ceiling_name(of)).raw(&[0]).0
+}
+/// The last contact about a case.
+pub(crate) fn contact(case: &CaseRef) -> Vec<u8> {
+    Key::new(CONTACT).raw(case.as_bytes()).0
+}
+/// An emergency to be reviewed.
+pub(crate) fn review(case: &CaseRef, id: &PacketId) -> Vec<u8> {
+    Key::new(REVIEW).raw(case.as_bytes()).raw(id.as_bytes()).0
+}
+/// The agency of a `queue` key.
+pub(crate) fn queue_agency(key: &[u8]) -> Option<AgencyId> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    AgencyId::new(std::str::from_utf8(key.get(1..end)?).ok()?).ok()
 }
 /// A piece of a long value.
 pub(crate) fn piece(of: &[u8], number: u16) -> Vec<u8> {

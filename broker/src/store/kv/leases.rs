@@ -5,15 +5,29 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use schakel_proto::ids::{DeliveryId, PacketId};
+use schakel_proto::limits;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 
 /// One packet for one recipient.
 pub(crate) type Work = (PacketId, AgencyId);
 
+struct Lease {
+    work: Work,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl Lease {
+    /// Not over at `now`. One that begins far in the future was given before the clock was put back.
+    fn stands(&self, now: Timestamp) -> bool {
+        self.until > now && self.since.millis_since(now) <= limits::LEASE_MILLIS
+    }
+}
+
 #[derive(Default)]
 struct Table {
-    by_token: HashMap<DeliveryId, (Work, Timestamp)>,
+    by_token: HashMap<DeliveryId, Lease>,
     by_work: HashMap<Work, (DeliveryId, u32)>,
     /// Damaged work, until it is looked at again.
     aside: HashMap<Work, Timestamp>,
@@ -39,7 +53,7 @@ impl Leases {
         let mut table = self.table();
         let attempts = match table.by_work.get(work).copied() {
             Some((holder, attempts)) => {
-                if table.by_token.get(&holder).is_some_and(|(_, end)| *end > now) {
+                if table.by_token.get(&holder).is_some_and(|lease| lease.stands(now)) {
                     return None;
                 }
                 table.by_token.remove(&holder);
@@ -49,7 +63,12 @@ impl Leases {
         };
         let attempt = attempts.saturating_add(1);
         table.by_work.insert(work.clone(), (token, attempt));
-        table.by_token.insert(token, (work.clone(), until));
+        let lease = Lease {
+            work: work.clone(),
+            since: now,
+            until,
+        };
+        table.by_token.insert(token, lease);
         Some(attempt)
     }
 
@@ -63,14 +82,14 @@ impl Leases {
     ) -> bool {
         let table = self.table();
         let held = table.by_token.get(&token);
-        held.is_some_and(|((p, a), until)| *p == packet && a == agency && *until > now)
+        held.is_some_and(|lease| lease.work.0 == packet && lease.work.1 == *agency && lease.stands(now))
     }
 
     /// Prolongs a lease that has not ended.
     pub(crate) fn renew(&self, token: DeliveryId, now: Timestamp, until: Timestamp) -> bool {
         match self.table().by_token.get_mut(&token) {
-            Some((_, end)) if *end > now => {
-                *end = until;
+            Some(lease) if lease.stands(now) => {
+                (lease.since, lease.until) = (now, until);
                 true
             }
             _ => false,
@@ -101,5 +120,29 @@ impl Leases {
         if let Some((token, _)) = table.by_work.remove(work) {
             table.by_token.remove(&token);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_put_back_does_not_prolong_a_lease() {
+        let at = |seconds: i64| Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000);
+        let (day, work) = (
+            86_400,
+            (PacketId::from_bytes([1; 16]), AgencyId::new("ocmw-boom").unwrap()),
+        );
+        let token = |n| DeliveryId::from_bytes([n; 16]);
+        let leases = Leases::default();
+        assert_eq!(leases.take(&work, token(1), at(day), at(day + 60)), Some(1));
+        assert_eq!(leases.take(&work, token(2), at(day + 59), at(day + 119)), None);
+        // A little back, as clocks are corrected: it is still held.
+        assert!(leases.holds(token(1), work.0, &work.1, at(day - 30)));
+        // A day back: it was given in the future, and holds nothing any more.
+        assert!(!leases.holds(token(1), work.0, &work.1, at(0)));
+        assert!(!leases.renew(token(1), at(0), at(60)));
+        assert_eq!(leases.take(&work, token(2), at(0), at(60)), Some(2));
     }
 }

@@ -177,6 +177,24 @@ pub(crate) struct CeilingRow {
     pub digest: Vec<u8>,
 }
 
+/// The last contact about a case in which somebody must keep in contact.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ContactRow {
+    #[prost(bytes = "vec", tag = "1")]
+    pub packet: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    pub at_ms: i64,
+}
+
+/// An emergency that waits for its review.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReviewRow {
+    #[prost(int64, tag = "1")]
+    pub since_ms: i64,
+    #[prost(int64, tag = "2")]
+    pub due_ms: i64,
+}
+
 /// The newest checkpoint.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CheckpointRow {

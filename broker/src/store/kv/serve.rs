@@ -17,8 +17,9 @@ use super::super::delivery::{
 use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
 use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded};
+use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
-use super::super::verbs::{accept, acknowledge, endings, facts, hand_over, lease, log, packets};
+use super::super::verbs::{accept, acknowledge, endings, facts, hand_over, lease, log, oversight, packets};
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
 use super::leases::Leases;
@@ -259,6 +260,64 @@ impl<K: Kv> Store for KvStore<K> {
 
     async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, StoreError> {
         self.engine.read(move |r| log::consistency(r, from, to)).await
+    }
+
+    async fn keep(&self, of: CeilingOf, ceiling: Ceiling, signed: bytes::Bytes) -> Result<(), StoreError> {
+        self.engine
+            .write(false, move |step| oversight::keep(step, of, ceiling, &signed))
+            .await
+    }
+
+    async fn kept(&self, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError> {
+        self.engine.read(move |r| oversight::kept(r, of, version)).await
+    }
+
+    async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError> {
+        self.engine
+            .read(move |r| oversight::records(r, from_index, page(limit)))
+            .await
+    }
+
+    async fn packets_of(
+        &self,
+        case: CaseRef,
+        after: Option<PacketId>,
+        limit: usize,
+    ) -> Result<Page<PacketId, PacketId>, StoreError> {
+        self.engine
+            .read(move |r| oversight::packets_of(r, &case, after, page(limit)))
+            .await
+    }
+
+    async fn deliveries(
+        &self,
+        before: Timestamp,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Page<OpenDelivery, Vec<u8>>, StoreError> {
+        self.engine
+            .read(move |r| oversight::deliveries(r, before, after.as_deref(), page(limit)))
+            .await
+    }
+
+    async fn contacts(
+        &self,
+        after: Option<CaseRef>,
+        limit: usize,
+    ) -> Result<Page<LastContact, CaseRef>, StoreError> {
+        self.engine
+            .read(move |r| oversight::contacts(r, after, page(limit)))
+            .await
+    }
+
+    async fn reviews(
+        &self,
+        after: Option<(CaseRef, PacketId)>,
+        limit: usize,
+    ) -> Result<Page<OpenReview, (CaseRef, PacketId)>, StoreError> {
+        self.engine
+            .read(move |r| oversight::reviews(r, after, page(limit)))
+            .await
     }
 
     fn health(&self) -> StoreHealth {

@@ -11,7 +11,7 @@ use super::super::kv::txn::Read;
 use super::super::packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewSealing, PartState, Stage,
 };
-use super::{ACCEPTED, close_packet, id, log_entry, place_work, put_state};
+use super::{ACCEPTED, close_packet, id, log_entry, oversight, place_work, put_state};
 
 /// Whether a packet id was seen before.
 pub(crate) fn known(read: &impl Read, packet: &PacketId, digest: &Digest) -> Result<Known, StoreError> {
@@ -74,6 +74,7 @@ pub(crate) fn accept(step: &mut Step<'_>, acceptance: Acceptance) -> Result<Acce
         place_work(step, &packet, &row, &recipient.agency)?;
     }
     step.txn.put(&keys::expiry(acceptance.expires, &packet), &[])?;
+    oversight::accepted(step, &acceptance)?;
     log_entry(step, &acceptance.entry)?;
     close_packet(step, &packet, &mut row)?;
     let leaf_hash = acceptance.entry.leaf_hash();

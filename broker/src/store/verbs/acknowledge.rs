@@ -1,5 +1,6 @@
 //! Leg 2 ends: what a recipient's agent says of a consignment becomes durable.
 
+use schakel_proto::evidence::NO_FURTHER_USE;
 use schakel_proto::ids::{Digest, PartId};
 
 use super::super::delivery::{AckOutcome, Acknowledged, Acknowledging};
@@ -50,13 +51,13 @@ pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Ac
     let leaf_hash = ack.entry.leaf_hash();
     for mut state in news {
         step.txn.put(
-            &keys::said(&ack.consignment, ack.outcome, &state.part),
+            &keys::said(&ack.consignment, ack.outcome, &state.part, &ack.obligation),
             leaf_hash.as_bytes(),
         )?;
         state.stage = match ack.outcome {
             AckOutcome::Received => Stage::Received,
             AckOutcome::Refused => Stage::Refused,
-            AckOutcome::Taken => continue,
+            AckOutcome::Taken | AckOutcome::Fulfilled => continue,
         };
         state.since = ack.at;
         if ack.outcome == AckOutcome::Refused {
@@ -80,15 +81,21 @@ enum Said {
 /// Whether this part was spoken of before. The first word on a part stands, and may come after recall or
 /// expiry: that it arrived is then a fact.
 fn said(step: &Step<'_>, ack: &Acknowledging, state: &PartState) -> Result<Said, StoreError> {
-    let key = keys::said(&ack.consignment, ack.outcome, &state.part);
+    let key = keys::said(&ack.consignment, ack.outcome, &state.part, &ack.obligation);
     if let Some(leaf) = step.txn.get(&key)? {
         return Ok(Said::Before(id(&leaf)?));
     }
     let settled = matches!(state.stage, Stage::Received | Stage::Refused);
     Ok(match (ack.outcome, state.leaf_hash) {
         (AckOutcome::Taken, _) if state.stage == Stage::Received => Said::New,
-        (AckOutcome::Taken, _) => Said::TooEarly,
+        (AckOutcome::Fulfilled, _) if state.stage == Stage::Received && bound(ack, state) => Said::New,
+        (AckOutcome::Taken | AckOutcome::Fulfilled, _) => Said::TooEarly,
         (_, Some(leaf)) if settled => Said::Before(leaf),
         _ => Said::New,
     })
+}
+
+/// Whether the decision laid that obligation on the part, or it is the one that follows when the ground ends.
+fn bound(ack: &Acknowledging, state: &PartState) -> bool {
+    ack.obligation == NO_FURTHER_USE || state.obligations.contains(&ack.obligation)
 }

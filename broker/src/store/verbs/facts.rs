@@ -12,7 +12,7 @@ use super::super::kv::engine::Step;
 use super::super::kv::keys;
 use super::super::kv::rows::{CaseRow, CeilingRow, FactRow, StatementRow};
 use super::super::kv::txn::Read;
-use super::{PAGE, endings, id, log_entry, optional_digest};
+use super::{PAGE, endings, id, log_entry, optional_digest, oversight};
 
 /// Head and number of a case's facts.
 pub(crate) fn head(read: &impl Read, case: &CaseRef) -> Result<(Option<Digest>, u64), StoreError> {
@@ -102,6 +102,9 @@ pub(crate) fn add_statement(step: &mut Step<'_>, new: &NewStatement) -> Result<S
         leaf: answer.leaf_hash.to_vec(),
     };
     step.txn.put_row(&key, &row)?;
+    if let Some(packet) = &new.reviews {
+        oversight::reviewed(step, &new.case, packet)?;
+    }
     log_entry(step, &new.entry)?;
     let reconsider = endings::reconsider(step, Some(&new.case))?;
     Ok(StatementAdded::New { answer, reconsider })

@@ -197,6 +197,17 @@ pub(crate) fn entry_for(
     })
 }
 
+/// The entry of a leaf, with everything that opens it.
+pub(crate) fn whole(
+    read: &impl Read,
+    index: u64,
+    leaf: &Digest,
+    checkpoint: &StoredCheckpoint,
+) -> Result<LoggedEntry, StoreError> {
+    let row = read.must(&keys::entry(leaf))?;
+    logged(read, index, leaf, row, View::All, checkpoint)
+}
+
 /// One entry without the hidden decision.
 pub(crate) fn entry(read: &impl Read, leaf: &Digest) -> Result<Option<LoggedEntry>, StoreError> {
     find(read, leaf, |_| Ok(Some(View::Shown)))

@@ -28,6 +28,8 @@ pub(super) mod facts;
 
 pub(super) mod log;
 
+pub(super) mod oversight;
+
 const PAGE: usize = 256;
 
 /// An identifier in a row.

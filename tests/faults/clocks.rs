@@ -1,0 +1,282 @@
+//! Clocks that are wrong: the broker's by minutes or a day, and put back; a daemon's in the future, or standing still.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::{SeedableRng, rngs::StdRng};
+use schakel_proto::evidence::{self, CheckedEvidence, Event};
+use schakel_proto::ids::{CaseRef, SubjectRef};
+use schakel_proto::wire;
+use schakel_tests::system::faketime::FakeClock;
+use schakel_tests::system::network::{Town, now};
+use schakel_tests::system::office::{Document, Office, outcomes, text};
+use schakel_tests::system::peer::runtime;
+use schakel_tests::system::player::Player;
+use schakel_tests::system::told::{seeded, skip};
+use schakel_tests::system::wait;
+use serde_json::{Value, json};
+
+use crate::turn;
+
+const POLICE: &str = "pz-rupel";
+const PROSECUTOR: &str = "parket-antwerpen";
+const WELFARE: &str = "caw-rupel";
+
+fn clock(town: &Town, offset: &str) -> Option<FakeClock> {
+    FakeClock::new(&town.scratch("clock"), offset)
+        .inspect_err(|why| skip(why))
+        .ok()
+}
+
+/// A packet to the prosecutor on a legal duty.
+fn order(town: &Town, case: CaseRef) -> Value {
+    let file = town.scratch("files").join("feiten.txt");
+    std::fs::write(&file, "Vaststellingen.").unwrap();
+    let parts = [Document::new("facts_summary", &file)];
+    Office::order(case, &[PROSECUTOR], ("prosecution", "legal_duty"), &parts)
+}
+
+/// A packet to the CAW about a person, on consent.
+fn with_consent(town: &Town, case: CaseRef, subject: SubjectRef) -> Value {
+    let file = town.scratch("files").join("contact.txt");
+    std::fs::write(&file, "Te bereiken op het werk.").unwrap();
+    let parts = [Document::new("identity", &file)];
+    let mut order = Office::order(case, &[WELFARE], ("victim_support", "consent"), &parts);
+    order["parts"][0]["subjects"][0]["subject"] = json!(subject);
+    order
+}
+
+fn consent(case: CaseRef, subject: SubjectRef, expires_ms: Option<i64>) -> Value {
+    let until = expires_ms.map_or(Value::Null, |at| json!(at));
+    json!({
+        "kind": "give-consent", "case": case, "subject": subject, "subject_role": "victim",
+        "categories": ["identity"], "roles": ["caw_victim"], "purposes": ["victim_support"], "informed": true,
+        "until_ms": until,
+    })
+}
+
+/// Whether the agent tells a person that the clocks differ; waits until it does, or does no more.
+fn alarm(office: &Office, wanted: bool) {
+    wait::until("the agent's word about the clocks", || {
+        let status = office.ask("GET", "/v1/status", None);
+        (status["clock"]["code"] == "CLOCK_SKEW" || status["clock"].is_null())
+            .then_some(!status["clock"].is_null() == wanted)
+            .filter(|same| *same)
+    });
+}
+
+/// The log as the police sees it, in its order, once these packets are over in it.
+fn log(town: &Town, packets: &[&String]) -> Vec<CheckedEvidence> {
+    runtime().block_on(async {
+        let mut reader = Player::of(town, POLICE, StdRng::seed_from_u64(1));
+        let directory = town.network().directory(now()).unwrap();
+        let request = wire::FollowEvidenceRequest {
+            after_index_plus_one: 0,
+        };
+        let mut frames = reader.client.follow_evidence(request).await.unwrap().into_inner();
+        let mut entries: Vec<CheckedEvidence> = Vec::new();
+        let over = |entries: &[CheckedEvidence], packet: &String| {
+            entries.iter().any(|entry| {
+                let of = entry.body().packet.is_some_and(|id| id.to_string() == *packet);
+                of && entry.body().event == Event::ContentHandover
+            })
+        };
+        while !packets.iter().all(|packet| over(&entries, packet)) {
+            let frame = tokio::time::timeout(Duration::from_secs(30), frames.message()).await;
+            let shown = frame
+                .expect("the log goes on")
+                .unwrap()
+                .unwrap()
+                .evidence
+                .unwrap();
+            let entry = evidence::check(&shown, directory.network(), directory.log().key()).unwrap();
+            assert!(entries.last().is_none_or(|last| last.index() < entry.index()));
+            entries.push(entry);
+        }
+        entries
+    })
+}
+
+#[test]
+fn n12_the_brokers_clock_is_wrong_and_put_back_and_the_log_still_tells_the_order() {
+    let _turn = turn::take();
+    let mut town = Town::rupel();
+    let Some(clock) = clock(&town, "+0") else { return };
+    let command = clock.over(town.broker_command());
+    town.start_broker_as(command);
+    for agent in [POLICE, PROSECUTOR, WELFARE] {
+        town.start_agent(agent);
+    }
+    let mut rng = seeded();
+    let [police, welfare] = [POLICE, WELFARE].map(|id| Office::of(&town, id));
+    let case = CaseRef::random(&mut rng);
+    let [lasting, ending] = [0, 1].map(|_| SubjectRef::random(&mut rng));
+    police.open_case(case, &[POLICE, PROSECUTOR, WELFARE]);
+    alarm(&police, false);
+    // Five minutes ahead, then five behind (less what a test may take): everything goes, and people are told.
+    let mut packets = Vec::new();
+    let mut consents = BTreeMap::new();
+    for offset in ["+280s", "-280s", "+0"] {
+        clock.set(offset);
+        let given = police.state(&consent(case, lasting, None));
+        let packet = police.send(&with_consent(&town, case, lasting));
+        let record = police.packet(&packet, "settled");
+        assert_eq!(outcomes(&record)[0].2, "received", "{offset}: {record:#}");
+        alarm(&welfare, offset != "+0");
+        consents.insert(offset, given);
+        packets.push(packet);
+    }
+    let entries = log(&town, &packets.iter().collect::<Vec<_>>());
+    let accepted = |packet: &String| {
+        let of = |entry: &&CheckedEvidence| {
+            entry.body().event == Event::SubmissionAcceptance
+                && entry.body().packet.is_some_and(|id| id.to_string() == *packet)
+        };
+        entries.iter().find(of).unwrap()
+    };
+    let [ahead, behind, right] = [0, 1, 2].map(|n| accepted(&packets[n]));
+    assert!(
+        ahead.index() < behind.index() && behind.index() < right.index(),
+        "the order is the log's"
+    );
+    assert!(behind.body().at < ahead.body().at, "and not the clock's");
+    let number = |offset: &str| consents[offset]["number"].as_u64();
+    assert!(number("+280s") < number("-280s") && number("-280s") < number("+0"));
+
+    // A day ahead: what ends by time is over, and a decision of tomorrow is not accepted.
+    police.state(&consent(
+        case,
+        ending,
+        Some(now().plus_millis(3_600_000).millis()),
+    ));
+    clock.set("+1d");
+    let over = police.send(&with_consent(&town, case, ending));
+    let record = police.packet(&over, "decided");
+    assert_ne!(
+        outcomes(&record)[0].2,
+        "received",
+        "a consent that is over by the broker's clock: {record:#}"
+    );
+    let waiting = police.send(&with_consent(&town, case, lasting));
+    wait::until("the CAW to refuse a decision of tomorrow", || {
+        let aside = welfare.ask("GET", "/v1/quarantine", None).to_string();
+        aside.contains("DECISION_TIME").then_some(())
+    });
+    assert!(welfare.inbox().iter().all(|one| text(one, "packet") != waiting));
+    alarm(&welfare, true);
+
+    // A day behind: what honest agents sign is from the future, and they are told so; nothing is lost.
+    clock.set("-1d");
+    let (status, refused) = police.try_state(&consent(case, ending, None));
+    assert_ne!(status, 200, "{refused:#}");
+    assert_eq!(refused["code"], "STATEMENT_FUTURE", "{refused:#}");
+    assert!(text(&refused, "remedy").contains("clock"), "{refused:#}");
+    clock.set("+0");
+    let record = police.packet(&waiting, "settled");
+    assert_eq!(outcomes(&record)[0].2, "received", "{record:#}");
+    assert_eq!(
+        welfare
+            .inbox()
+            .iter()
+            .filter(|one| text(one, "packet") == waiting)
+            .count(),
+        1
+    );
+    alarm(&welfare, false);
+}
+
+#[test]
+fn n13_a_daemon_whose_clock_is_ahead_is_told_that_its_signatures_are_from_the_future() {
+    let _turn = turn::take();
+    let mut town = Town::running(&[PROSECUTOR]);
+    let Some(clock) = clock(&town, "+20m") else { return };
+    let mut rng = seeded();
+    let case = runtime().block_on(async {
+        let mut player = Player::of(&town, POLICE, StdRng::from_rng(&mut rng));
+        player.open_case(&[POLICE, PROSECUTOR]).await
+    });
+    let command = clock.over(town.agent_command(POLICE));
+    town.start_agent_as(POLICE, command);
+    let police = Office::of(&town, POLICE);
+    alarm(&police, true);
+    let shown = police.ask("GET", "/v1/status", None);
+    assert!(
+        text(&shown["clock"], "sentence").contains("behind this machine's"),
+        "{shown:#}"
+    );
+    let other = CaseRef::random(&mut rng);
+    let opening = json!({
+        "kind": "open-case", "case": other, "case_type": "partner_violence", "region": "vlg",
+        "roster": [{ "agency": POLICE, "status": "active" }],
+    });
+    let (status, refused) = police.try_state(&opening);
+    assert_ne!(status, 200);
+    assert_eq!(refused["code"], "STATEMENT_FUTURE", "{refused:#}");
+    assert!(text(&refused, "remedy").contains("clock"), "{refused:#}");
+    let (status, answer) = police
+        .try_ask("POST", "/v1/packets", Some(&order(&town, case)))
+        .unwrap();
+    assert_eq!(status, 200, "{answer:#}");
+    let packet = text(&answer, "packet");
+    let said = wait::until("the packet's refusal", || {
+        let record = police
+            .ask("GET", &format!("/v1/packets/{packet}"), None)
+            .to_string();
+        record.contains("SIGNATURE_IN_FUTURE").then_some(record)
+    });
+    assert!(said.contains("clock"), "{said}");
+    assert!(Office::of(&town, PROSECUTOR).inbox().is_empty());
+    // Set right, it works.
+    town.take_agent(POLICE).stop();
+    town.start_agent(POLICE);
+    alarm(&police, false);
+    let packet = police.send(&order(&town, case));
+    Office::of(&town, PROSECUTOR).received(&packet);
+}
+
+#[test]
+fn n13_a_daemon_in_2040_or_with_a_clock_that_stands_still_says_what_is_wrong() {
+    let _turn = turn::take();
+    let mut town = Town::running(&[PROSECUTOR]);
+    let Some(clock) = clock(&town, "2040-01-01 00:00:00") else {
+        return;
+    };
+    let mut rng = seeded();
+    let case = CaseRef::random(&mut rng);
+    Office::of(&town, PROSECUTOR).open_case(case, &[POLICE, PROSECUTOR]);
+    let command = clock.over(town.agent_command(POLICE));
+    town.start_agent_as(POLICE, command);
+    let police = Office::of(&town, POLICE);
+    let status = wait::until("what the daemon in 2040 says", || {
+        let status = police.ask("GET", "/v1/status", None);
+        (status["problem"]["code"] != "NOT_YET" && !status["problem"].is_null()).then_some(status)
+    });
+    println!("in 2040: {status:#}");
+    assert_eq!(status["connected"], false, "{status:#}");
+    let (refused, answer) = police
+        .try_ask("POST", "/v1/packets", Some(&order(&town, case)))
+        .unwrap();
+    assert_ne!(refused, 200, "{answer:#}");
+    town.take_agent(POLICE).stop();
+
+    // Standing still, two hours ago: it sees facts of the future, and a person is told.
+    let then = now().plus_millis(-2 * 3_600_000).millis() / 1_000;
+    let moment = jiff::Timestamp::from_second(then)
+        .unwrap()
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string();
+    clock.set(&moment);
+    let mut command = clock.over(town.agent_command(POLICE));
+    command.env("TZ", "UTC");
+    town.start_agent_as(POLICE, command);
+    alarm(&police, true);
+    let (status, answer) = police
+        .try_ask("GET", &format!("/v1/facts/{case}"), None)
+        .unwrap();
+    println!("standing still: {status} {answer:#}");
+    town.take_agent(POLICE).stop();
+    town.start_agent(POLICE);
+    alarm(&police, false);
+    let packet = police.send(&order(&town, case));
+    Office::of(&town, PROSECUTOR).received(&packet);
+}
