@@ -246,7 +246,7 @@ pub enum Check {
 }
 
 /// One row of a list of disclosures.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disclosed {
     /// The recipient.

@@ -143,8 +143,11 @@ impl Play<'_> {
             category: field(row, "category").to_owned(),
             reason: field(row, "reason").to_owned(),
         };
-        let rows: Vec<_> = list(&said, "disclosures").iter().map(row).collect();
-        let differs = (rows != expect).then(|| format!("{expect:?}; there are {rows:?}"));
+        let rows: Vec<_> = list(&said, "disclosures")
+            .iter()
+            .map(|said| (field(said, "packet"), row(said)))
+            .collect();
+        let differs = (!in_order(&rows, expect)).then(|| format!("{expect:?}; there are {rows:?}"));
         let blanks = [
             ("case", case),
             ("subject", subject),
@@ -152,6 +155,21 @@ impl Play<'_> {
         ];
         Ok((self.tale.check("disclosures", &blanks), differs))
     }
+}
+
+/// Whether the rows are those expected, in their order; rows of one packet have none among themselves.
+fn in_order(rows: &[(&str, Disclosed)], expect: &[Disclosed]) -> bool {
+    let sorted = |mut rows: Vec<Disclosed>| {
+        rows.sort();
+        rows
+    };
+    let mut rest = expect;
+    rows.len() == expect.len()
+        && rows.chunk_by(|a, b| a.0 == b.0).all(|same| {
+            let (now, later) = rest.split_at(same.len().min(rest.len()));
+            rest = later;
+            sorted(now.to_vec()) == sorted(same.iter().map(|(_, row)| row.clone()).collect())
+        })
 }
 
 fn clock(moment: Moment) -> String {
@@ -181,4 +199,29 @@ fn in_force(facts: &[Value], now: i64) -> Vec<(String, Option<i64>)> {
         .into_iter()
         .filter(|(_, until)| until.is_none_or(|until| until > now))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_packet_have_no_order_and_those_of_two_have() {
+        let row = |to: &str| Disclosed {
+            to: to.to_owned(),
+            category: "identity".to_owned(),
+            reason: "OK_CONSENT".to_owned(),
+        };
+        let rows = [("one", row("a")), ("one", row("b")), ("two", row("c"))];
+        let expect = |names: &[&str]| names.iter().map(|name| row(name)).collect::<Vec<_>>();
+        assert!(in_order(&rows, &expect(&["a", "b", "c"])) && in_order(&rows, &expect(&["b", "a", "c"])));
+        for other in [
+            &["a", "c", "b"][..],
+            &["a", "b"],
+            &["a", "a", "c"],
+            &["a", "b", "c", "c"],
+        ] {
+            assert!(!in_order(&rows, &expect(other)), "{other:?}");
+        }
+    }
 }
