@@ -57,6 +57,8 @@ pub struct Sent {
     pub parts: Vec<SentPart>,
     /// What came of each part for each recipient.
     pub ends: Vec<End>,
+    /// Who reviews, if it broke the glass.
+    pub reviewer: Option<String>,
     /// It broke the glass, and a review of that was stated.
     pub reviewed: bool,
 }
@@ -115,6 +117,7 @@ impl Sent {
             first: id,
             parts: packet.parts.iter().map(part).collect(),
             ends: Vec::new(),
+            reviewer: packet.emergency.as_ref().map(|one| one.reviewer.clone()),
             reviewed: false,
         }
     }

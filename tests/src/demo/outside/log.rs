@@ -184,7 +184,7 @@ fn acknowledgement(
             .body()
             .packet
             .is_some_and(|id| message.packet_id.as_ref() == id.as_bytes())
-        && message.outcome == "received";
+        && ["received", "taken"].contains(&message.outcome.as_str());
     if same {
         Ok(())
     } else {
@@ -202,6 +202,12 @@ fn shown_too_much(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Optio
             .collect();
         let of_packet = entries.iter().filter(|e| e.body().packet == Some(packet.id));
         for entry in of_packet {
+            // Who reviews an emergency is told that there was one, and nothing of what was decided on it.
+            let told =
+                packet.reviewer.as_deref() == Some(id) && entry.body().event == Event::SubmissionAcceptance;
+            if told && entry.shown().is_none() && entry.hidden().is_none() {
+                continue;
+            }
             if allowed.is_empty() || entry.hidden().is_some() {
                 return Some(format!(
                     "{} of packet {}",
