@@ -17,3 +17,5 @@ mod peer;
 mod question;
 mod refusal;
 mod submission;
+
+mod holding;
