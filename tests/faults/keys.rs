@@ -43,6 +43,37 @@ fn sealed_to(office: &Office, packet: &str) -> Vec<u8> {
         .to_vec()
 }
 
+/// The key that the directory has senders seal to.
+fn key(town: &Town) -> Vec<u8> {
+    let directory = town.network().directory(now()).unwrap();
+    let sealing = directory
+        .agency(&agency(PROSECUTOR))
+        .unwrap()
+        .sealing_key()
+        .unwrap();
+    sealing.fingerprint().as_bytes().to_vec()
+}
+
+/// The prosecutor keeps its former key, for what it has.
+fn keep_former(town: &Town) {
+    let folder = town.network().agent_key_file(&agency(PROSECUTOR));
+    let files = std::fs::read_dir(folder.parent().unwrap()).unwrap().flatten();
+    let kept = files
+        .map(|entry| entry.path())
+        .find(|path| path.to_str().unwrap().contains("openpgp.key."))
+        .unwrap();
+    let config = town.network().agent_config(&agency(PROSECUTOR));
+    let before = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("former_openpgp_keys = [{kept:?}]\n{before}")).unwrap();
+}
+
+fn await_version(office: &Office, version: u64) {
+    wait::until("a newer directory", || {
+        let status = office.ask("GET", "/v1/status", None);
+        (status["directory_version"].as_u64() == Some(version)).then_some(())
+    });
+}
+
 #[test]
 fn i04_a_key_revoked_while_packets_are_in_flight_gets_none_of_them() {
     let _turn = turn::take();
@@ -55,15 +86,6 @@ fn i04_a_key_revoked_while_packets_are_in_flight_gets_none_of_them() {
     std::fs::write(&file, "Vaststellingen.").unwrap();
     let parts = [Document::new("facts_summary", &file)];
     let order = Office::order(case, &[PROSECUTOR], ("prosecution", "legal_duty"), &parts);
-    let key = |town: &Town| {
-        let directory = town.network().directory(now()).unwrap();
-        let sealing = directory
-            .agency(&agency(PROSECUTOR))
-            .unwrap()
-            .sealing_key()
-            .unwrap();
-        sealing.fingerprint().as_bytes().to_vec()
-    };
     let delivered = police.send(&order);
     prosecutor.received(&delivered);
     police.packet(&delivered, "settled");
@@ -77,32 +99,8 @@ fn i04_a_key_revoked_while_packets_are_in_flight_gets_none_of_them() {
 
     let version = revoke(&town);
     assert_ne!(key(&town), former);
-    wait::until("the sender's newer directory", || {
-        let status = police.ask("GET", "/v1/status", None);
-        (status["directory_version"].as_u64() == Some(version)).then_some(())
-    });
-    // The prosecutor keeps the former key, for what it has.
-    let kept = town
-        .network()
-        .agent_key_file(&agency(PROSECUTOR))
-        .parent()
-        .unwrap()
-        .to_owned();
-    let kept = std::fs::read_dir(kept)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path());
-    let kept = kept
-        .into_iter()
-        .find(|path| path.to_str().unwrap().contains("openpgp.key."))
-        .unwrap();
-    let config = town.network().agent_config(&agency(PROSECUTOR));
-    let text_before = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(
-        &config,
-        format!("former_openpgp_keys = [{kept:?}]\n{text_before}"),
-    )
-    .unwrap();
+    await_version(&police, version);
+    keep_former(&town);
     town.start_agent(PROSECUTOR);
 
     for packet in &flying {
