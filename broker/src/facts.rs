@@ -120,29 +120,7 @@ async fn attempt(
     let chain = FactChain::check(&facts)?;
     let repeated = chain.statements().any(|known| known.id() == fields.id());
     if !repeated {
-        // To whom the case is not shown, its roster version and size are none of its business either.
-        let coordinates = coordinates(caller);
-        if chain.facts().is_empty() || Reader::of(caller).may_see(state, &chain) {
-            continues(&chain, statement, coordinates)?;
-        }
-        let broken = broken_glass(state, fields).await?;
-        let question = asking::state_question(fields, &chain, caller.directory(), (broken.as_ref(), now));
-        let permission = state.rules.current().engine().state(&question);
-        if !permission.alarms().is_empty() {
-            tracing::error!(
-                agency = safe(caller.agency()),
-                "alarm: the policy engine reported defects"
-            );
-        }
-        if !permission.granted() {
-            let sentence = format!(
-                "The rules do not let this agency make this statement ({})",
-                permission.reason()
-            );
-            let remedy = "The statement must be made by an agency that is entitled to it.";
-            return Err(Refusal::new(Fault::Forbidden, "STATE_REFUSED", sentence, remedy));
-        }
-        continues(&chain, statement, coordinates)?;
+        permitted(state, caller, statement, (&chain, now)).await?;
     }
     let draft = EntryDraft {
         case: Some(fields.case_ref()),
@@ -187,6 +165,39 @@ async fn attempt(
         entry,
     };
     Ok((state.store.add_statement(new).await?, audience))
+}
+
+/// Whether the policy lets the caller make the statement (action `state`), and it continues the case.
+async fn permitted(
+    state: &State,
+    caller: &Caller,
+    statement: &VerifiedStatement,
+    (chain, now): (&FactChain, Timestamp),
+) -> Result<(), Refusal> {
+    let fields = statement.statement();
+    // To whom the case is not shown, its roster version and size are none of its business either.
+    let coordinates = coordinates(caller);
+    if chain.facts().is_empty() || Reader::of(caller).may_see(state, chain) {
+        continues(chain, statement, coordinates)?;
+    }
+    let broken = broken_glass(state, fields).await?;
+    let question = asking::state_question(fields, chain, caller.directory(), (broken.as_ref(), now));
+    let permission = state.rules.current().engine().state(&question);
+    if !permission.alarms().is_empty() {
+        tracing::error!(
+            agency = safe(caller.agency()),
+            "alarm: the policy engine reported defects"
+        );
+    }
+    if !permission.granted() {
+        let sentence = format!(
+            "The rules do not let this agency make this statement ({})",
+            permission.reason()
+        );
+        let remedy = "The statement must be made by an agency that is entitled to it.";
+        return Err(Refusal::new(Fault::Forbidden, "STATE_REFUSED", sentence, remedy));
+    }
+    continues(chain, statement, coordinates)
 }
 
 /// Tells those who saw the case before, or see it now, and are not shown the statement, that its facts changed:

@@ -130,7 +130,10 @@ pub fn audience(
         return told;
     };
     let listed = |chain: &FactChain| -> BTreeSet<AgencyId> {
-        let entries = chain.statements().filter_map(|one| one.body().roster()).last();
+        let entries = chain
+            .statements()
+            .filter_map(|one| one.body().roster())
+            .next_back();
         let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
         entries
             .iter()

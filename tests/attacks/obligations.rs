@@ -88,41 +88,42 @@ fn a_recipient_cannot_claim_to_have_carried_out_what_does_not_bind_it() {
             "none of {wrong:?} was settled"
         );
 
-        let later = |obligation: &str, change: fn(&mut wire::Acknowledgement)| {
-            let mut said = fulfilled(honest.clone(), obligation);
-            change(&mut said);
-            cell.sign(said.encode_to_vec())
-        };
-        let wrong = [
-            later("expire-at:2020-01-01T00:00:00Z", |_| {}),
-            later("", |_| {}),
-            later("log-access\u{1b}[2J", |_| {}),
-            later(BOUND, |said| said.done_ms = 0),
-            later(BOUND, |said| said.done_ms = said.made_ms + 1),
-            later(BOUND, |said| said.outcome = "received".to_owned()),
-            later(BOUND, |said| said.outcome = "taken".to_owned()),
-            later(BOUND, |said| said.reason = "because".to_owned()),
-        ];
-        for signed in wrong {
-            session.acknowledge(signed).await;
-        }
-        let good = later(BOUND, |_| {});
-        let digest = Digest::of(&good.bytes).to_vec();
-        session.acknowledge(good.clone()).await;
-        assert_eq!(
-            settled(&mut session).await,
-            digest,
-            "what does not hold was settled"
-        );
-        // The same again has the same leaf, and leaves no second one.
-        session.acknowledge(good).await;
-        assert_eq!(settled(&mut session).await, digest);
+        lies_of_one_bound(&cell, &mut session, &honest).await;
         let told = told(&mut police, "pz-rupel-opvolgcel").await;
         assert_eq!(told, [BOUND], "the sender has evidence of the honest word only");
         let log = std::fs::read_to_string(town.broker_log()).unwrap();
         let alarms = log.matches("an acknowledgement does not hold").count();
         assert!(alarms >= 11, "{alarms} alarms: {log}");
     });
+}
+
+/// What it received, it may speak of; but only the truth in its form is settled, and once.
+async fn lies_of_one_bound(cell: &Player, session: &mut Session, honest: &wire::Acknowledgement) {
+    let later = |obligation: &str, change: fn(&mut wire::Acknowledgement)| {
+        let mut said = fulfilled(honest.clone(), obligation);
+        change(&mut said);
+        cell.sign(said.encode_to_vec())
+    };
+    let wrong = [
+        later("expire-at:2020-01-01T00:00:00Z", |_| {}),
+        later("", |_| {}),
+        later("log-access\u{1b}[2J", |_| {}),
+        later(BOUND, |said| said.done_ms = 0),
+        later(BOUND, |said| said.done_ms = said.made_ms + 1),
+        later(BOUND, |said| said.outcome = "received".to_owned()),
+        later(BOUND, |said| said.outcome = "taken".to_owned()),
+        later(BOUND, |said| said.reason = "because".to_owned()),
+    ];
+    for signed in wrong {
+        session.acknowledge(signed).await;
+    }
+    let good = later(BOUND, |_| {});
+    let digest = Digest::of(&good.bytes).to_vec();
+    session.acknowledge(good.clone()).await;
+    assert_eq!(settled(session).await, digest, "what does not hold was settled");
+    // The same again has the same leaf, and leaves no second one.
+    session.acknowledge(good).await;
+    assert_eq!(settled(session).await, digest);
 }
 
 /// The obligations that the log says a recipient carried out, as the police is shown it, up to what it sends last.

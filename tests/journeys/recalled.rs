@@ -95,13 +95,18 @@ fn a_consent_withdrawn_after_the_hand_over_is_known_to_both_and_not_to_others() 
     assert_eq!(second["outcome"]["ended"]["own"], false, "{second:#}");
     assert!(disclosed(&prosecutor, "").is_empty());
 
-    // People say what they did; the sender has it with evidence, and who opened it is known to have taken it.
-    welfare.open(&lost, &text(&ended, "part"), &town.scratch("out"));
-    let done = json!({ "packet": lost, "part": text(&ended, "part"), "obligation": "no-further-use" });
+    taken_and_done(&town, &lost, &text(&ended, "part"));
+}
+
+/// People say what they did; the sender has it with evidence, and who opened it is known to have taken it.
+fn taken_and_done(town: &Town, lost: &str, part: &str) {
+    let [police, welfare] = ["pz-rupel", "caw-rupel"].map(|id| Office::of(town, id));
+    welfare.open(lost, part, &town.scratch("out"));
+    let done = json!({ "packet": lost, "part": part, "obligation": "no-further-use" });
     welfare.ask("POST", "/v1/inbox/fulfilled", Some(&done));
     let told = wait::until("the evidence at the sender", || {
         let all = disclosed(&police, "");
-        let one = all.into_iter().find(|one| one["packet"] == lost.as_str())?;
+        let one = all.into_iter().find(|one| one["packet"] == lost)?;
         let has = one["disclosure"] == "taken" && !one["outcome"]["fulfilled"].as_array()?.is_empty();
         has.then_some(one)
     });
@@ -109,7 +114,7 @@ fn a_consent_withdrawn_after_the_hand_over_is_known_to_both_and_not_to_others() 
         told["outcome"]["fulfilled"][0]["obligation"], "no-further-use",
         "{told:#}"
     );
-    let nothing = json!({ "packet": lost, "part": text(&ended, "part"), "obligation": "dance" });
+    let nothing = json!({ "packet": lost, "part": part, "obligation": "dance" });
     let (status, refused) = welfare
         .try_ask("POST", "/v1/inbox/fulfilled", Some(&nothing))
         .unwrap();

@@ -138,20 +138,13 @@ impl Plan {
                 obligations: obligations.clone(),
             });
         }
+        let about = (part.part_id, part.category.clone());
         let outcome = Outcome {
-            recipient: recipient.clone(),
-            part: part.part_id,
-            category: part.category.clone(),
             state,
             reason: ruling.reason().to_owned(),
             obligations,
-            since_ms: manifest.created.millis(),
-            log_index: None,
             own: true,
-            handed_over: None,
-            taken_ms: None,
-            fulfilled: Vec::new(),
-            ended: None,
+            ..Outcome::pending(recipient.clone(), about, manifest.created)
         };
         self.refused.insert((place, recipient.clone()), outcome);
     }

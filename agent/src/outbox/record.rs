@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::party::{AgencyId, Code};
+use schakel_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -126,6 +127,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a part of which nothing is decided yet.
+    pub fn pending(recipient: AgencyId, (part, category): (PartId, Code), since: Timestamp) -> Self {
+        Self {
+            recipient,
+            part,
+            category,
+            state: PartState::Pending,
+            reason: String::new(),
+            obligations: Vec::new(),
+            since_ms: since.millis(),
+            log_index: None,
+            own: false,
+            handed_over: None,
+            taken_ms: None,
+            fulfilled: Vec::new(),
+            ended: None,
+        }
+    }
+
     /// Whether the recipient may know it.
     pub const fn disclosure(&self) -> Disclosure {
         match (self.state, self.handed_over.is_some(), self.taken_ms.is_some()) {

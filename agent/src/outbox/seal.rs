@@ -23,7 +23,7 @@ use schakel_proto::wire;
 
 use super::Outbox;
 use super::plan::{Own, Plan};
-use super::record::{Outcome, PartState, Record, SealedPart, State};
+use super::record::{Outcome, Record, SealedPart, State};
 use crate::disk::{self, Disk, UNFINISHED};
 use crate::inbox::Inbox;
 use crate::problem::{Kind, Problem};
@@ -413,23 +413,10 @@ fn record(
             sealed: !plan.of_part(place).is_empty(),
         });
         outcomes.extend(request_part.recipients(&request.to).iter().map(|recipient| {
-            plan.refused(place, recipient)
-                .cloned()
-                .unwrap_or_else(|| Outcome {
-                    recipient: recipient.clone(),
-                    part: *part,
-                    category: request_part.category.clone(),
-                    state: PartState::Pending,
-                    reason: String::new(),
-                    obligations: Vec::new(),
-                    since_ms: manifest.created.millis(),
-                    log_index: None,
-                    own: false,
-                    handed_over: None,
-                    taken_ms: None,
-                    fulfilled: Vec::new(),
-                    ended: None,
-                })
+            plan.refused(place, recipient).cloned().unwrap_or_else(|| {
+                let about = (*part, request_part.category.clone());
+                Outcome::pending(recipient.clone(), about, manifest.created)
+            })
         }));
     }
     if let Some(before) = before {
