@@ -479,8 +479,8 @@ impl Bench {
 
     pub(crate) async fn stages(&self, packet: PacketId, recipient: &str) -> Vec<Stage> {
         let outcome = self.store().outcome(packet).await.unwrap().unwrap();
-        let mine = outcome.parts.iter().filter(|p| p.recipient == agency(recipient));
-        mine.map(|p| p.stage).collect()
+        let mine = |p: &&PartState| p.recipient == agency(recipient);
+        outcome.parts.iter().filter(mine).map(|p| p.stage).collect()
     }
 
     pub(crate) async fn read_all(&self, packet: PacketId, part: PartId) -> Result<Vec<u8>, StoreError> {
@@ -495,8 +495,7 @@ impl Bench {
     /// Part files on the disk (or in memory's place of them: none are counted there).
     pub(crate) fn part_files(&self) -> usize {
         let dir = self.dir.path().join("store/parts");
-        let files =
-            std::fs::read_dir(dir).map(|d| d.filter(|e| e.as_ref().unwrap().path().is_file()).count());
-        files.unwrap_or(0)
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().is_file()).count()
     }
 }

@@ -22,69 +22,81 @@ pub fn disks(stage: &Stage, sent: &[Sent]) -> Result<Vec<Check>> {
     agents.map(|id| disk(stage, sent, &marks, id)).collect()
 }
 
-/// What an agency may have, and what it may not. A document that came to it once, or that it sent itself, may
-/// be there under its names; each part of its own may be there under its id.
-fn disk(stage: &Stage, sent: &[Sent], marks: &Marks, id: &str) -> Result<Check> {
-    let (mut mine, mut others) = (BTreeMap::new(), BTreeMap::new());
-    // What it sent itself: it has no plaintext of it, but may have it from others, or name it.
-    let mut own_texts = Vec::new();
-    for packet in sent {
+/// Name of a trace -> its bytes.
+type Traces = BTreeMap<String, Vec<u8>>;
+
+/// What may be on an agency's disk, and what may not.
+#[derive(Default)]
+struct Expected {
+    mine: Traces,
+    others: Traces,
+    /// What it sent itself: it has no plaintext of it, but may have it from others, or name it.
+    own: Vec<Vec<u8>>,
+}
+
+impl Expected {
+    /// A document that came to the agency once, or that it sent itself, may be there under its names; each part
+    /// that came may be there under its id.
+    fn take_up(&mut self, stage: &Stage, packet: &Sent, marks: &Marks, id: &str) -> Result<()> {
         let own = packet.sender == id;
+        let came_to = |number| {
+            let mut ends = packet.ends.iter();
+            ends.any(|end| end.to == id && end.part == number && end.is_received())
+        };
         for (number, part) in (1..).zip(&packet.parts) {
-            let came = packet
-                .ends
-                .iter()
-                .any(|end| end.to == id && end.part == number && end.is_received());
-            let told = came && stage.is_plain(id);
+            let came = came_to(number);
             for (name, bytes) in traces(part, marks) {
                 match (own, came) {
-                    (false, true) if told => drop(mine.insert(name, bytes)),
-                    (false, false) => drop(others.insert(name, bytes)),
-                    _ => own_texts.push(bytes),
+                    (false, true) if stage.is_plain(id) => drop(self.mine.insert(name, bytes)),
+                    (false, false) => drop(self.others.insert(name, bytes)),
+                    _ => self.own.push(bytes),
                 }
             }
             if let (false, Some(part_id)) = (own, part.id) {
-                let list = if came { &mut mine } else { &mut others };
-                list.insert(
-                    format!("the id of part {number} of {}, {}", packet.title, packet.id),
-                    part_id.as_bytes().to_vec(),
-                );
+                let list = if came { &mut self.mine } else { &mut self.others };
+                let name = format!("the id of part {number} of {}, {}", packet.title, packet.id);
+                list.insert(name, part_id.as_bytes().to_vec());
             }
         }
         let nothing = !own && !packet.ends.iter().any(|end| end.to == id && end.is_received());
         if nothing {
-            others.extend(sealed(stage, packet)?);
+            self.others.extend(sealed(stage, packet)?);
         }
         // The reviewer is told of the emergency's packet; a review names it to all who take part.
         if nothing && !packet.reviewed && packet.reviewer.as_deref() != Some(id) {
-            others.insert(
-                format!("the id of packet {}, {}", packet.title, packet.id),
-                packet.id.as_bytes().to_vec(),
-            );
+            let name = format!("the id of packet {}, {}", packet.title, packet.id);
+            self.others.insert(name, packet.id.as_bytes().to_vec());
         }
+        Ok(())
     }
-    // A text that stands within one that may be there proves nothing.
-    let allowed: Vec<&Vec<u8>> = mine.values().chain(&own_texts).collect();
-    let within = |text: &Vec<u8>| {
-        allowed
-            .iter()
-            .any(|other| other.windows(text.len()).any(|w| w == text))
-    };
-    others.retain(|_, text| !within(text));
+
+    /// A text that stands within one that may be there proves nothing.
+    fn narrow(&mut self) {
+        let allowed: Vec<&Vec<u8>> = self.mine.values().chain(&self.own).collect();
+        let holds = |other: &&Vec<u8>, text: &[u8]| other.windows(text.len()).any(|w| w == text);
+        self.others
+            .retain(|_, text| !allowed.iter().any(|other| holds(other, text)));
+    }
+}
+
+fn disk(stage: &Stage, sent: &[Sent], marks: &Marks, id: &str) -> Result<Check> {
+    let mut expected = Expected::default();
+    for packet in sent {
+        expected.take_up(stage, packet, marks, id)?;
+    }
+    expected.narrow();
+    let Expected { mine, others, .. } = &expected;
     let mut search = Search::default();
-    for (name, bytes) in mine.iter().chain(&others) {
+    for (name, bytes) in mine.iter().chain(others) {
         search.add(name, bytes);
     }
     let folder = stage.network().agent_data(&agency(id)?);
     let found = search
         .in_folder(&folder)
         .map_err(Problem::during(folder.display()))?;
-    let there: Vec<_> = others
-        .keys()
-        .filter(|name| found.contains(*name))
-        .cloned()
-        .collect();
-    let seen = mine.keys().filter(|name| found.contains(*name)).count();
+    let is_found = |name: &&String| found.contains(*name);
+    let there: Vec<_> = others.keys().filter(is_found).cloned().collect();
+    let seen = mine.keys().filter(is_found).count();
     let differs = match (there.is_empty(), mine.is_empty() || seen > 0) {
         (true, true) => None,
         (false, _) => Some(format!("found: {}", there.join(", "))),
