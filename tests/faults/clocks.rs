@@ -270,9 +270,7 @@ fn n13_a_daemon_in_2040_or_with_a_clock_that_stands_still_says_what_is_wrong() {
     command.env("TZ", "UTC");
     town.start_agent_as(POLICE, command);
     alarm(&police, true);
-    let (status, answer) = police
-        .try_ask("GET", &format!("/v1/facts/{case}"), None)
-        .unwrap();
+    let (status, answer) = police.try_ask("GET", &format!("/v1/facts/{case}"), None).unwrap();
     println!("standing still: {status} {answer:#}");
     town.take_agent(POLICE).stop();
     town.start_agent(POLICE);

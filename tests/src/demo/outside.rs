@@ -57,7 +57,9 @@ pub struct Sent {
     pub parts: Vec<SentPart>,
     /// What came of each part for each recipient.
     pub ends: Vec<End>,
-    /// It broke the glass, and a review of that was stated.
+    /// Who is to review it, if it broke the glass.
+    pub reviewer: Option<String>,
+    /// That review was stated.
     pub reviewed: bool,
 }
 
@@ -115,6 +117,7 @@ impl Sent {
             first: id,
             parts: packet.parts.iter().map(part).collect(),
             ends: Vec::new(),
+            reviewer: packet.emergency.as_ref().map(|record| record.reviewer.clone()),
             reviewed: false,
         }
     }
@@ -200,5 +203,5 @@ fn file(
     })
 }
 
-/// What an agent says of a part that it has deleted, as an obligation bound it to.
-const DELETED: &str = "PART_DELETED";
+/// What an agent says of a part that it has destroyed, as an obligation bound it to.
+const DELETED: &str = "PART_DESTROYED";
