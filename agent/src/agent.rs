@@ -155,6 +155,10 @@ impl Agent {
     /// Notes how the connection stands.
     pub(crate) fn note_link(&self, problem: Option<Problem>) {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        // That nothing is known yet says less than why.
+        if link.is_some() && problem.as_ref().is_some_and(|p| p.code == "NO_DIRECTORY") {
+            return;
+        }
         if link.is_some() && problem.is_none() {
             self.outgoing.notify_one();
         }

@@ -143,7 +143,13 @@ impl Network {
         let path = self.dir.join("directory.bin");
         if let Some(bytes) = disk::read(&path, max)? {
             let signed = wire::MultiSigned::decode(&*bytes).map_err(|e| Problem::damaged(&path, e))?;
-            self.adopt(&signed)?;
+            match self.adopt(&signed) {
+                // Our key was replaced while we were away: the broker is asked for the directory that lists it.
+                Err(problem) if matches!(&*problem.code, "KEY_NOT_LISTED" | "NOT_A_MEMBER") => {
+                    tracing::warn!(code = problem.code, "the last known directory does not list us");
+                }
+                adopted => adopted?,
+            }
         }
         let path = self.dir.join("bundle.bin");
         if let (Some(bytes), Ok(view)) = (disk::read(&path, max)?, self.view()) {

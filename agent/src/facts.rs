@@ -196,7 +196,12 @@ fn verify(
         time = Some(at);
         if fact.accepted() > now.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS) {
             let sentence = "a fact was accepted in the future";
-            return Err(Problem::distrust("FACTS_TIME", sentence).at(format!("fact {}", fact.number())));
+            let problem = Problem::distrust("FACTS_TIME", sentence).at(format!("fact {}", fact.number()));
+            let remedy = "Check this machine's clock. If it is right the broker's is not: tell its operator.";
+            return Err(Problem {
+                remedy: remedy.to_owned(),
+                ..problem
+            });
         }
         if let Some(signed) = fact.signed().filter(|_| !verified.contains(&fact.number())) {
             verify_one(fact.number(), signed, (at.min(now), now), network, view)?;

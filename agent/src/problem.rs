@@ -190,11 +190,34 @@ impl From<tonic::Status> for Problem {
         if let Some(refusal) = refusal::from_status(&status) {
             return from_wire(kind, refusal);
         }
+        if let Some(why) = certificate_refused(&status) {
+            let remedy = "Check this machine's clock first, then `ca` and `broker_name` in agent.toml; the agent \
+                          tries again by itself.";
+            return Self::new(kind, "BROKER_CERTIFICATE", printable(&why, 300), remedy);
+        }
         let code = format!("BROKER_{:?}", status.code()).to_ascii_uppercase();
         let sentence = printable(status.message(), 300);
         let remedy = "Check that the broker runs and can be reached; the agent tries again by itself.";
         Self::new(kind, &code, sentence, remedy)
     }
+}
+
+/// Why the broker's TLS certificate is not accepted, if that is what went wrong.
+fn certificate_refused(status: &tonic::Status) -> Option<String> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        // An I/O error says what it wraps; whoever wraps that says less.
+        if let Some(rustls::Error::InvalidCertificate(why)) =
+            error.downcast_ref::<rustls::Error>().or_else(|| {
+                let io = error.downcast_ref::<std::io::Error>()?;
+                io.get_ref()?.downcast_ref::<rustls::Error>()
+            })
+        {
+            return Some(format!("the broker's TLS certificate is not accepted: {why}"));
+        }
+        source = error.source();
+    }
+    None
 }
 
 fn from_wire(kind: Kind, refusal: wire::Refusal) -> Problem {

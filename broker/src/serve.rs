@@ -136,7 +136,6 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     let tls = tls::server_config(&config.tls)?;
     let (state, sequencer) = share(&config, development, (clock, gauges), stopped.clone()).await?;
     let desk = Arc::new(Desk::running(&state, &config, development)?);
-    let admin = socket::bind(&config.data_dir).map_err(|error| no_socket(&config.data_dir, &error))?;
     let listener = listen(config.listen).await?;
     let address = local_address(&listener, config.listen)?;
     let connections = tls::accept(listener, tls, &state.bounds, stopped.clone());
@@ -146,7 +145,11 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         stopped.clone(),
     ));
     let mut tasks = chores(&state, &readiness);
-    tasks.push(tokio::spawn(socket::serve(admin, desk, stopped)));
+    match socket::bind(&config.data_dir) {
+        Ok(admin) => tasks.push(tokio::spawn(socket::serve(admin, desk, stopped))),
+        // What agencies need goes on without it.
+        Err(error) => tracing::error!(kind = %error.kind(), "alarm: the operator's socket cannot be made"),
+    }
     readiness.send_replace(Readiness::Ready);
     tracing::info!(%address, %health, network = %state.network, "ready");
     let drain_max = Duration::from_secs(state.bounds.drain_max_seconds);
@@ -213,11 +216,6 @@ async fn share(
         stop,
     });
     Ok((state, sequencer))
-}
-
-fn no_socket(data_dir: &Path, error: &std::io::Error) -> ConfigError {
-    let sentence = format!("the operator's socket cannot be made here ({})", error.kind());
-    ConfigError::file(data_dir, sentence, "Use a file system that has sockets.")
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -34,7 +34,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct New {
-    /// A built-in network (`rupel`) or a TOML file that describes one.
+    /// A built-in network (rupel, noorderkempen, secova, west-vlaanderen, oostende) or a TOML file that describes one.
     #[arg(long, value_name = "NAME|FILE")]
     network: String,
     /// The folder to make; it must not exist.

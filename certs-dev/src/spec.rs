@@ -10,7 +10,19 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 /// The built-in networks; each file tells the network's story too.
-const BUILTIN: [(&str, &str); 1] = [("rupel", include_str!("../../tests/stories/rupel.toml"))];
+const BUILTIN: [(&str, &str); 5] = [
+    ("rupel", include_str!("../../tests/stories/rupel.toml")),
+    (
+        "noorderkempen",
+        include_str!("../../tests/stories/noorderkempen.toml"),
+    ),
+    ("secova", include_str!("../../tests/stories/secova.toml")),
+    (
+        "west-vlaanderen",
+        include_str!("../../tests/stories/west-vlaanderen.toml"),
+    ),
+    ("oostende", include_str!("../../tests/stories/oostende.toml")),
+];
 const REMEDY: &str = "Correct the network's TOML file; tests/stories/rupel.toml is an example.";
 
 /// The OpenPGP keys that an agency gets.

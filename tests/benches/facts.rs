@@ -200,6 +200,7 @@ impl Place {
             expected_head: head,
             expected_count: count,
             roster_version: 1,
+            reviews: None,
             accepted_at: now(),
             entry,
         };

@@ -22,6 +22,8 @@ mod canary;
 
 mod clocks;
 
+mod keys;
+
 mod race;
 
 mod released;

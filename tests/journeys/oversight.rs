@@ -30,6 +30,45 @@ fn json_of(town: &Town, arguments: &[&str]) -> Value {
     serde_json::from_str(&told(town, arguments)).unwrap()
 }
 
+/// The list of disclosures of a person.
+fn list(town: &Town, (case, subject): (CaseRef, SubjectRef), more: &[&str]) -> String {
+    let (case, subject) = (case.to_string(), subject.to_string());
+    let mut arguments = vec!["disclosures", "--case", &case, "--subject", &subject];
+    arguments.extend(more);
+    told(town, &arguments)
+}
+
+/// The list in all its forms: one disclosure about the subject, none about a stranger.
+fn seen(town: &Town, case: CaseRef, [subject, stranger]: [SubjectRef; 2], packet: &str) {
+    let pages = [
+        (
+            "nl",
+            "Overzicht van de mededelingen",
+            "AVG artikel 15",
+            "identiteit en contactgegevens",
+        ),
+        ("fr", "Relevé des communications", "RGPD article 15", "CAW"),
+        ("en", "Disclosures about a person", "GDPR article 15", "CAW"),
+    ];
+    for (language, title, law, entry) in pages {
+        let page = list(town, (case, subject), &["--lang", language]);
+        for words in [title, law, entry, packet] {
+            assert!(page.contains(words), "{language}: {words}: {page}");
+        }
+    }
+    let csv = list(town, (case, subject), &["--csv"]);
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    assert!(
+        csv.contains(",OK_CONSENT,") && csv.contains(",received,"),
+        "{csv}"
+    );
+    let none: Value = serde_json::from_str(&list(town, (case, stranger), &["--json"])).unwrap();
+    assert_eq!(
+        (&none["disclosures"], &none["kept_back"]),
+        (&json!([]), &json!(0))
+    );
+}
+
 #[test]
 fn every_decision_replays_and_the_data_protection_officer_sees_who_received_what() {
     let mut town = Town::running(&["pz-rupel", "caw-rupel"]);
@@ -45,14 +84,8 @@ fn every_decision_replays_and_the_data_protection_officer_sees_who_received_what
     order["parts"][0]["subjects"] = json!([{ "role": "victim", "age_class": "adult", "subject": subject }]);
     let packet = police.send(&order);
     police.packet(&packet, "decided");
-    let list = |town: &Town, subject: SubjectRef, more: &[&str]| {
-        let (case, subject) = (case.to_string(), subject.to_string());
-        let mut arguments = vec!["disclosures", "--case", &case, "--subject", &subject];
-        arguments.extend(more);
-        told(town, &arguments)
-    };
     assert!(
-        list(&town, subject, &["--lang", "en"]).contains("Nothing about this person"),
+        list(&town, (case, subject), &["--lang", "en"]).contains("Nothing about this person"),
         "it is held"
     );
     let consent = json!({
@@ -82,39 +115,10 @@ fn every_decision_replays_and_the_data_protection_officer_sees_who_received_what
     );
 
     // So does its store when it has stopped; word for word, but for the moment.
-    let pages = [
-        (
-            "nl",
-            "Overzicht van de mededelingen",
-            "AVG artikel 15",
-            "identiteit en contactgegevens",
-        ),
-        ("fr", "Relevé des communications", "RGPD article 15", "CAW"),
-        ("en", "Disclosures about a person", "GDPR article 15", "CAW"),
-    ];
-    let seen = |town: &Town| {
-        for (language, title, law, entry) in pages {
-            let page = list(town, subject, &["--lang", language]);
-            for words in [title, law, entry, &packet] {
-                assert!(page.contains(words), "{language}: {words}: {page}");
-            }
-        }
-        let csv = list(town, subject, &["--csv"]);
-        assert_eq!(csv.lines().count(), 2, "{csv}");
-        assert!(
-            csv.contains(",OK_CONSENT,") && csv.contains(",received,"),
-            "{csv}"
-        );
-        let none: Value = serde_json::from_str(&list(town, stranger, &["--json"])).unwrap();
-        assert_eq!(
-            (&none["disclosures"], &none["kept_back"]),
-            (&json!([]), &json!(0))
-        );
-    };
-    seen(&town);
+    seen(&town, case, [subject, stranger], &packet);
     town.take_broker().stop();
     assert_eq!(told(&town, &["log", "replay"]), replayed);
-    seen(&town);
+    seen(&town, case, [subject, stranger], &packet);
 
     // Nothing of the kind is answered from nowhere, or for what is no reference.
     let (status, said) = command(&town, &["disclosures", "--case", "x", "--subject", "y"]);

@@ -81,6 +81,16 @@ fn west_vlaanderen() {
     ends_well("west-vlaanderen", 75, 55);
 }
 
+#[test]
+fn secova() {
+    ends_well("secova", 60, 40);
+}
+
+#[test]
+fn oostende() {
+    ends_well("oostende", 40, 40);
+}
+
 /// The short story with some lines changed.
 fn changed(changes: &[(&str, &str)]) -> (Output, Option<Value>) {
     let folder = tempfile::tempdir().unwrap();

@@ -196,3 +196,193 @@ pub fn unknown(part: PartId) -> Problem {
     let sentence = "no such part is in the inbox";
     Problem::new(problem::Kind::NotFound, "PART_UNKNOWN", sentence, remedy).at(part)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use schakel_proto::ids::CaseRef;
+    use schakel_proto::party::AgencyId;
+
+    use super::*;
+    use crate::clock::randomness;
+    use crate::config::AtRest;
+    use crate::disk::{self, Disk};
+
+    const END: Timestamp = Timestamp::from_millis(1_795_278_600_000);
+    const EXPIRES: &str = "expire-at:2026-11-21T16:30:00.000Z";
+
+    fn inbox(disk: Disk, data: &Path) -> Result<Inbox, Problem> {
+        Inbox::open(disk, data, AtRest::Sealed, 8)
+    }
+
+    /// A hand-over on disk, with one part for each list of obligations.
+    fn put(data: &Path, obligations: &[&[&str]]) -> Delivery {
+        let rng = &mut randomness();
+        let part = |bound: &&[&str]| {
+            let part = PartId::random(rng);
+            ReceivedPart {
+                part,
+                category: None,
+                subjects: Vec::new(),
+                secrecy: None,
+                length: 3,
+                file: format!("{part}.pgp"),
+                key_packet_bytes: 1,
+                reason: "OK_HOUSE_BAN".to_owned(),
+                obligations: bound.iter().map(|one| (*one).to_owned()).collect(),
+                names: None,
+                mark: None,
+                deleted_ms: None,
+                ended: None,
+                later: Vec::new(),
+            }
+        };
+        let parts: Vec<_> = obligations.iter().map(part).collect();
+        let packet = PacketId::new(END, &mut randomness());
+        let delivery = Delivery {
+            format: 1,
+            packet,
+            consignment: Digest::of(packet.as_bytes()),
+            manifest_digest: Digest::of(b"manifest"),
+            answer: Answer::Received,
+            reason: String::new(),
+            at_ms: END.plus_millis(-86_400_000).millis(),
+            directory_version: 1,
+            sender: AgencyId::new("parket-antwerpen").unwrap(),
+            case: CaseRef::random(&mut randomness()),
+            purpose: None,
+            basis: None,
+            urgency: None,
+            decided_ms: 0,
+            facts_count: 0,
+            decided_again: None,
+            parts,
+            again: Vec::new(),
+            settled: Some(Digest::of(b"settled")),
+            superseded: false,
+        };
+        let inbox = inbox(Disk::default(), data).unwrap();
+        let folder = inbox.folder(packet, &delivery.consignment);
+        std::fs::create_dir_all(&folder).unwrap();
+        for part in &delivery.parts {
+            std::fs::write(folder.join(&part.file), b"abc").unwrap();
+        }
+        let state = folder.join("state.json");
+        std::fs::write(&state, disk::to_json(&delivery, &state).unwrap()).unwrap();
+        delivery
+    }
+
+    fn there(inbox: &Inbox, delivery: &Delivery) -> Vec<bool> {
+        let folder = inbox.folder(delivery.packet, &delivery.consignment);
+        delivery
+            .parts
+            .iter()
+            .map(|part| folder.join(&part.file).exists())
+            .collect()
+    }
+
+    #[test]
+    fn d14_what_is_due_is_destroyed_once_whatever_stops_us_and_nothing_before() {
+        let mut stops = 0;
+        loop {
+            let data = tempfile::tempdir().unwrap();
+            let delivery = put(data.path(), &[&[EXPIRES], &["log-access"], &["delete-after:1d"]]);
+            let early = inbox(Disk::default(), data.path()).unwrap();
+            assert!(early.destroy_due(END.plus_millis(-1), 8).unwrap().is_empty());
+            assert_eq!(there(&early, &delivery), [true; 3]);
+            drop(early);
+            let stopping = inbox(Disk::stopping_after(stops), data.path());
+            let done = stopping.and_then(|inbox| inbox.destroy_due(END, 8)).is_ok();
+            // After a restart no record says that something is gone that is there.
+            let again = inbox(Disk::default(), data.path()).unwrap();
+            let kept = again.all().remove(0);
+            for (part, there) in kept.parts.iter().zip(there(&again, &delivery)) {
+                assert!(part.deleted_ms.is_none() || !there, "stopped after {stops}");
+            }
+            again.destroy_due(END.plus_millis(5), 8).unwrap();
+            assert_eq!(
+                there(&again, &delivery),
+                [false, true, false],
+                "stopped after {stops}"
+            );
+            assert!(again.destroy_due(END.plus_millis(9), 8).unwrap().is_empty());
+            let said: Vec<_> = again
+                .open_later()
+                .into_iter()
+                .map(|open| open.later.obligation)
+                .collect();
+            assert_eq!(said, [EXPIRES, "delete-after:1d"], "stopped after {stops}");
+            if done {
+                break;
+            }
+            stops += 1;
+        }
+        assert!(stops >= 4, "every removal and every record is a step: {stops}");
+    }
+
+    #[test]
+    fn one_look_is_bounded_and_the_next_takes_the_rest() {
+        let data = tempfile::tempdir().unwrap();
+        let delivery = put(data.path(), &[&[EXPIRES], &[EXPIRES], &[EXPIRES]]);
+        let inbox = inbox(Disk::default(), data.path()).unwrap();
+        assert_eq!(inbox.destroy_due(END, 2).unwrap().len(), 2);
+        assert_eq!(inbox.destroy_due(END, 2).unwrap().len(), 1);
+        assert_eq!(there(&inbox, &delivery), [false; 3]);
+    }
+
+    #[test]
+    fn a_ground_that_ends_binds_until_it_is_there_again_and_a_lifted_measure_expires_at_once() {
+        let data = tempfile::tempdir().unwrap();
+        let delivery = put(data.path(), &[&[EXPIRES]]);
+        let part = delivery.parts[0].part;
+        let inbox = inbox(Disk::default(), data.path()).unwrap();
+        let before = END.plus_millis(-3_600_000);
+        let ended = || inbox.all()[0].parts[0].ended.clone();
+        let closed = (Some("DENY_CASE_CLOSED"), false);
+        inbox.note_ground(&delivery, part, closed, before).unwrap();
+        inbox
+            .note_ground(&delivery, part, closed, before.plus_millis(7))
+            .unwrap();
+        let known = ended().unwrap();
+        assert_eq!(
+            (known.since_ms, known.obligation.as_str()),
+            (before.millis(), "no-further-use"),
+            "known since the first time"
+        );
+        assert!(inbox.destroy_due(before, 8).unwrap().is_empty());
+        inbox.note_ground(&delivery, part, (None, false), before).unwrap();
+        assert_eq!(ended(), None);
+        let lifted = (Some("DENY_BASIS_EXPIRED"), true);
+        inbox.note_ground(&delivery, part, lifted, before).unwrap();
+        assert_eq!(ended().unwrap().obligation, EXPIRES);
+        assert_eq!(inbox.destroy_due(before, 8).unwrap(), [(delivery.packet, part)]);
+        inbox.note_ground(&delivery, part, (None, false), END).unwrap();
+        assert!(ended().is_some(), "of what is gone the record stays as it was");
+    }
+
+    #[test]
+    fn people_say_what_they_did_once_and_not_what_is_the_agents() {
+        let data = tempfile::tempdir().unwrap();
+        let delivery = put(data.path(), &[&[EXPIRES, "notify-dpo"]]);
+        let (packet, part) = (delivery.packet, delivery.parts[0].part);
+        let inbox = inbox(Disk::default(), data.path()).unwrap();
+        let code = |obligation| inbox.fulfilled(packet, part, obligation, END).unwrap_err().code;
+        assert_eq!(code(EXPIRES), "OBLIGATION_OF_AGENT");
+        assert_eq!(
+            code("no-further-use"),
+            "OBLIGATION_UNKNOWN",
+            "its ground has not ended"
+        );
+        for _ in 0..2 {
+            inbox.fulfilled(packet, part, "notify-dpo", END).unwrap();
+        }
+        assert_eq!(inbox.open_later().len(), 1);
+        let leaf = Digest::of(b"leaf");
+        let of = (packet, delivery.consignment);
+        inbox
+            .later_settled(of, part, (Kind::Fulfilled, "notify-dpo"), leaf)
+            .unwrap();
+        assert!(inbox.open_later().is_empty());
+    }
+}

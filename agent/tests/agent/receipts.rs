@@ -189,10 +189,8 @@ async fn l06_only_the_recipients_own_signature_settles_a_packet() {
     assert_eq!(outcome.get("log_index").unwrap().as_u64(), Some(index));
     let folder = town.network.agent_data(&agency("pz-rupel")).join("outbox");
     let folder = folder.join(packet.get("packet").unwrap().as_str().unwrap());
-    assert!(
-        !folder.join("key-packets.bin").exists(),
-        "the sealed copy goes when all is proved"
-    );
+    let gone = || (!folder.join("key-packets.bin").exists()).then_some(());
+    tokio::task::block_in_place(|| until("the sealed copy to go when all is proved", gone));
     assert!(
         folder.join("evidence").join(format!("{index}.bin")).is_file(),
         "the proof stays"

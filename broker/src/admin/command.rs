@@ -1,7 +1,7 @@
 //! The operator's commands: their arguments, and what they print.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl CommandError {
 }
 
 /// Of the broker that runs on this configuration, else out of its store.
-fn answer(config: &PathBuf, ask: Ask) -> Result<Value, CommandError> {
+fn answer(config: &Path, ask: Ask) -> Result<Value, CommandError> {
     let config = Config::load(config)?;
     if let Some(answer) = socket::ask(&config.data_dir, &ask) {
         return answer.map_err(CommandError::Refused);

@@ -374,6 +374,19 @@ async fn p01_an_older_bundle_is_refused_while_running_and_after_a_restart() {
     broker.stop().await.unwrap();
 }
 
+/// Version 2 of the rules: measures never go to the victim's side.
+fn measures_never() -> Files {
+    let mut files = Bundle::built_in()
+        .unwrap()
+        .with_cell("measures", "caw_victim", Verdict::Never)
+        .unwrap();
+    files.retain(|path, _| !path.starts_with("cases/"));
+    let about = String::from_utf8(files[ABOUT].clone()).unwrap();
+    let about = about.replacen("version = 1", "version = 2", 1);
+    files.insert(ABOUT.to_owned(), about.into_bytes());
+    files
+}
+
 #[tokio::test]
 async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
     let ground = Ground::new();
@@ -407,15 +420,7 @@ async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
     };
     assert!(replayed().await >= 1);
     // Under the next rules the measures stay behind; and in the next directory the CAW is another service.
-    let mut files = Bundle::built_in()
-        .unwrap()
-        .with_cell("measures", "caw_victim", Verdict::Never)
-        .unwrap();
-    files.retain(|path, _| !path.starts_with("cases/"));
-    let about = String::from_utf8(files[ABOUT].clone()).unwrap();
-    let about = about.replacen("version = 1", "version = 2", 1);
-    files.insert(ABOUT.to_owned(), about.into_bytes());
-    let next = signed(&ground, &files, &officers(&ground)[..2]);
+    let next = signed(&ground, &measures_never(), &officers(&ground)[..2]);
     put(&ground, &broker, &next.to_bytes()).await;
     assert_eq!(broker.state().rules.current().version(), 2);
     submit(&mut police, send().frames()).await.unwrap();

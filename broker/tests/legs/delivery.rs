@@ -14,7 +14,7 @@ use crate::inbox::{Inbox, contains};
 use crate::packet::{Client, Sealed, new_case, state, submit};
 use crate::peer::{Ground, agency, now};
 
-async fn outcomes(client: &mut Client, sealed: &Sealed) -> BTreeMap<(String, usize), (String, String)> {
+pub async fn outcomes(client: &mut Client, sealed: &Sealed) -> BTreeMap<(String, usize), (String, String)> {
     let request = wire::GetOutcomeRequest {
         packet_id: sealed.packet.packet_id.to_vec().into(),
     };
@@ -166,7 +166,7 @@ async fn a_recall_takes_back_what_was_not_handed_over() {
 }
 
 /// The next entry with this event that concerns the client, hidden decision and all.
-async fn next_event(ground: &Ground, client: &mut Client, event: Event) -> evidence::CheckedEvidence {
+pub async fn next_event(ground: &Ground, client: &mut Client, event: Event) -> evidence::CheckedEvidence {
     let request = wire::FollowEvidenceRequest::default();
     let mut follow = client.follow_evidence(request).await.unwrap().into_inner();
     let directory = ground.network.directory(now()).unwrap();

@@ -13,7 +13,7 @@ use schakel_proto::wire;
 
 use crate::inbox::Inbox;
 use crate::oversight::ask;
-use crate::packet::{Sealed, code, new_case, refusal, state, submit};
+use crate::packet::{Client, Sealed, code, new_case, refusal, state, submit};
 use crate::peer::{Ground, now};
 
 const POLICE: &str = "pz-rupel";
@@ -33,6 +33,24 @@ fn review(ground: &Ground, by: &str, case: CaseRef, sealed: &Sealed) -> wire::Si
         finding: code("justified"),
     };
     ground.statement(by, case, body)
+}
+
+/// The first acceptance that the log shows to this reader.
+async fn acceptance(ground: &Ground, reader: &mut Client) -> evidence::Body {
+    let mut follow = reader
+        .follow_evidence(wire::FollowEvidenceRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let directory = ground.network.directory(now()).unwrap();
+    loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let network = &ground.network.spec().network;
+        let checked = evidence::check(&shown, network, directory.log().key()).unwrap();
+        if checked.body().event == Event::SubmissionAcceptance {
+            return checked.body().clone();
+        }
+    }
 }
 
 #[tokio::test]
@@ -59,20 +77,7 @@ async fn p14_the_glass_is_broken_with_reason_and_second_person_and_counted_until
     submit(&mut police, sealed.frames()).await.unwrap();
     // The second person learns of it from the log: who broke the glass, in which case, with which packet.
     let mut parket = ground.client(broker.address(), PARKET).await;
-    let mut follow = parket
-        .follow_evidence(wire::FollowEvidenceRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
-    let directory = ground.network.directory(now()).unwrap();
-    let shown = loop {
-        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
-        let network = &ground.network.spec().network;
-        let checked = evidence::check(&shown, network, directory.log().key()).unwrap();
-        if checked.body().event == Event::SubmissionAcceptance {
-            break checked.body().clone();
-        }
-    };
+    let shown = acceptance(&ground, &mut parket).await;
     assert_eq!(
         (shown.packet, shown.case),
         (Some(sealed.packet.packet_id), Some(case))

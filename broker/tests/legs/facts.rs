@@ -337,3 +337,74 @@ async fn a_statement_that_refers_to_nothing_is_refused() {
     );
     broker.stop().await.unwrap();
 }
+
+/// Every entry of these events that concerns the reader, in order, up to its own last statement.
+async fn heard(ground: &Ground, reader: &mut Client, id: &str, case: CaseRef) -> Vec<(Event, bool)> {
+    let last = open_case_of(ground, reader, id).await;
+    let request = wire::FollowEvidenceRequest {
+        after_index_plus_one: 0,
+    };
+    let mut follow = reader.follow_evidence(request).await.unwrap().into_inner();
+    let mut found = Vec::new();
+    loop {
+        let shown = follow.message().await.unwrap().unwrap().evidence.unwrap();
+        let checked = evidence_of(ground, &shown);
+        if checked.body().case == Some(last) {
+            return found;
+        }
+        if checked.body().case == Some(case) {
+            found.push((checked.body().event, checked.attachment().is_some()));
+        }
+    }
+}
+
+async fn open_case_of(ground: &Ground, reader: &mut Client, id: &str) -> CaseRef {
+    let case = new_case();
+    state(reader, ground.opening(id, case, &[id])).await.unwrap();
+    case
+}
+
+#[tokio::test]
+async fn a_new_fact_is_told_to_whom_it_is_shown_and_to_others_only_that_something_changed() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let mut caw = ground.client(broker.address(), CAW).await;
+    let case = open_case(&ground, &mut police, &["pz-rupel", CAW, "ocmw-boom", WALL]).await;
+    let subject = SubjectRef::from_bytes([0xA5; 16]);
+    let given = StatementBody::ConsentGiven(consent(subject, &["ocmw"]));
+    state(&mut caw, ground.statement(CAW, case, given)).await.unwrap();
+    let (statement, changed) = ((Event::StatementAccepted, true), (Event::FactsChanged, false));
+    for (who, hears) in [
+        ("pz-rupel", vec![statement, changed]),
+        (CAW, vec![statement, statement]),
+        ("ocmw-boom", vec![statement, statement]),
+        (WALL, vec![statement, changed]),
+        ("vlotter", vec![]),
+    ] {
+        let mut reader = ground.client(broker.address(), who).await;
+        assert_eq!(heard(&ground, &mut reader, who, case).await, hears, "{who}");
+    }
+    // Who is taken off the roster is told that something changed, and is not shown who is on it now.
+    let before = ground.opening("pz-rupel", case, &["pz-rupel", CAW, "ocmw-boom", WALL]);
+    let parsed = ParsedStatement::parse(&before).unwrap();
+    let (_, roster) = parsed.statement().body().roster().unwrap();
+    let roster = roster
+        .iter()
+        .filter(|entry| entry.agency.as_str() != WALL)
+        .cloned()
+        .collect();
+    let change = StatementBody::RosterChanged {
+        roster_version: 2,
+        roster,
+    };
+    state(&mut police, ground.statement("pz-rupel", case, change))
+        .await
+        .unwrap();
+    let mut wall = ground.client(broker.address(), WALL).await;
+    assert_eq!(
+        heard(&ground, &mut wall, WALL, case).await,
+        [statement, changed, changed]
+    );
+    broker.stop().await.unwrap();
+}

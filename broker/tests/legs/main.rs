@@ -19,3 +19,5 @@ mod peer;
 mod question;
 mod refusal;
 mod submission;
+
+mod holding;

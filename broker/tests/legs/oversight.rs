@@ -114,6 +114,56 @@ async fn forge(
     shared.log.wait_for(leaf).await.unwrap();
 }
 
+/// One decision that holds, and five that do not.
+async fn forge_five(ground: &Ground, broker: &Running, about: (CaseRef, &Sealed)) {
+    // The decision as it would come out now is no lie: the CAW has left the case.
+    let denied = |decision: &mut wire::Decision| {
+        decision.parts[0].outcome = "deny-packet".into();
+        decision.parts[0].reason = "DENY_RECIPIENT_NOT_IN_CASE".into();
+    };
+    forge(broker, about, denied).await;
+    assert_eq!(ask(ground, Ask::Replay).await["differ"], 0);
+    // Another outcome, another reason, an obligation less, other facts, a part that is none: each is a lie.
+    forge(broker, about, |_| {}).await;
+    forge(broker, about, |decision| {
+        denied(decision);
+        decision.parts[0].reason = "DENY_CASE_CLOSED".into();
+    })
+    .await;
+    forge(broker, about, |decision| {
+        denied(decision);
+        decision.parts[0].obligations.pop();
+    })
+    .await;
+    forge(broker, about, |decision| {
+        denied(decision);
+        decision.facts_head = vec![0; 32].into();
+    })
+    .await;
+    forge(broker, about, |decision| {
+        denied(decision);
+        decision.parts[0].part_id = vec![0; 16].into();
+    })
+    .await;
+}
+
+/// What the store of the stopped broker says, with the case's key and without.
+async fn stopped(ground: &Ground, case: CaseRef, found: &Value) {
+    // Out of the store of the stopped broker it is the same; and a case whose key is gone says nothing more.
+    let config = config(ground);
+    assert!(socket::ask(&config.data_dir, &Ask::Replay).is_none());
+    let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
+    assert_eq!(desk.answer(Ask::Replay).await.unwrap(), *found);
+    desk.close().await;
+    let key = config.erasure_dir.join(format!("{}.key", hex(case)));
+    std::fs::remove_file(key).unwrap();
+    let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
+    let found = desk.answer(Ask::Replay).await.unwrap();
+    assert_eq!((&found["replayed"], &found["differ"]), (&0.into(), &0.into()));
+    assert_eq!(found["not_replayable"], serde_json::json!({ "erasure_key": 9 }));
+    desk.close().await;
+}
+
 #[tokio::test]
 async fn every_decision_in_the_log_comes_out_the_same_and_a_false_one_is_named() {
     let ground = Ground::new();
@@ -141,35 +191,7 @@ async fn every_decision_in_the_log_comes_out_the_same_and_a_false_one_is_named()
     assert_eq!(found["parts"], 3 + 3 + 1, "{found:#}");
     assert_eq!(found["not_replayable"], serde_json::json!({}));
 
-    // The decision as it would come out now is no lie: the CAW has left the case.
-    let denied = |decision: &mut wire::Decision| {
-        decision.parts[0].outcome = "deny-packet".into();
-        decision.parts[0].reason = "DENY_RECIPIENT_NOT_IN_CASE".into();
-    };
-    forge(&broker, (case, &sealed), denied).await;
-    assert_eq!(ask(&ground, Ask::Replay).await["differ"], 0);
-    // Another outcome, another reason, an obligation less, other facts, a part that is none: each is a lie.
-    forge(&broker, (case, &sealed), |_| {}).await;
-    forge(&broker, (case, &sealed), |decision| {
-        denied(decision);
-        decision.parts[0].reason = "DENY_CASE_CLOSED".into();
-    })
-    .await;
-    forge(&broker, (case, &sealed), |decision| {
-        denied(decision);
-        decision.parts[0].obligations.pop();
-    })
-    .await;
-    forge(&broker, (case, &sealed), |decision| {
-        denied(decision);
-        decision.facts_head = vec![0; 32].into();
-    })
-    .await;
-    forge(&broker, (case, &sealed), |decision| {
-        denied(decision);
-        decision.parts[0].part_id = vec![0; 16].into();
-    })
-    .await;
+    forge_five(&ground, &broker, (case, &sealed)).await;
     let found = ask(&ground, Ask::Replay).await;
     assert_eq!(
         (&found["differ"], &found["replayed"]),
@@ -192,20 +214,8 @@ async fn every_decision_in_the_log_comes_out_the_same_and_a_false_one_is_named()
     let replayed = named[0]["replayed"].as_str().unwrap();
     assert!(replayed.starts_with("deny-packet DENY_RECIPIENT_NOT_IN_CASE"));
 
-    // Out of the store of the stopped broker it is the same; and a case whose key is gone says nothing more.
     broker.stop().await.unwrap();
-    let config = config(&ground);
-    assert!(socket::ask(&config.data_dir, &Ask::Replay).is_none());
-    let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
-    assert_eq!(desk.answer(Ask::Replay).await.unwrap(), found);
-    desk.close().await;
-    let key = config.erasure_dir.join(format!("{}.key", hex(case)));
-    std::fs::remove_file(key).unwrap();
-    let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
-    let found = desk.answer(Ask::Replay).await.unwrap();
-    assert_eq!((&found["replayed"], &found["differ"]), (&0.into(), &0.into()));
-    assert_eq!(found["not_replayable"], serde_json::json!({ "erasure_key": 9 }));
-    desk.close().await;
+    stopped(&ground, case, &found).await;
 }
 
 fn hex(case: CaseRef) -> String {

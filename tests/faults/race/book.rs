@@ -129,15 +129,8 @@ fn decision(entry: &CheckedEvidence) -> &Decision {
         .expect("a decision")
 }
 
-/// Everything that must hold of one round.
-fn one(
-    round: &Round,
-    withdrawal: &CheckedEvidence,
-    (pages, chain): (&Pages<'_>, &FactChain),
-    found: &mut Found,
-) {
-    let packet = &round.packet;
-    // The leaf is the withdrawal's, and the withdrawal has the number that was answered.
+/// The leaf is the withdrawal's, and the withdrawal has the number that was answered, which is given.
+fn number_of(round: &Round, withdrawal: &CheckedEvidence, chain: &FactChain) -> u64 {
     assert_eq!(withdrawal.body().event, Event::StatementAccepted);
     let stated = ParsedStatement::parse(withdrawal.attachment().unwrap()).unwrap();
     let (id, number) = (
@@ -149,7 +142,17 @@ fn one(
     assert!(of(stated.statement().body()), "another consent");
     let fact = chain.facts().iter().find(|fact| fact.number() == number).unwrap();
     assert_eq!(fact.statement().map(|s| s.id()), Some(id), "number {number}");
+    number
+}
 
+/// Everything that must hold of one round.
+fn one(
+    round: &Round,
+    withdrawal: &CheckedEvidence,
+    (pages, chain): (&Pages<'_>, &FactChain),
+    found: &mut Found,
+) {
+    let (packet, number) = (&round.packet, number_of(round, withdrawal, chain));
     let (mut before, mut consignments) = (None, BTreeMap::new());
     let (mut acknowledged, mut withheld) = (false, false);
     for entry in pages {

@@ -68,6 +68,8 @@ fn check(stage: &Stage, sent: &[Sent], voice: Voice) -> Result<Vec<Check>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Problem::during("a runtime"))?;
     checks.extend(runtime.block_on(outside::log(stage, sent))?);
+    step.now("the decisions");
+    checks.push(outside::replay(stage)?);
     step.now("the recipients' disks");
     checks.extend(outside::disks(stage, sent)?);
     step.now("the broker's disk and memory");

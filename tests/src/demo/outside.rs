@@ -57,9 +57,9 @@ pub struct Sent {
     pub parts: Vec<SentPart>,
     /// What came of each part for each recipient.
     pub ends: Vec<End>,
-    /// Who is to review it, if it broke the glass.
+    /// Who reviews, if it broke the glass.
     pub reviewer: Option<String>,
-    /// That review was stated.
+    /// It broke the glass, and a review of that was stated.
     pub reviewed: bool,
 }
 
@@ -117,7 +117,7 @@ impl Sent {
             first: id,
             parts: packet.parts.iter().map(part).collect(),
             ends: Vec::new(),
-            reviewer: packet.emergency.as_ref().map(|record| record.reviewer.clone()),
+            reviewer: packet.emergency.as_ref().map(|one| one.reviewer.clone()),
             reviewed: false,
         }
     }
@@ -201,6 +201,22 @@ fn file(
         (200, Ok(_)) => None,
         _ => Some(format!("it cannot be opened: {answer}")),
     })
+}
+
+/// Every decision in the log, made again from its recorded facts and policies, comes out the same.
+pub fn replay(stage: &Stage) -> Result<Check> {
+    let said = stage.ask_broker(&["log", "replay", "--json"])?;
+    let number = |name: &str| said.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let all = said
+        .get("not_replayable")
+        .and_then(Value::as_object)
+        .is_some_and(serde_json::Map::is_empty);
+    let (replayed, parts) = (number("replayed"), number("parts"));
+    let holds = replayed > 0 && all && said.get("differ").and_then(Value::as_u64) == Some(0);
+    Ok(Check::of(
+        format!("{replayed} decisions in the log ({parts} parts) come out the same when they are made again"),
+        (!holds).then(|| said.to_string()),
+    ))
 }
 
 /// What an agent says of a part that it has destroyed, as an obligation bound it to.

@@ -268,6 +268,19 @@ impl Stage {
         Ok(socket)
     }
 
+    /// Asks the running broker as its admin does; its JSON.
+    pub fn ask_broker(&self, words: &[&str]) -> Result<serde_json::Value> {
+        let asked = Command::new(binary("schakel-broker")?)
+            .args(words)
+            .arg("--config")
+            .arg(self.network.broker_config())
+            .output()
+            .map_err(Problem::during("asking the broker"))?;
+        let error = String::from_utf8_lossy(&asked.stderr).into_owned();
+        serde_json::from_slice(&asked.stdout)
+            .map_err(|_| Problem::new(format!("schakel-broker {}: {}", words.join(" "), error.trim())))
+    }
+
     /// The story.
     pub fn story(&self) -> &Story {
         &self.story

@@ -153,8 +153,7 @@ impl<'a> Txn<'a> {
     /// Removes a key whose value may be long, with its pieces.
     pub(crate) fn delete_long(&mut self, key: &[u8]) -> Result<(), StoreError> {
         let number = |number: u16| keys::piece(key, number);
-        let mut pieces = (0..u16::MAX).map(number);
-        while let Some(piece) = pieces.next() {
+        for piece in (0..u16::MAX).map(number) {
             if self.record(&piece)?.is_none() {
                 break;
             }

@@ -55,8 +55,8 @@ fn disk(stage: &Stage, sent: &[Sent], marks: &Marks, id: &str) -> Result<Check> 
         if nothing {
             others.extend(sealed(stage, packet)?);
         }
-        // A review names the emergency's packet to all who take part.
-        if nothing && !packet.reviewed {
+        // The reviewer is told of the emergency's packet; a review names it to all who take part.
+        if nothing && !packet.reviewed && packet.reviewer.as_deref() != Some(id) {
             others.insert(
                 format!("the id of packet {}, {}", packet.title, packet.id),
                 packet.id.as_bytes().to_vec(),

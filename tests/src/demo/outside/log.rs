@@ -210,11 +210,14 @@ fn shown_too_much(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Optio
             .filter(|(end, ..)| end.to == id)
             .map(|(.., p)| p)
             .collect();
-        let told = |event| event == Event::SubmissionAcceptance && packet.reviewer.as_deref() == Some(id);
-        let of_packet = entries
-            .iter()
-            .filter(|e| e.body().packet == Some(packet.id) && !told(e.body().event));
+        let of_packet = entries.iter().filter(|e| e.body().packet == Some(packet.id));
         for entry in of_packet {
+            // Who reviews an emergency is told that there was one, and nothing of what was decided on it.
+            let told =
+                packet.reviewer.as_deref() == Some(id) && entry.body().event == Event::SubmissionAcceptance;
+            if told && entry.shown().is_none() && entry.hidden().is_none() {
+                continue;
+            }
             if allowed.is_empty() || entry.hidden().is_some() {
                 return Some(format!(
                     "{} of packet {}",
