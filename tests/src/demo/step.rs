@@ -216,6 +216,15 @@ pub enum Check {
         /// Category code.
         category: String,
     },
+    /// Each of these agencies has destroyed this part that came to it, as an obligation said.
+    Destroyed {
+        /// The packet's name.
+        packet: String,
+        /// Which part, from 1.
+        part: usize,
+        /// The agencies.
+        agencies: Vec<String>,
+    },
     /// Each of these agencies is shown exactly this measure in force, with this end.
     Measure {
         /// Case, by the story's name.
@@ -356,6 +365,11 @@ fn check(mut fields: Fields, counts: &[Count]) -> Result<Check> {
             agencies: fields.must("agencies")?,
             category: fields.must("category")?,
         },
+        "destroyed" => Check::Destroyed {
+            packet: fields.must("packet")?,
+            part: fields.take("part")?.unwrap_or_else(first),
+            agencies: fields.must("agencies")?,
+        },
         "measure" => Check::Measure {
             case: fields.must("case")?,
             agencies: fields.must("agencies")?,
@@ -373,7 +387,7 @@ fn check(mut fields: Fields, counts: &[Count]) -> Result<Check> {
             expect: fields.must("expect")?,
         },
         _ => {
-            let known = "inbox-never, measure, overdue, disclosures";
+            let known = "inbox-never, destroyed, measure, overdue, disclosures";
             return Err(Problem::new(format!("check \"{kind}\" is not one of {known}")));
         }
     };

@@ -68,7 +68,9 @@ fn wanted(id: &str, sent: &[Sent]) -> Vec<Wanted> {
     for packet in sent {
         let is_sender = packet.sender == id;
         // What the sender's own rules let go to nobody never left the sender.
-        if is_sender && packet.ends.iter().any(|end| !end.own) {
+        // Who is to review an emergency is told of it by the log.
+        let is_told = is_sender || packet.reviewer.as_deref() == Some(id);
+        if is_told && packet.ends.iter().any(|end| !end.own) {
             wanted.insert((Event::SubmissionAcceptance, packet.id, String::new()));
         }
         for end in packet.ends.iter().filter(|end| is_sender || end.to == id) {
@@ -152,7 +154,12 @@ fn acknowledgements(
 ) -> Option<(usize, Option<String>)> {
     let handovers: Vec<_> = entries
         .iter()
-        .filter(|e| e.body().event == Event::ContentHandover)
+        .filter(|e| {
+            matches!(
+                e.body().event,
+                Event::ContentHandover | Event::ObligationFulfilled
+            )
+        })
         .collect();
     let bad = handovers
         .iter()
@@ -184,7 +191,10 @@ fn acknowledgement(
             .body()
             .packet
             .is_some_and(|id| message.packet_id.as_ref() == id.as_bytes())
-        && ["received", "taken"].contains(&message.outcome.as_str());
+        && match entry.body().event {
+            Event::ObligationFulfilled => message.outcome == "fulfilled" && !message.obligation.is_empty(),
+            _ => ["received", "taken"].contains(&message.outcome.as_str()),
+        };
     if same {
         Ok(())
     } else {

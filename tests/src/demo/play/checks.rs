@@ -2,14 +2,20 @@
 //! its admin.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Play;
+use super::{LOOK_EVERY, Play};
 use crate::demo::local::{field, list};
-use crate::demo::problem::Result;
+use crate::demo::problem::{Problem, Result};
 use crate::demo::step::{Check, Disclosed};
 use crate::demo::story::{Count, Moment, minute};
+
+/// What an agent says of a part that it has destroyed.
+const DESTROYED: &str = "PART_DESTROYED";
+/// Longest wait until it is.
+const DESTROYED_MAX: Duration = Duration::from_secs(60);
 
 type Checked = Result<(String, Option<String>)>;
 
@@ -18,6 +24,11 @@ impl Play<'_> {
     pub(super) fn check(&mut self, check: &Check) -> Checked {
         match check {
             Check::InboxNever { agencies, category } => self.inbox_never(agencies, category),
+            Check::Destroyed {
+                packet,
+                part,
+                agencies,
+            } => self.destroyed(packet, *part, agencies),
             Check::Measure {
                 case,
                 agencies,
@@ -73,6 +84,38 @@ impl Play<'_> {
         Ok((
             self.tale
                 .check("inbox-never", &blanks.each_ref().map(|(n, v)| (*n, v.as_str()))),
+            differs,
+        ))
+    }
+
+    /// Each agency's agent has destroyed the part, or does so soon: its time was over before.
+    fn destroyed(&mut self, packet: &str, part: usize, agencies: &[String]) -> Checked {
+        let sent = self.sent.get(self.names.packet(packet)?);
+        let sent = sent.ok_or_else(|| Problem::new("no such packet"))?;
+        let of = sent.parts.get(part.saturating_sub(1));
+        let of = of.ok_or_else(|| Problem::new("no such part"))?;
+        let out = self.stage.folder().join("destroyed");
+        let request = json!({ "packet": sent.id, "part": of.id, "out": out });
+        let (title, began) = (of.title.clone(), Instant::now());
+        let mut differs = None;
+        for agency in agencies {
+            let local = self.local(agency)?;
+            differs = loop {
+                let (_, said) = local.ask("POST", "/v1/inbox/open", Some(&request))?;
+                if field(&said, "code") == DESTROYED {
+                    break differs;
+                }
+                std::fs::remove_file(&out).ok();
+                if began.elapsed() > DESTROYED_MAX {
+                    break Some(format!("{agency} has destroyed it; it says {said}"));
+                }
+                std::thread::sleep(LOOK_EVERY);
+            };
+        }
+        let blanks = [("agencies", self.agencies(agencies)), ("title", title)];
+        Ok((
+            self.tale
+                .check("destroyed", &blanks.each_ref().map(|(n, v)| (*n, v.as_str()))),
             differs,
         ))
     }
