@@ -218,3 +218,98 @@ fn refused(unfit: Unfit) -> Permission {
         alarms,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use schakel_proto::time::Timestamp;
+
+    use super::*;
+    use crate::bundle::Bundle;
+
+    type Seat = (&'static str, Option<i64>, Option<i64>, bool);
+
+    fn seat(id: &str, (status, from, until, perp_side): Seat) -> Participant {
+        Participant {
+            id: id.to_owned(),
+            status: status.to_owned(),
+            from: from.map(Timestamp::from_millis),
+            until: until.map(Timestamp::from_millis),
+            perp_side,
+            ..Participant::default()
+        }
+    }
+
+    #[test]
+    fn a_seat_widens_by_what_it_did_not_have_and_by_nothing_else() {
+        let plain: Seat = ("active", Some(10), Some(10), false);
+        let cases: [(Option<Seat>, Option<Seat>, bool); 17] = [
+            (None, None, false),
+            (Some(plain), None, false),
+            (None, Some(plain), true),
+            (None, Some(("suspended", None, None, false)), false),
+            (Some(plain), Some(plain), false),
+            (Some(("suspended", Some(10), Some(10), false)), Some(plain), true),
+            (Some(plain), Some(("suspended", Some(10), Some(10), false)), false),
+            (
+                Some(("left", None, None, false)),
+                Some(("suspended", None, None, false)),
+                false,
+            ),
+            (Some(plain), Some(("active", Some(9), Some(10), false)), true),
+            (Some(plain), Some(("active", Some(11), Some(10), false)), false),
+            (Some(plain), Some(("active", None, Some(10), false)), true),
+            (Some(plain), Some(("active", Some(10), Some(11), false)), true),
+            (Some(plain), Some(("active", Some(10), Some(9), false)), false),
+            (Some(plain), Some(("active", Some(10), None, false)), true),
+            (Some(("active", None, None, false)), Some(plain), false),
+            (
+                Some(("active", None, None, true)),
+                Some(("active", None, None, false)),
+                true,
+            ),
+            (
+                Some(("active", None, None, true)),
+                Some(("active", None, None, true)),
+                false,
+            ),
+        ];
+        for (before, after, wider) in cases {
+            let (one, other) = (before.map(|s| seat("a", s)), after.map(|s| seat("a", s)));
+            assert_eq!(
+                widens(one.as_ref(), other.as_ref()),
+                wider,
+                "{before:?} to {after:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_leaves_its_own_roster_is_not_named_by_the_others_on_it() {
+        let engine = Engine::untested(&Bundle::built_in().unwrap());
+        let active: Seat = ("active", None, None, false);
+        let both = vec![seat("a", active), seat("b", active)];
+        let question = StateQuestion {
+            now: Timestamp::from_millis(0),
+            speaker: Party {
+                id: "a".to_owned(),
+                role: "fjc".to_owned(),
+                ..Party::default()
+            },
+            competent: false,
+            roles: Vec::new(),
+            case: Some(Arc::new(CaseState::opened("a", "x", "vlg", both))),
+            statement: StatementKind::RosterChanged {
+                version: 2,
+                roster: vec![seat("b", active)],
+            },
+        };
+        let facts = speaking(&engine, &question).unwrap();
+        let named = facts
+            .iter()
+            .find(|(key, _)| *key == "named")
+            .map(|(_, value)| value);
+        assert_eq!(named, Some(&fact("named", false).1));
+    }
+}

@@ -115,6 +115,9 @@ fn unknown_values_and_attributes_are_denied_with_their_own_code() {
         );
         let obligations: Vec<&String> = ruling.obligations().iter().collect();
         assert_eq!(obligations, ["log-denial", "tell-sender-reason"], "{n}");
+        // What list it is not in is told, in the place of a policy.
+        let told: Vec<&String> = ruling.policies().iter().collect();
+        assert!(told.len() == 1 && told[0].starts_with("schema:"), "{n}: {told:?}");
     }
     // An unknown basis or purpose has a code of its own.
     let ruling = engine.receive(&question(&given(|g| g["legal_basis"] = "unknown".into())).unwrap());
