@@ -1,5 +1,6 @@
 //! What the log says of each round, checked from outside: which came first, and on which facts.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ pub async fn check(town: &Town, rounds: &[Round]) -> Found {
     let mut chains = BTreeMap::new();
     let mut found = Found::default();
     for round in rounds {
-        if !chains.contains_key(&round.case) {
-            chains.insert(round.case, chain(&mut welfare, round.case).await);
+        if let Entry::Vacant(place) = chains.entry(round.case) {
+            place.insert(chain(&mut welfare, round.case).await);
         }
         let withdrawal = leaves[&text(&round.withdrawal, "leaf")];
         one(
