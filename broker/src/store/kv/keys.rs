@@ -27,6 +27,10 @@ pub(crate) const PIECE: u8 = b'~';
 pub(crate) const PENDING: u8 = b'N';
 /// Leaves in the tree: position.
 pub(crate) const LEAF: u8 = b'A';
+/// Entries: hash of the leaf.
+pub(crate) const ENTRY: u8 = b'E';
+/// Positions of leaves: hash of the leaf.
+pub(crate) const INDEX: u8 = b'J';
 /// Held packets: case, id, agency.
 pub(crate) const HELD: u8 = b'H';
 /// Rows that name a part file: digest, packet, part, profile.
@@ -192,7 +196,7 @@ pub(crate) fn ended(id: &PacketId, event: Event) -> Vec<u8> {
 }
 /// A log entry, by its leaf.
 pub(crate) fn entry(leaf: &Digest) -> Vec<u8> {
-    Key::new(b'E').raw(leaf.as_bytes()).0
+    Key::new(ENTRY).raw(leaf.as_bytes()).0
 }
 /// A pending leaf.
 pub(crate) fn pending(sequence: u64) -> Vec<u8> {
@@ -204,7 +208,7 @@ pub(crate) fn leaf(index: u64) -> Vec<u8> {
 }
 /// Position of a leaf.
 pub(crate) fn index(leaf: &Digest) -> Vec<u8> {
-    Key::new(b'J').raw(leaf.as_bytes()).0
+    Key::new(INDEX).raw(leaf.as_bytes()).0
 }
 /// A complete subtree.
 pub(crate) fn node(node: Node) -> Vec<u8> {

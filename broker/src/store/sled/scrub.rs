@@ -1,6 +1,7 @@
 //! The check at every start: each record against its checksum, packets against their manifests, the tree
 //! recomputed from its leaves against its nodes and the newest checkpoint. A store that fails is not used.
 
+use prost::Message;
 use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::tree::{Frontier, Node};
@@ -15,6 +16,8 @@ use super::super::verbs::log;
 use super::{MARK, SledKv, damaged};
 
 const PAGE: usize = 1_024;
+/// Leaves whose order is held in memory at once, 32 bytes each.
+const LEAVES_MAX_COUNT: usize = 1 << 22;
 
 fn refuse(what: &str) -> StoreError {
     StoreError::Unusable(damaged(what).into())
@@ -96,23 +99,26 @@ fn tree(kv: &SledKv, read: &Committed<'_>) -> Result<(), StoreError> {
     let checkpoint = log::latest_checkpoint(read)?;
     let size = checkpoint.as_ref().map_or(0, |c| c.size);
     let mut frontier = Frontier::default();
-    let mut wrong = None;
+    let (mut wrong, mut leaves) = (None, Vec::new());
     pages(
         &mut |after| read.scan(&[keys::LEAF], after, PAGE),
         &mut |key, value| {
             let leaf = digest(value)?;
-            if keys::last_number(key) != Some(frontier.size())
-                || log::index_of(read, &leaf)? != Some(frontier.size())
-            {
-                return Err(StoreError::Corrupt("the order of the log's leaves".into()));
+            if keys::last_number(key) != Some(frontier.size()) {
+                return Err(order());
             }
-            check_entry(read, &leaf)?;
             frontier.append(leaf, &mut |node, hash| {
                 wrong = wrong.or(check_node(read, node, hash))
             });
+            leaves.push(leaf);
+            if leaves.len() == LEAVES_MAX_COUNT {
+                check_leaves(read, frontier.size(), &leaves)?;
+                leaves.clear();
+            }
             Ok(())
         },
     )?;
+    check_leaves(read, frontier.size(), &leaves)?;
     if let Some(node) = wrong {
         return Err(StoreError::Corrupt(
             format!("node {} of level {} of the tree", node.index, node.level).into(),
@@ -131,8 +137,71 @@ fn tree(kv: &SledKv, read: &Committed<'_>) -> Result<(), StoreError> {
     check_mark(kv, read, size)
 }
 
+/// The newest leaves, up to `end`: each is known at its place, and has its entry. Both are gone through in the
+/// order of their keys: looked up one by one, they would be read all over the disk.
+fn check_leaves(read: &Committed<'_>, end: u64, leaves: &[Digest]) -> Result<(), StoreError> {
+    let first = end.saturating_sub(leaves.len() as u64);
+    let (mut entries, mut known) = (InOrder::default(), 0);
+    pages(
+        &mut |after| read.scan(&[keys::INDEX], after, PAGE),
+        &mut |key, value| {
+            let leaf = digest(key.get(1..).unwrap_or_default())?;
+            let number = value.try_into().map(u64::from_be_bytes).map_err(|_| order())?;
+            let place = number.checked_sub(first).and_then(|n| usize::try_from(n).ok());
+            match place.filter(|place| *place < leaves.len()) {
+                // Of leaves before or after these.
+                None => return Ok(()),
+                Some(place) if leaves.get(place) == Some(&leaf) => known += 1,
+                _ => return Err(order()),
+            }
+            entries.check(read, &leaf)
+        },
+    )?;
+    if known == leaves.len() {
+        Ok(())
+    } else {
+        Err(order())
+    }
+}
+
+fn order() -> StoreError {
+    StoreError::Corrupt("the order of the log's leaves".into())
+}
+
+/// Entries in the order of their leaves' hashes.
+#[derive(Default)]
+struct InOrder {
+    page: std::collections::VecDeque<(Vec<u8>, Vec<u8>)>,
+    after: Option<Vec<u8>>,
+}
+
+impl InOrder {
+    /// Goes on to the entry of a leaf and checks it.
+    fn check(&mut self, read: &Committed<'_>, leaf: &Digest) -> Result<(), StoreError> {
+        let wanted = keys::entry(leaf);
+        loop {
+            if self.page.is_empty() {
+                self.page = read.scan(&[keys::ENTRY], self.after.as_deref(), PAGE)?.into();
+                self.after = self.page.back().map(|(key, _)| key.clone());
+            }
+            let missing = || StoreError::Corrupt(record::place(&wanted).into());
+            let (key, value) = self.page.pop_front().ok_or_else(missing)?;
+            if key > wanted {
+                return Err(missing());
+            }
+            if key == wanted {
+                let entry = EntryRow::decode(value.as_slice()).map_err(|_| missing())?;
+                return same(&entry, leaf);
+            }
+        }
+    }
+}
+
 fn check_entry(read: &Committed<'_>, leaf: &Digest) -> Result<(), StoreError> {
-    let entry: EntryRow = read.must(&keys::entry(leaf))?;
+    same(&read.must(&keys::entry(leaf))?, leaf)
+}
+
+fn same(entry: &EntryRow, leaf: &Digest) -> Result<(), StoreError> {
     if leaf_hash(&entry.leaf) == *leaf {
         Ok(())
     } else {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use schakel_proto::ids::{PacketId, PartId};
 
 use super::super::conformance::{Backend, Bench};
-use super::super::kv::{Kv, keys, record};
+use super::super::kv::txn::{Committed, Read};
+use super::super::kv::{Batch, Kv, keys, record};
 use super::super::*;
 use super::{SledOptions, SledStore};
 use crate::log::sequencer::Sequencer;
@@ -137,6 +138,77 @@ async fn d12_a_truncated_store_is_whole_or_refused() {
         fs::remove_dir_all(&target).unwrap();
     }
     assert!(refused > 0);
+}
+
+/// Rows with good checksums that do not fit each other: the log's leaves against their places and entries.
+#[tokio::test(flavor = "multi_thread")]
+async fn d11_leaves_places_and_entries_that_do_not_fit_each_other_are_found() {
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+    type Harm = fn(&Pairs, &Pairs, &mut Batch);
+    let put = |batch: &mut Batch, key: &[u8], value: &[u8]| {
+        batch.insert(key.to_vec(), Some(record::seal(key, value)));
+    };
+    let harms: [(&str, Harm, &str); 6] = [
+        (
+            "a place lost",
+            |places, _, b| drop(b.insert(places[2].0.clone(), None)),
+            "the order of the log",
+        ),
+        (
+            "an entry lost",
+            |_, entries, b| drop(b.insert(entries[2].0.clone(), None)),
+            "damage was found",
+        ),
+        (
+            "the last entry lost",
+            |_, entries, b| drop(b.insert(entries.last().unwrap().0.clone(), None)),
+            "damage was found",
+        ),
+        (
+            "two places exchanged",
+            |places, _, b| {
+                b.insert(places[0].0.clone(), Some(places[1].1.clone()));
+                b.insert(places[1].0.clone(), Some(places[0].1.clone()));
+            },
+            "the order of the log",
+        ),
+        (
+            "two entries exchanged",
+            |_, entries, b| {
+                b.insert(entries[0].0.clone(), Some(entries[1].1.clone()));
+                b.insert(entries[1].0.clone(), Some(entries[0].1.clone()));
+            },
+            "a log entry",
+        ),
+        ("nothing", |_, _, _| {}, ""),
+    ];
+    let (bench, folder, _) = filled(6).await;
+    for (number, (what, harm, said)) in harms.into_iter().enumerate() {
+        let target = bench.dir.path().join(format!("harm-{number}"));
+        copy(&folder, &target);
+        let store = open(&target).await.unwrap();
+        let read = Committed(store.kv());
+        let rows = |prefix| read.scan(&[prefix], None, 100).unwrap();
+        let mut batch = Batch::new();
+        harm(&rows(keys::INDEX), &rows(keys::ENTRY), &mut batch);
+        // Sealed anew: each record by itself is sound.
+        let sealed: Vec<_> = batch
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.clone()?)))
+            .collect();
+        for (key, value) in sealed {
+            let flagged = [&[0], value.as_slice()].concat();
+            put(&mut batch, &key, &flagged);
+        }
+        store.kv().commit(&batch).unwrap();
+        store.close().await;
+        if said.is_empty() {
+            open(&target).await.unwrap().close().await;
+        } else {
+            let why = refusal(&target).await;
+            assert!(why.contains(said), "{what}: {why}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
