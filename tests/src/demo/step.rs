@@ -20,7 +20,7 @@ pub enum Act {
     /// Makes a statement.
     State(Statement),
     /// Sends a packet.
-    Send(Packet),
+    Send(Box<Packet>),
     /// Looks at a packet again.
     Look(Look),
     /// Takes a packet back.
@@ -286,7 +286,7 @@ impl Step {
         };
         let act = match *verb {
             "state" => Act::State(statement(fields)?),
-            "send" => Act::Send(packet(fields)?),
+            "send" => Act::Send(Box::new(packet(fields)?)),
             "look" => {
                 let (packet, expect) = (fields.must("look")?, fields.must("expect")?);
                 let sealed_anew = fields.take("sealed_anew")?.unwrap_or_default();

@@ -210,7 +210,8 @@ mod tests {
         let of = |language| Tale::in_language(language, Voice::quiet()).unwrap();
         let (dutch, french) = (of("nl"), of("fr"));
         let keys = |map: &BTreeMap<String, String>| map.keys().cloned().collect::<Vec<_>>();
-        let maps: [fn(&Words) -> &BTreeMap<String, String>; 5] = [
+        type Part = fn(&Words) -> &BTreeMap<String, String>;
+        let maps: [Part; 5] = [
             |w| &w.line,
             |w| &w.statement,
             |w| &w.outcome,

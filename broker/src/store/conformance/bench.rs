@@ -1,5 +1,6 @@
 //! The bench that the suite runs on: a backend that can be reopened and broken, packets, entries, a log key.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -65,11 +66,7 @@ pub(crate) const JUSTICE: &str = "jh-antwerpen-dader";
 pub(crate) const SMALL: usize = 4 * 1024;
 pub(crate) const LARGE: usize = 70 * 1024;
 
-async fn open_sled(
-    dir: &std::path::Path,
-    breaker: &Arc<Breaker>,
-    reserve: u64,
-) -> Result<SledStore, StoreError> {
+async fn open_sled(dir: &Path, breaker: &Arc<Breaker>, reserve: u64) -> Result<SledStore, StoreError> {
     let options = SledOptions {
         reserve_bytes: Some(reserve),
         cache_bytes: 8 * 1024 * 1024,
@@ -478,9 +475,9 @@ impl Bench {
     }
 
     pub(crate) async fn stages(&self, packet: PacketId, recipient: &str) -> Vec<Stage> {
-        let outcome = self.store().outcome(packet).await.unwrap().unwrap();
+        let parts = self.store().outcome(packet).await.unwrap().unwrap().parts;
         let mine = |p: &&PartState| p.recipient == agency(recipient);
-        outcome.parts.iter().filter(mine).map(|p| p.stage).collect()
+        parts.iter().filter(mine).map(|p| p.stage).collect()
     }
 
     pub(crate) async fn read_all(&self, packet: PacketId, part: PartId) -> Result<Vec<u8>, StoreError> {
@@ -492,7 +489,7 @@ impl Bench {
         Ok(all)
     }
 
-    /// Part files on the disk (or in memory's place of them: none are counted there).
+    /// Part files on the disk; of those in memory none are counted.
     pub(crate) fn part_files(&self) -> usize {
         let dir = self.dir.path().join("store/parts");
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();

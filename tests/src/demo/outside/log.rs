@@ -104,8 +104,7 @@ fn decided_otherwise(id: &str, sent: &[Sent], entries: &[CheckedEvidence]) -> Op
                 .iter()
                 .filter(|d| d.packet() == packet.id && d.recipient().as_str() == end.to)
                 .flat_map(|d| d.parts())
-                .filter(|p| Some(p.part) == part)
-                .last();
+                .rfind(|p| Some(p.part) == part);
             let said = of_part.map(|p| (p.outcome.as_str(), p.reason.as_str()));
             let reason = end.reason.as_str();
             let fits = match end.outcome.as_str() {
