@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event};
+use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event, MISLABELLED};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::tlog::checkpoint::LogKey;
 use schakel_proto::wire;
@@ -284,6 +284,10 @@ fn heard(outcome: &mut Outcome, said: &Said, at_ms: i64, index: u64) {
         }
         Word::Fulfilled(obligation) => {
             let known = outcome.fulfilled.iter().any(|one| one.obligation == *obligation);
+            if !known && obligation == MISLABELLED {
+                let (part, recipient) = (outcome.part, &outcome.recipient);
+                tracing::error!(%part, %recipient, "alarm: the recipient says that a part is not what its label says");
+            }
             if !known && outcome.fulfilled.len() < FULFILLED_MAX_COUNT {
                 outcome.fulfilled.push(Fulfilled {
                     obligation: obligation.clone(),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use schakel_proto::evidence::MISLABELLED;
 use schakel_proto::ids::{CaseRef, PacketId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::inbox::record::{Delivery, Names};
+use crate::inbox::record::{Delivery, Kind, Names};
 use crate::obligations::{duties, is_masked};
 use crate::outbox::record::{Disclosure, Outcome, Record};
 
@@ -42,6 +43,8 @@ pub fn delivery(delivery: &Delivery) -> Value {
     let parts = shown.get_mut("parts").and_then(Value::as_array_mut);
     for (shown, part) in parts.into_iter().flatten().zip(&delivery.parts) {
         add(shown, "duties", json!(duties(delivery, part)));
+        let said = part.later(Kind::Fulfilled, MISLABELLED);
+        add(shown, "mislabelled", json!(said.is_some()));
     }
     shown
 }

@@ -36,6 +36,9 @@ pub const BODY_MAX_BYTES: usize = 4 * 1024;
 pub const DECISION_MAX_BYTES: usize = 512 * 1024;
 /// The obligation that follows when the ground of a delivery has ended; decisions need not name it.
 pub const NO_FURTHER_USE: &str = "no-further-use";
+/// What the recipient's people say of a part that is not what its label says. It stands in the place of an
+/// obligation; no decision names it, since every recipient may say so.
+pub const MISLABELLED: &str = "mislabelled";
 /// Longest obligation, in bytes.
 pub const OBLIGATION_MAX_BYTES: usize = 128;
 /// Longest reason code, in bytes.

@@ -15,6 +15,8 @@ mod changes;
 
 mod facts;
 
+mod labels;
+
 mod deciding;
 
 mod oversight;

@@ -91,6 +91,19 @@ fn oostende() {
     ends_well("oostende", 40, 40);
 }
 
+#[test]
+fn simulated_time_is_refused_but_for_development() {
+    for program in ["schakel-broker", "schakel-agent"] {
+        let output = Command::new(binary(program))
+            .args(["run", "--config", "any.toml", "--simulated-time", "any"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{program}: {error}");
+        assert!(error.contains("--development"), "{program}: {error}");
+    }
+}
+
 /// The short story with some lines changed.
 fn changed(changes: &[(&str, &str)]) -> (Output, Option<Value>) {
     let folder = tempfile::tempdir().unwrap();

@@ -179,6 +179,13 @@ pub enum Inbox {
         /// The obligation, as the list shows it.
         obligation: String,
     },
+    /// Say that a part is not what its label says; its sender gets that, signed and logged.
+    Mislabelled {
+        /// The packet.
+        packet: PacketId,
+        /// The part.
+        part: PartId,
+    },
     /// List what was not accepted, and why.
     Quarantine,
 }

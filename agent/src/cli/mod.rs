@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::Method;
-use schakel_proto::ids::{CaseRef, SubjectRef};
+use schakel_proto::evidence::MISLABELLED;
+use schakel_proto::ids::{CaseRef, PacketId, PartId, SubjectRef};
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SimulatedClock, SystemClock, randomness};
@@ -261,6 +262,23 @@ impl Asking {
         self.show(&answer, line, print)
     }
 
+    /// Says something of a part, to be signed and sent to its sender.
+    async fn say(
+        &self,
+        (packet, part): (PacketId, PartId),
+        obligation: String,
+        print: Print<'_>,
+    ) -> Result<(), Problem> {
+        let request = to_value(&FulfilledRequest {
+            packet,
+            part,
+            obligation,
+        })?;
+        let route = "/v1/inbox/fulfilled";
+        let answer = self.call(Method::POST, route, Some(&request)).await?;
+        self.show(&answer, |_| "kept; its sender is told".to_owned(), print)
+    }
+
     async fn inbox(&self, command: Inbox, print: Print<'_>) -> Result<(), Problem> {
         match command {
             Inbox::List => {
@@ -277,15 +295,9 @@ impl Asking {
                 packet,
                 part,
                 obligation,
-            } => {
-                let request = to_value(&FulfilledRequest {
-                    packet,
-                    part,
-                    obligation,
-                })?;
-                let route = "/v1/inbox/fulfilled";
-                let answer = self.call(Method::POST, route, Some(&request)).await?;
-                self.show(&answer, |_| "kept; its sender is told".to_owned(), print)
+            } => self.say((packet, part), obligation, print).await,
+            Inbox::Mislabelled { packet, part } => {
+                self.say((packet, part), MISLABELLED.to_owned(), print).await
             }
             Inbox::Quarantine => {
                 let answer = self.call(Method::GET, "/v1/quarantine", None).await?;

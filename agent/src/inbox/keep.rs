@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use schakel_proto::evidence::MISLABELLED;
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::time::Timestamp;
 
@@ -68,7 +69,8 @@ impl Inbox {
         self.update_part(delivery, part, |part| say(part, Kind::Taken, "", now))
     }
 
-    /// The agency's people say that they carried out an obligation.
+    /// The agency's people say that they carried out an obligation; or, in its place, that the part is not what
+    /// its label says.
     ///
     /// # Errors
     /// No such part, an obligation that does not bind it, or one that the agent sees to itself.
@@ -84,6 +86,9 @@ impl Inbox {
         let refuse = |code, sentence: &str, remedy| {
             Err(Problem::new(problem::Kind::Refused, code, sentence, remedy).at(part))
         };
+        if obligation == MISLABELLED {
+            return self.said(&delivery, part, obligation, now);
+        }
         let Some(duty) = duties.iter().find(|duty| duty.obligation == obligation) else {
             let remedy = "See `schakel-agent inbox list` for what binds it.";
             return refuse("OBLIGATION_UNKNOWN", "no such obligation binds this part", remedy);
@@ -93,12 +98,19 @@ impl Inbox {
             let sentence = "the agent sees to this obligation itself";
             return refuse("OBLIGATION_OF_AGENT", sentence, "There is nothing to be done.");
         }
-        self.update_part(&delivery, part, |part| {
-            say(part, Kind::Fulfilled, obligation, now)
-        })?;
-        Ok(self
-            .get(delivery.packet, delivery.consignment)
-            .unwrap_or(delivery))
+        self.said(&delivery, part, obligation, now)
+    }
+
+    fn said(
+        &self,
+        delivery: &Arc<Delivery>,
+        part: PartId,
+        obligation: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Delivery>, Problem> {
+        self.update_part(delivery, part, |part| say(part, Kind::Fulfilled, obligation, now))?;
+        let kept = self.get(delivery.packet, delivery.consignment);
+        Ok(kept.unwrap_or_else(|| Arc::clone(delivery)))
     }
 
     /// Notes why the ground of a part has ended, and whether its measure was lifted; or that it has a ground again.

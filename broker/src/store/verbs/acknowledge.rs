@@ -1,6 +1,6 @@
 //! Leg 2 ends: what a recipient's agent says of a consignment becomes durable.
 
-use schakel_proto::evidence::NO_FURTHER_USE;
+use schakel_proto::evidence::{MISLABELLED, NO_FURTHER_USE};
 use schakel_proto::ids::{Digest, PartId};
 
 use super::super::delivery::{AckOutcome, Acknowledged, Acknowledging};
@@ -97,5 +97,6 @@ fn said(step: &Step<'_>, ack: &Acknowledging, state: &PartState) -> Result<Said,
 
 /// Whether the decision laid that obligation on the part, or it is the one that follows when the ground ends.
 fn bound(ack: &Acknowledging, state: &PartState) -> bool {
-    ack.obligation == NO_FURTHER_USE || state.obligations.contains(&ack.obligation)
+    [NO_FURTHER_USE, MISLABELLED].contains(&ack.obligation.as_str())
+        || state.obligations.contains(&ack.obligation)
 }
