@@ -2,6 +2,7 @@
 //! it accepts: a broker that lets through what the rules refuse is found here. It is not let off by a broker
 //! that shows fewer facts than it has shown before, or none at all.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schakel_policy::asking::{self, Moment};
@@ -54,10 +55,14 @@ impl Own<'_> {
         };
         let sender = &verified.handed().manifest().sender;
         let case = asking::case_or_unopened(&facts, self.directory, sender);
-        let ruling = self.ruling(&case, verified);
-        Ok(Some(ruling.is_some_and(|ruling| {
-            ruling.denied().is_none() && ruling.parts().iter().all(Ruling::delivers)
-        })))
+        let Some(ruling) = self.ruling(&case, verified) else {
+            return Ok(Some(false));
+        };
+        let delivers = ruling.denied().is_none() && ruling.parts().iter().all(Ruling::delivers);
+        if delivers {
+            same_obligations(decision, verified.handed().parts(), &ruling)?;
+        }
+        Ok(Some(delivers))
     }
 
     /// The broker does not show us the facts it decided on: it says by that that we take no part in the case.
@@ -89,6 +94,24 @@ impl Own<'_> {
         let ruling = self.engine.packet(&questions);
         (ruling.parts().len() == parts.len()).then_some(ruling)
     }
+}
+
+/// We act on obligations: a broker that could add one would have content destroyed, one that could leave one
+/// out would have it kept or passed on.
+fn same_obligations(decision: &Decision, parts: &[Part], ruling: &PacketRuling) -> Result<(), Problem> {
+    for (part, own) in parts.iter().zip(ruling.parts()) {
+        let said = decision.parts().iter().find(|one| one.part == part.id());
+        let said: BTreeSet<&str> = said
+            .into_iter()
+            .flat_map(|one| one.obligations.iter().map(String::as_str))
+            .collect();
+        let own: BTreeSet<&str> = own.obligations().iter().map(String::as_str).collect();
+        if said != own {
+            let sentence = "the decision names other obligations than our rules do on the same facts";
+            return Err(Problem::distrust("OBLIGATIONS_DIFFER", sentence).at(part.id()));
+        }
+    }
+    Ok(())
 }
 
 /// The facts that a decision was made on: the first `facts_count` of the chain, under the head it names. They

@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 const DESTROYED_MAX_COUNT: usize = 256;
 /// Cases looked at again between two looks at the clock.
 const CASES_MAX_COUNT: usize = 64;
+/// Cases that could not be looked at, after which the broker is given a rest.
+const FAILED_MAX_COUNT: usize = 8;
 /// Rest after the broker was not reached.
 const REST: Duration = Duration::from_secs(5);
 /// Every case is looked at again this often, in milliseconds.
@@ -30,17 +32,27 @@ const AGAIN_MILLIS: i64 = 3_600_000;
 
 /// Runs until the daemon ends.
 pub async fn run(agent: Arc<Agent>) {
+    // What is due does not wait for the broker.
+    let destroying = async {
+        loop {
+            destroy(&agent).await;
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    tokio::join!(destroying, looking(&agent));
+}
+
+async fn looking(agent: &Arc<Agent>) {
     let mut all_at: Option<Timestamp> = None;
     loop {
-        destroy(&agent).await;
         let now = agent.clock.now();
         if all_at.is_none_or(|last| now.millis_since(last).saturating_abs() >= AGAIN_MILLIS) {
             all_at = Some(now);
-            standing_cases(&agent)
+            standing_cases(agent)
                 .into_iter()
                 .for_each(|case| agent.stir(case));
         }
-        let rest = look_again(&agent).await;
+        let rest = look_again(agent).await;
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = agent.stirring.notified(), if rest == TICK => {}
@@ -104,24 +116,33 @@ fn handed(record: &Record) -> impl Iterator<Item = (&Outcome, HandOver)> {
     })
 }
 
-/// Looks again at cases that changed; gives how long to rest.
+/// Looks again at cases that changed; gives how long to rest. One that cannot be looked at keeps no other: what
+/// may be only for now is put back after the others, the rest is looked at again with all cases.
 async fn look_again(agent: &Arc<Agent>) -> Duration {
+    let (mut later, mut rest) = (Vec::new(), Duration::ZERO);
     for _ in 0..CASES_MAX_COUNT {
         let Some(case) = agent.stirred().pop_first() else {
-            return TICK;
+            rest = TICK;
+            break;
         };
-        if let Err(problem) = look_at(agent, case).await {
-            if problem.is_temporary() {
-                agent.stirred().insert(case);
-                tracing::debug!(code = problem.code, "the ground of a case is looked at later");
-            } else {
-                // It must not keep the others; it is looked at again with all of them.
-                tracing::error!(%case, code = problem.code, sentence = problem.sentence, "a case cannot be looked at");
-            }
-            return REST;
+        let Err(problem) = look_at(agent, case).await else {
+            continue;
+        };
+        if problem.is_temporary() {
+            later.push(case);
+            tracing::debug!(code = problem.code, "the ground of a case is looked at later");
+        } else {
+            tracing::error!(%case, code = problem.code, sentence = problem.sentence, "a case cannot be looked at");
+        }
+        if later.len() >= FAILED_MAX_COUNT {
+            break;
         }
     }
-    Duration::ZERO
+    if later.is_empty() {
+        return rest;
+    }
+    agent.stirred().extend(later);
+    REST
 }
 
 async fn look_at(agent: &Arc<Agent>, case: CaseRef) -> Result<(), Problem> {

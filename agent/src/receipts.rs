@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event, MISLABELLED};
+use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event, MISLABELLED, NO_FURTHER_USE};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::tlog::checkpoint::LogKey;
 use schakel_proto::wire;
@@ -283,6 +283,11 @@ fn heard(outcome: &mut Outcome, said: &Said, at_ms: i64, index: u64) {
             outcome.taken_ms.get_or_insert(said.done_ms);
         }
         Word::Fulfilled(obligation) => {
+            let apart = [NO_FURTHER_USE, MISLABELLED].contains(&obligation.as_str());
+            if !apart && !outcome.obligations.contains(obligation) {
+                tracing::error!(part = %outcome.part, "alarm: an obligation was reported that no decision names");
+                return;
+            }
             let known = outcome.fulfilled.iter().any(|one| one.obligation == *obligation);
             if !known && obligation == MISLABELLED {
                 let (part, recipient) = (outcome.part, &outcome.recipient);

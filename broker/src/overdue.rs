@@ -108,14 +108,29 @@ async fn unread(
                 found.cut = true;
                 return Ok(());
             }
-            let item = unread_item(store, settings, now, delivery).await?;
-            found.items.extend(item);
+            match unread_item(store, settings, now, delivery).await {
+                Ok(item) => found.items.extend(item),
+                Err(refusal) => passed_over(refusal, "a delivery")?,
+            }
         }
         match page.next {
             Some(next) => after = Some(next),
             None => return Ok(()),
         }
     }
+}
+
+/// What ails one item must not hide the others: an alarm, unless the store as a whole cannot be read now.
+fn passed_over(refusal: Refusal, what: &str) -> Result<(), Refusal> {
+    if refusal.retry_after_millis > 0 {
+        return Err(refusal);
+    }
+    tracing::error!(
+        code = safe(Code(&refusal)),
+        what,
+        "alarm: whether it is overdue cannot be told"
+    );
+    Ok(())
 }
 
 /// The part of a delivery that was due first, if one is overdue.
@@ -165,8 +180,16 @@ async fn revisits(
         let page = store.contacts(after, PAGE_MAX_COUNT).await?;
         for contact in &page.found {
             let due = contact.at.plus_millis(settings.revisit_millis());
-            if due >= now || !is_followed(store, contact, (directory, now)).await? {
+            if due >= now {
                 continue;
+            }
+            match is_followed(store, contact, (directory, now)).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(refusal) => {
+                    passed_over(refusal, "a case")?;
+                    continue;
+                }
             }
             looked_at += 1;
             if looked_at > LOOKED_AT_MAX_COUNT {
@@ -314,6 +337,9 @@ pub async fn watch(state: &State, told: &mut BTreeSet<Item>) {
         let kind = item.kind.as_str();
         let due_ms = item.due.millis();
         tracing::warn!(kind, packet = safe(item.packet), due_ms, "alarm: overdue");
+    }
+    if found.cut {
+        tracing::error!("alarm: more is open than one look goes through; what is overdue may be more");
     }
     state.gauges.set(&found);
     *told = found.items;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use schakel_proto::directory::{Agency, Directory};
+use schakel_proto::directory::{Agency, Directory, Side};
 use schakel_proto::ids::StatementId;
 use schakel_proto::limits;
 use schakel_proto::packet::descriptor::{self, PartFields};
@@ -13,7 +13,7 @@ use schakel_proto::party::AgencyId;
 use schakel_proto::statement::{Audience, FactChain, Statement, StatementBody};
 use schakel_proto::time::Timestamp;
 
-use crate::facts::{CaseState, chosen};
+use crate::facts::{CaseState, Participant, chosen};
 use crate::folding::participants;
 use crate::question::{
     BreakGlass, Consent, InspectQuestion, Part, Party, ReceiveQuestion, Report, Said, Shown, StateQuestion,
@@ -83,7 +83,7 @@ pub fn receive_questions(
             case: Arc::clone(case),
             part,
             consents,
-            break_glass: break_glass(manifest),
+            break_glass: break_glass(manifest, (directory, case)),
             report: report(manifest),
             unknown,
         }
@@ -119,12 +119,31 @@ fn named_by(manifest: &ManifestFields, case: &Arc<CaseState>) -> Arc<CaseState> 
     })
 }
 
-fn break_glass(manifest: &ManifestFields) -> Option<BreakGlass> {
+fn break_glass(
+    manifest: &ManifestFields,
+    (directory, case): (&Directory, &Arc<CaseState>),
+) -> Option<BreakGlass> {
+    // Nobody is named by naming who cannot review: who is not there, who broke the glass, who serves the
+    // perpetrator. The record is incomplete then.
+    let can = |reviewer: &AgencyId| {
+        let listed = directory.agency(reviewer);
+        let flagged = |one: &Participant| one.perp_side && one.id == reviewer.as_str();
+        *reviewer != manifest.sender
+            && listed.is_some_and(|agency| agency.side() != Some(Side::Perpetrator))
+            && !case.participants.iter().any(flagged)
+    };
+    let named = |reviewer: &AgencyId| {
+        if can(reviewer) {
+            reviewer.to_string()
+        } else {
+            String::new()
+        }
+    };
     manifest.break_glass.as_ref().map(|record| BreakGlass {
         actor: record.actor.to_string(),
         justification_chars: record.justification_chars,
         danger_to: record.danger_to.iter().map(ToString::to_string).collect(),
-        reviewer: record.reviewer.to_string(),
+        reviewer: named(&record.reviewer),
         review_by: Some(record.review_by),
     })
 }

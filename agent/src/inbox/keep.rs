@@ -34,12 +34,12 @@ impl Inbox {
                 (at <= now).then_some((part, obligation))
             });
             due.extend(of_it.map(|(part, obligation)| (Arc::clone(delivery), part.clone(), obligation)));
-            if due.len() >= max_count {
-                break;
-            }
         }
         let (mut gone, mut failed) = (Vec::new(), None);
-        for (delivery, part, obligation) in due.into_iter().take(max_count) {
+        for (delivery, part, obligation) in due {
+            if gone.len() >= max_count {
+                break;
+            }
             match self.destroy(&delivery, &part, &obligation, now) {
                 Ok(()) => gone.push((delivery.packet, part.part)),
                 Err(problem) => failed = failed.or(Some(problem)),
@@ -55,6 +55,8 @@ impl Inbox {
         obligation: &str,
         now: Timestamp,
     ) -> Result<(), Problem> {
+        // What was set aside of the packet before it was accepted holds the same sealed content.
+        self.forget_quarantined(delivery.packet)?;
         let folder = self.folder(delivery.packet, &delivery.consignment);
         self.disk.remove_file(&folder.join(&part.file))?;
         self.update_part(delivery, part.part, |part| {
@@ -123,12 +125,15 @@ impl Inbox {
         now: Timestamp,
     ) -> Result<(), Problem> {
         self.update_part(delivery, part, |part| {
-            let before = part.ended.as_ref().map(|ended| ended.reason.as_str());
-            if part.deleted_ms.is_none() && before != reason {
+            let follows = obligations::that_follows(lifted, part);
+            let before = part.ended.as_ref();
+            let same = before.map(|ended| (ended.reason.as_str(), ended.obligation.as_str()))
+                == reason.map(|reason| (reason, follows.as_str()));
+            if part.deleted_ms.is_none() && !same {
                 part.ended = reason.map(|reason| Ended {
                     reason: reason.to_owned(),
                     since_ms: now.millis(),
-                    obligation: obligations::that_follows(lifted, part),
+                    obligation: follows,
                 });
             }
         })

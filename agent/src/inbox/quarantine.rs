@@ -5,6 +5,7 @@ use std::fs;
 use std::time::SystemTime;
 
 use prost::Message;
+use schakel_proto::ids::PacketId;
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 use serde::Serialize;
@@ -65,6 +66,14 @@ impl Inbox {
             self.disk.remove_dir(oldest)?;
         }
         Ok(())
+    }
+
+    /// Removes what was set aside of a packet.
+    pub(super) fn forget_quarantined(&self, packet: PacketId) -> Result<(), Problem> {
+        let begin = format!("{packet}-");
+        let kept = disk::list(&self.quarantine)?;
+        let of_it = kept.iter().filter(|path| disk::name_of(path).starts_with(&begin));
+        of_it.into_iter().try_for_each(|path| self.disk.remove_dir(path))
     }
 
     /// What is in quarantine: folder name and reason.
