@@ -336,6 +336,47 @@ fn a_definition_that_errs_denies_sliced_and_whole() {
     }
 }
 
+/// A rule about one agency is not kept for another at the same place.
+#[test]
+fn rules_about_named_agencies_hold_for_each_of_them_sliced_and_whole() {
+    let named = |n: usize, id: &str| {
+        let scope = format!("principal == Agency::\"{id}\", {{}}, resource");
+        rule(&format!("X-{id}"), n, &scope, "")
+    };
+    let bundle = with(&(named(1, "one") + &named(2, "other")));
+    let (sliced, whole) = (Engine::untested(&bundle), Engine::untested(&bundle).unsliced());
+    let mut met = std::collections::BTreeSet::new();
+    for (seed, mut question) in drawn(11 << 32, 60) {
+        for id in ["one", "other"] {
+            id.clone_into(&mut question.recipient.id);
+            let (short, long) = (sliced.receive(&question), whole.receive(&question));
+            assert_eq!(said(&short), said(&long), "SCHAKEL_SEED={seed}: {question:#?}");
+            met.extend(long.policies().iter().filter(|id| id.starts_with("X-")).cloned());
+        }
+    }
+    assert_eq!(met.len(), 2, "{met:?}");
+}
+
+/// What defines "active" for one agency by its name is not taken for another whose entry is like its own.
+#[test]
+fn a_definition_for_named_agencies_holds_for_each_of_them_sliced_and_whole() {
+    let named = |id: &str| {
+        format!(
+            "@id(\"D-{id}\")@legal(\"model\")@nl(\"x\")@fr(\"x\")@en(\"x\")\n\
+             permit (principal == Agency::\"{id}\", action == Action::\"active\", resource);\n"
+        )
+    };
+    let bundle = with(&(named("sender") + &named("recipient")));
+    let (sliced, whole) = (Engine::untested(&bundle), Engine::untested(&bundle).unsliced());
+    let mut otherwise = 0;
+    for (seed, question) in drawn(10 << 32, 200) {
+        let (short, long) = (sliced.receive(&question), whole.receive(&question));
+        assert_eq!(said(&short), said(&long), "SCHAKEL_SEED={seed}: {question:#?}");
+        otherwise += usize::from(long.reason() != engine().receive(&question).reason());
+    }
+    assert!(otherwise > 0, "no decision depends on the definitions");
+}
+
 #[test]
 fn sets_within_sets_do_not_multiply() {
     let set: Vec<String> = (1..=24).map(|n| n.to_string()).collect();
