@@ -107,7 +107,12 @@ fn same_obligations(decision: &Decision, parts: &[Part], ruling: &PacketRuling) 
             .collect();
         let own: BTreeSet<&str> = own.obligations().iter().map(String::as_str).collect();
         if said != own {
-            let sentence = "the decision names other obligations than our rules do on the same facts";
+            let list = |all: &BTreeSet<&str>| all.iter().copied().collect::<Vec<_>>().join(" ");
+            let sentence = format!(
+                "the decision names the obligations [{}] and our rules [{}] on the same facts",
+                crate::problem::printable(&list(&said), 512),
+                list(&own)
+            );
             return Err(Problem::distrust("OBLIGATIONS_DIFFER", sentence).at(part.id()));
         }
     }

@@ -173,6 +173,18 @@ fn lies_of_the_decision() -> Vec<Lie> {
         decide("decided to withhold", "DECISION_NOT_DELIVER", |d| {
             d.parts[0].outcome = "withhold".into()
         }),
+        decide(
+            "an obligation added, to have it destroyed",
+            "OBLIGATIONS_DIFFER",
+            |d| {
+                d.parts[0]
+                    .obligations
+                    .push("expire-at:1970-01-01T00:00:00Z".into())
+            },
+        ),
+        decide("an obligation left out", "OBLIGATIONS_DIFFER", |d| {
+            d.parts[0].obligations.pop();
+        }),
         decide("more decided than handed over", "DECISION_OTHER_PARTS", |d| {
             let more = wire::PartDecision {
                 part_id: random_part(),

@@ -183,6 +183,9 @@ impl Parcel {
             part_id: id.to_vec().into(),
             outcome: "deliver".to_owned(),
             reason: "OK_LEGAL_DUTY".to_owned(),
+            obligations: ["log-access", "purpose-bound", "mark-fact-vs-opinion"]
+                .map(str::to_owned)
+                .to_vec(),
             ..Default::default()
         };
         wire::Decision {

@@ -262,6 +262,11 @@ pub(crate) fn kept(of: CeilingOf, version: u64) -> Vec<u8> {
 pub(crate) fn kept_prefix(of: CeilingOf) -> Vec<u8> {
     Key::new(b'D').raw(ceiling_name(of)).raw(&[0]).0
 }
+/// The claim of what was in force on its file.
+pub(crate) fn kept_file(digest: &Digest, of: CeilingOf, version: u64) -> Vec<u8> {
+    let key = Key(file_prefix(digest)).raw(b"kept").raw(ceiling_name(of));
+    key.raw(&[0]).number(version).0
+}
 /// The last contact about a case.
 pub(crate) fn contact(case: &CaseRef) -> Vec<u8> {
     Key::new(CONTACT).raw(case.as_bytes()).0

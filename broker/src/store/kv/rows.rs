@@ -205,3 +205,20 @@ pub(crate) struct CheckpointRow {
     #[prost(bytes = "bytes", tag = "3")]
     pub note: bytes::Bytes,
 }
+
+/// A directory or bundle that was in force.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct KeptRow {
+    /// Its own digest, by which decisions name it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub digest: Vec<u8>,
+    /// SHA-256 of the bytes as signed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sha256: Vec<u8>,
+    /// How many.
+    #[prost(uint64, tag = "3")]
+    pub length: u64,
+    /// The bytes themselves, if they are few; else they lie in a file.
+    #[prost(bytes = "vec", tag = "4")]
+    pub inline: Vec<u8>,
+}

@@ -263,13 +263,40 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn keep(&self, of: CeilingOf, ceiling: Ceiling, signed: bytes::Bytes) -> Result<(), StoreError> {
+        if self
+            .engine
+            .read(move |r| oversight::kept(r, of, ceiling.version))
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let length = signed.len() as u64;
+        let mut spool = self.contents.spool(length, |bytes| self.kv.has_room(bytes))?;
+        spool.write(&signed).await?;
+        let stored = spool.finish(Digest::of(&signed)).await?;
         self.engine
-            .write(false, move |step| oversight::keep(step, of, ceiling, &signed))
+            .write(false, move |step| oversight::keep(step, of, ceiling, &stored))
             .await
     }
 
     async fn kept(&self, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError> {
-        self.engine.read(move |r| oversight::kept(r, of, version)).await
+        let row = self.engine.read(move |r| oversight::kept(r, of, version)).await?;
+        let Some(row) = row else { return Ok(None) };
+        let digest = |bytes: &[u8]| {
+            Digest::try_from(bytes).map_err(|_| StoreError::Corrupt("a kept directory or bundle".into()))
+        };
+        let mut signed = row.inline;
+        if signed.is_empty() {
+            let mut reader = self.contents.open(digest(&row.sha256)?, row.length).await?;
+            while let Some(chunk) = reader.next().await? {
+                signed.extend_from_slice(&chunk);
+            }
+        }
+        Ok(Some(Kept {
+            digest: digest(&row.digest)?,
+            signed: signed.into(),
+        }))
     }
 
     async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError> {

@@ -120,7 +120,7 @@ impl<'a> Txn<'a> {
         self.own.insert(key, Some(sealed));
     }
 
-    /// Sets a value; a long one is cut into pieces. (A long value is never replaced; `delete_long` removes it.)
+    /// Sets a value; a long one is cut into pieces. (A long value is never replaced or removed.)
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         if value.len() <= record::PIECE_MAX_BYTES {
             let mut framed = Vec::with_capacity(value.len() + 1);
@@ -148,18 +148,6 @@ impl<'a> Txn<'a> {
     /// Sets a number.
     pub(crate) fn put_number(&mut self, key: &[u8], number: u64) -> Result<(), StoreError> {
         self.put(key, &number.to_be_bytes())
-    }
-
-    /// Removes a key whose value may be long, with its pieces.
-    pub(crate) fn delete_long(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        let number = |number: u16| keys::piece(key, number);
-        for piece in (0..u16::MAX).map(number) {
-            if self.record(&piece)?.is_none() {
-                break;
-            }
-            self.delete(&piece)?;
-        }
-        self.delete(key)
     }
 
     /// Removes a key, if it is there.

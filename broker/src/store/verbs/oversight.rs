@@ -1,57 +1,71 @@
 //! Rows for the operator and its monitors.
 
-use bytes::Bytes;
 use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::time::Timestamp;
 
+use super::super::content::StoredContent;
 use super::super::entry::LoggedEntry;
 use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf};
 use super::super::kv::engine::Step;
 use super::super::kv::keys;
-use super::super::kv::rows::{ContactRow, PacketRow, ReviewRow};
+use super::super::kv::rows::{ContactRow, KeptRow, PacketRow, ReviewRow};
 use super::super::kv::txn::Read;
-use super::super::oversight::{Contact, KEPT_MAX_COUNT, Kept, LastContact, OpenDelivery, OpenReview, Page};
+use super::super::oversight::{Contact, KEPT_MAX_COUNT, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::Acceptance;
 use super::{id, log};
 
-const DIGEST_BYTES: usize = 32;
-
-/// Keeps what is in force, beside what was.
+/// Keeps what is in force, beside what was. A long one lies in a file beside the map, as parts do: values of
+/// its size would take the map's pages to where it never syncs.
 pub(crate) fn keep(
     step: &mut Step<'_>,
     of: CeilingOf,
     ceiling: Ceiling,
-    signed: &[u8],
+    signed: &StoredContent,
 ) -> Result<(), StoreError> {
     let key = keys::kept(of, ceiling.version);
     if step.txn.record(&key)?.is_some() {
         return Ok(());
     }
-    let mut value = ceiling.digest.to_vec();
-    value.extend_from_slice(signed);
-    step.txn.put(&key, &value)?;
+    let row = KeptRow {
+        digest: ceiling.digest.to_vec(),
+        sha256: signed.digest().to_vec(),
+        length: signed.length(),
+        inline: signed.inline().map(|bytes| bytes.to_vec()).unwrap_or_default(),
+    };
+    step.txn.put_row(&key, &row)?;
+    if signed.inline().is_none() {
+        step.txn
+            .put(&keys::kept_file(&signed.digest(), of, ceiling.version), &[])?;
+        step.effects.keep.push(signed.clone());
+    }
     let all = step
         .txn
         .records(&keys::kept_prefix(of), None, KEPT_MAX_COUNT + 1)?;
     match all.first() {
-        Some((oldest, _)) if all.len() > KEPT_MAX_COUNT => step.txn.delete_long(oldest),
+        Some((oldest, _)) if all.len() > KEPT_MAX_COUNT => forget(step, of, oldest),
         _ => Ok(()),
     }
 }
 
-/// What was in force under this version.
-pub(crate) fn kept(read: &impl Read, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError> {
-    let Some(value) = read.get(&keys::kept(of, version))? else {
-        return Ok(None);
-    };
-    let (digest, signed) = value
-        .split_at_checked(DIGEST_BYTES)
-        .ok_or_else(|| StoreError::Corrupt("a kept directory or bundle".into()))?;
-    Ok(Some(Kept {
-        digest: id(digest)?,
-        signed: Bytes::copy_from_slice(signed),
-    }))
+fn forget(step: &mut Step<'_>, of: CeilingOf, oldest: &[u8]) -> Result<(), StoreError> {
+    let row: KeptRow = step.txn.must(oldest)?;
+    let version = keys::last_number(oldest).ok_or_else(|| damaged("a kept version"))?;
+    if row.inline.is_empty() {
+        let file = id(&row.sha256)?;
+        step.txn.delete(&keys::kept_file(&file, of, version))?;
+        step.effects.lost_files.push(file);
+    }
+    step.txn.delete(oldest)
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt(what.into())
+}
+
+/// What was in force under this version: its own digest, and where its bytes lie.
+pub(crate) fn kept(read: &impl Read, of: CeilingOf, version: u64) -> Result<Option<KeptRow>, StoreError> {
+    read.row(&keys::kept(of, version))
 }
 
 /// Entries in the tree, with everything that opens them.
