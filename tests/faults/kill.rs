@@ -1,7 +1,7 @@
 //! `kill -9` of the broker and of agents at random moments under load: every packet that an agent took on arrives
 //! exactly once in each inbox that may have it, and the log holds together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -201,10 +201,19 @@ async fn check_log(town: &Town, taken: &BTreeMap<String, Vec<u8>>) -> usize {
             "acceptances of {packet} in the log"
         );
     }
-    assert_eq!(
-        accepted.len(),
-        taken.len(),
-        "nothing was accepted that no agent took on"
-    );
+    // An agent that was killed between taking a packet on and saying so sends it all the same.
+    let outbox = Office::of(town, "pz-rupel").ask("GET", "/v1/packets", None);
+    let known: BTreeSet<String> = outbox
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| text(p, "packet"))
+        .collect();
+    let stray: Vec<_> = accepted
+        .keys()
+        .filter(|packet| !known.contains(*packet))
+        .collect();
+    assert!(stray.is_empty(), "accepted, and no agent took them on: {stray:?}");
+    assert!(accepted.values().all(|count| *count == 1), "{accepted:?}");
     entries
 }
