@@ -116,8 +116,8 @@ fn handed(record: &Record) -> impl Iterator<Item = (&Outcome, HandOver)> {
     })
 }
 
-/// Looks again at cases that changed; gives how long to rest. One that cannot be looked at keeps no other: what
-/// may be only for now is put back after the others, the rest is looked at again with all cases.
+/// Looks again at cases that changed; gives how long to rest. One that cannot be looked at keeps no other: it is
+/// put back after the others if another try may help; else it is looked at again with all cases.
 async fn look_again(agent: &Arc<Agent>) -> Duration {
     let (mut later, mut rest) = (Vec::new(), Duration::ZERO);
     for _ in 0..CASES_MAX_COUNT {
