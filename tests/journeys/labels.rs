@@ -64,8 +64,24 @@ fn p12_a_wrong_label_is_refused_where_it_shows_and_reported_and_attributable_whe
     let (state, _) = refused(&welfare, &unknown);
     assert_eq!(state, "denied", "a category that nobody knows");
 
-    // One that only a reader finds out.
-    let packet = welfare.send(&order("contact_log", ("follow_up", "shared_secrecy")));
+    reported(
+        &welfare,
+        &director,
+        &order("contact_log", ("follow_up", "shared_secrecy")),
+    );
+    let logs = town
+        .logs()
+        .into_iter()
+        .map(|log| std::fs::read_to_string(log).unwrap());
+    let alarms = logs
+        .filter(|log| log.contains("is not what its label says"))
+        .count();
+    assert_eq!(alarms, 1, "one alarm, at the sender");
+}
+
+/// A label that only a reader finds out: the report reaches the sender with evidence, and the label is the sender's.
+fn reported(welfare: &Office, director: &Office, order: &Value) {
+    let packet = welfare.send(order);
     let part = text(&director.received(&packet)["parts"][0], "part");
     assert_eq!(director.received(&packet)["parts"][0]["mislabelled"], false);
     let report = json!({ "packet": packet, "part": part, "obligation": "mislabelled" });
@@ -80,14 +96,6 @@ fn p12_a_wrong_label_is_refused_where_it_shows_and_reported_and_attributable_whe
     assert_eq!(said["obligation"], "mislabelled", "{outcome:#}");
     assert!(said["log_index"].is_u64(), "the log has it: {outcome:#}");
     assert_eq!(outcome["state"], "received", "what was received stays so");
-    let logs = town
-        .logs()
-        .into_iter()
-        .map(|log| std::fs::read_to_string(log).unwrap());
-    let alarms = logs
-        .filter(|log| log.contains("is not what its label says"))
-        .count();
-    assert_eq!(alarms, 1, "one alarm, at the sender");
     // The label is under the sender's signature: the recipient shows it to anyone with what it received.
     let delivery = director.received(&packet);
     assert_eq!(delivery["sender"], "caw-rupel");
