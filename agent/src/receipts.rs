@@ -284,7 +284,8 @@ fn heard(outcome: &mut Outcome, said: &Said, at_ms: i64, index: u64) {
         }
         Word::Fulfilled(obligation) => {
             let apart = [NO_FURTHER_USE, MISLABELLED].contains(&obligation.as_str());
-            if !apart && !outcome.obligations.contains(obligation) {
+            let bound = outcome.obligations.contains(obligation) || outcome.bound.contains(obligation);
+            if !apart && !bound {
                 tracing::error!(part = %outcome.part, "alarm: an obligation was reported that no decision names");
                 return;
             }
@@ -326,6 +327,11 @@ fn decided(record: &mut Record, decision: &Decision, at_ms: i64, index: u64) {
         let Some(outcome) = record.outcomes.iter_mut().find(same) else {
             continue;
         };
+        if state == PartState::HandedOver {
+            let new = part.obligations.iter().filter(|one| !outcome.bound.contains(one));
+            let new: Vec<String> = new.cloned().collect();
+            outcome.bound.extend(new);
+        }
         if state == PartState::HandedOver && outcome.handed_over.is_none_or(|last| last.log_index < index) {
             outcome.handed_over = Some(HandedOver {
                 at_ms: decision.at().millis(),

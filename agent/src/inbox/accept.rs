@@ -107,7 +107,8 @@ impl Inbox {
         let making = self.make(proved)?;
         let mut delivery = self.describe(verified, decided_again);
         for part in verified.parts() {
-            if self.part(proved.packet(), part.id).is_some() {
+            if let Some((held, received)) = self.part(proved.packet(), part.id) {
+                self.bind_too(&held, &received, verified, part, answering)?;
                 delivery.again.push(part.id);
             } else {
                 let stored = self.store(&making, verified, part, answering)?;
@@ -164,6 +165,57 @@ impl Inbox {
         delivery
     }
 
+    /// A part that is there already is bound by the newer decision too. Before the answer: whatever stops in
+    /// between, nothing is answered that does not bind.
+    fn bind_too(
+        &self,
+        held: &Delivery,
+        received: &ReceivedPart,
+        verified: &VerifiedDelivery,
+        part: &VerifiedPart,
+        answering: &Answering<'_>,
+    ) -> Result<(), Problem> {
+        let mut new = obligations(verified, part);
+        new.retain(|one| !received.obligations.contains(one));
+        if new.is_empty() {
+            return Ok(());
+        }
+        let unmarked = received.mark.is_none() && not_onward(&new).is_some();
+        let mark = unmarked
+            .then(|| self.content(verified, part, answering, &mut io::sink()))
+            .transpose()?;
+        self.update(held.packet, held.consignment, |held| {
+            if let Some(kept) = held.parts.iter_mut().find(|one| one.part == part.id) {
+                kept.mark = kept.mark.or(mark.as_ref().map(|(_, mark)| *mark));
+                new.retain(|one| !kept.obligations.contains(one));
+                kept.obligations.append(&mut new);
+            }
+        })
+    }
+
+    /// Opens a part's content; gives the names inside the seal, and the mark of the content.
+    fn content(
+        &self,
+        verified: &VerifiedDelivery,
+        part: &VerifiedPart,
+        answering: &Answering<'_>,
+        to: &mut dyn Write,
+    ) -> Result<(Names, Digest), Problem> {
+        let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
+        let keys = answering.keyring.opening(verified.handed().recipient().key());
+        let mut digest = Digesting::new(to);
+        let opened = open_part(
+            verified.handed(),
+            &part.id,
+            &part.key_packet,
+            &mut open,
+            keys,
+            &mut digest,
+        );
+        let opened = opened.map_err(|e| open_problem(&e))?;
+        Ok((names(&opened), self.marks.of(&digest.finish())))
+    }
+
     /// Writes one part; gives the names inside the seal if they may be kept in the open, and the mark of a
     /// content that must not be sent on.
     fn store(
@@ -178,33 +230,17 @@ impl Inbox {
         let file = self.disk.create(&path)?;
         let failed = |e: io::Error| Problem::io(&e, &path);
         let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, &file);
-        let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
-        let keys = answering.keyring.opening(verified.handed().recipient().key());
-        let mut content = |to: &mut dyn Write| {
-            let mut digest = Digesting::new(to);
-            let opened = open_part(
-                verified.handed(),
-                &part.id,
-                &part.key_packet,
-                &mut open,
-                keys,
-                &mut digest,
-            );
-            let opened = opened.map_err(|e| open_problem(&e))?;
-            let mark = bound.then(|| self.marks.of(&digest.finish()));
-            Ok::<_, Problem>((names(&opened), mark))
-        };
         let stored = match self.at_rest {
             AtRest::Sealed => {
                 out.write_all(&part.key_packet).map_err(failed)?;
                 let mut ciphertext = File::open(&part.ciphertext).map_err(failed)?;
                 io::copy(&mut ciphertext, &mut out).map_err(failed)?;
-                let mark = bound.then(|| content(&mut io::sink())).transpose()?;
-                (None, mark.and_then(|(_, mark)| mark))
+                let opened = bound.then(|| self.content(verified, part, answering, &mut io::sink()));
+                (None, opened.transpose()?.map(|(_, mark)| mark))
             }
             AtRest::Plain => {
-                let (names, mark) = content(&mut out)?;
-                (Some(names), mark)
+                let (names, mark) = self.content(verified, part, answering, &mut out)?;
+                (Some(names), bound.then_some(mark))
             }
         };
         out.flush().map_err(failed)?;

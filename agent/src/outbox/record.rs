@@ -115,6 +115,9 @@ pub struct Outcome {
     /// The last hand-over of it: the recipient may have it, whatever `state` says.
     #[serde(default)]
     pub handed_over: Option<HandedOver>,
+    /// What any hand-over of it bound the recipient to: handed over again, it is bound by both.
+    #[serde(default)]
+    pub bound: Vec<String>,
     /// When the recipient's agency took it out of its inbox, in milliseconds since 1970, by its own clock.
     #[serde(default)]
     pub taken_ms: Option<i64>,
@@ -140,6 +143,7 @@ impl Outcome {
             log_index: None,
             own: false,
             handed_over: None,
+            bound: Vec::new(),
             taken_ms: None,
             fulfilled: Vec::new(),
             ended: None,

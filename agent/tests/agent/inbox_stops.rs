@@ -30,8 +30,12 @@ struct Handed {
 }
 
 fn handed(town: &Town, parcel: &Parcel, ledger: &mut Ledger, facts: &wire::CaseFacts) -> Handed {
+    handed_as(parcel, ledger, parcel.decision(town, facts))
+}
+
+fn handed_as(parcel: &Parcel, ledger: &mut Ledger, decision: wire::Decision) -> Handed {
     let submission = parcel.submit(ledger);
-    let consignment = parcel.consign(ledger, parcel.decision(town, facts), |_| {});
+    let consignment = parcel.consign(ledger, decision, |_| {});
     let (mut offer, mut chunks, mut hand_over) = (None, Vec::new(), None);
     for frame in parcel.hand_over(ledger, submission, consignment) {
         match frame {
@@ -382,5 +386,39 @@ fn d04_d07_a_step_that_fails_once_leaves_each_part_there_once() {
             .into_iter()
             .filter(|f| f.file_name().unwrap().to_string_lossy().starts_with("part-"));
         assert_eq!(parts.count(), 2, "step {steps} failed");
+    }
+}
+
+#[test]
+fn what_is_handed_over_twice_is_bound_by_both_decisions() {
+    for at_rest in [AtRest::Sealed, AtRest::Plain] {
+        let town = Town::new(1);
+        let case = CaseRef::random(&mut randomness());
+        let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+        let parcel = parcel(&town, case, 1);
+        let dir = tempfile::tempdir().unwrap();
+        let kept = || {
+            let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+            let part = parcel.parts[0];
+            inbox.part(parcel.sealed.packet_id, part).unwrap().1
+        };
+        let first = parcel.decision(&town, &facts);
+        let before = first.parts[0].obligations.clone();
+        let first = handed_as(&parcel, &mut ledger, first);
+        take(&town, Disk::default(), dir.path(), at_rest, &first).unwrap();
+        assert_eq!((kept().obligations, kept().mark), (before.clone(), None));
+        // Before the answer is settled it is decided anew, on other facts.
+        let mut second = parcel.decision(&town, &facts);
+        let expiry = "expire-at:2027-01-01T00:00:00Z".to_owned();
+        second.parts[0].obligations = vec!["log-access".to_owned(), "no-forward".to_owned(), expiry.clone()];
+        let second = handed_as(&parcel, &mut ledger, second);
+        take(&town, Disk::default(), dir.path(), at_rest, &second).unwrap();
+        let expected = [before, vec!["no-forward".to_owned(), expiry]].concat();
+        assert_eq!(kept().obligations, expected, "the same is not there twice");
+        assert!(kept().mark.is_some(), "what must not be sent on is recognised");
+        // Once more the same: nothing changes.
+        let before = (kept().obligations, kept().mark);
+        take(&town, Disk::default(), dir.path(), at_rest, &second).unwrap();
+        assert_eq!((kept().obligations, kept().mark), before);
     }
 }

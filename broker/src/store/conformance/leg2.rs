@@ -307,6 +307,31 @@ pub(super) async fn an_obligation_is_fulfilled_once_by_whom_it_binds(mut bench: 
     );
 }
 
+pub(super) async fn what_is_handed_over_twice_is_bound_by_both(mut bench: Bench) {
+    let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE])]).await;
+    bench.store().accept(new).await.unwrap();
+    let mut handed = Vec::new();
+    for bound in ["review", "expire-at:2026-12-01T00:00:00Z"] {
+        let lease = bench.lease(WELFARE, 1).await.remove(0);
+        let mut handing = bench.decide(&lease, |_| Verdict::Deliver).await;
+        handing.parts[0].obligations = vec![bound.to_owned()];
+        let consignment = leaf(&bench.store().hand_over(handing.clone()).await.unwrap());
+        handed.push((handing, consignment, bound));
+        bench.now = bench.now.plus_millis(60_000);
+    }
+    let received = bench.ack(&handed[1].0, handed[1].1, AckOutcome::Received).await;
+    bench.store().acknowledge(received).await.unwrap();
+    let asked = [handed[0].2, handed[1].2, "delete-after:1d"];
+    for (bound, known) in asked.into_iter().zip([true, true, false]) {
+        let fulfilled = Acknowledging {
+            obligation: bound.to_owned(),
+            ..bench.ack(&handed[0].0, handed[0].1, AckOutcome::Fulfilled).await
+        };
+        let answer = bench.store().acknowledge(fulfilled).await.unwrap();
+        assert_eq!(matches!(answer, Acknowledged::Settled { .. }), known, "{bound}");
+    }
+}
+
 pub(super) async fn unacknowledged_parts_are_decided_anew(mut bench: Bench) {
     let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE])]).await;
     let id = new.packet;

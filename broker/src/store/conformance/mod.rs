@@ -55,6 +55,7 @@ macro_rules! stamp {
             leg2::an_acknowledged_packet_is_settled_and_purged,
             leg2::an_acknowledgement_must_fit_its_consignment,
             leg2::an_obligation_is_fulfilled_once_by_whom_it_binds,
+            leg2::what_is_handed_over_twice_is_bound_by_both,
             leg2::unacknowledged_parts_are_decided_anew,
             leg2::held_parts_come_back_with_a_statement_and_without_a_second_entry,
             leg2::a_statement_during_a_delivery_is_not_missed_by_what_is_held,

@@ -101,6 +101,16 @@ pub(crate) struct ConsignmentRow {
     pub recipient: String,
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub parts: Vec<Vec<u8>>,
+    /// What the decision bound the recipient to, in the order of `parts`.
+    #[prost(message, repeated, tag = "4")]
+    pub bound: Vec<BoundRow>,
+}
+
+/// What a hand-over bound the recipient of a part to.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct BoundRow {
+    #[prost(string, repeated, tag = "1")]
+    pub obligations: Vec<String>,
 }
 
 /// A log entry.

@@ -34,7 +34,7 @@ pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Ac
     let mut before = None;
     let mut news = Vec::new();
     for state in states {
-        match said(step, ack, &state)? {
+        match said(step, ack, &consignment, &state)? {
             Said::Before(leaf) => before = before.or(Some(leaf)),
             Said::TooEarly => return Ok(Acknowledged::Unknown),
             Said::New => news.push(state),
@@ -80,7 +80,12 @@ enum Said {
 
 /// Whether this part was spoken of before. The first word on a part stands, and may come after recall or
 /// expiry: that it arrived is then a fact.
-fn said(step: &Step<'_>, ack: &Acknowledging, state: &PartState) -> Result<Said, StoreError> {
+fn said(
+    step: &Step<'_>,
+    ack: &Acknowledging,
+    consignment: &ConsignmentRow,
+    state: &PartState,
+) -> Result<Said, StoreError> {
     let key = keys::said(&ack.consignment, ack.outcome, &state.part, &ack.obligation);
     if let Some(leaf) = step.txn.get(&key)? {
         return Ok(Said::Before(id(&leaf)?));
@@ -88,15 +93,21 @@ fn said(step: &Step<'_>, ack: &Acknowledging, state: &PartState) -> Result<Said,
     let settled = matches!(state.stage, Stage::Received | Stage::Refused);
     Ok(match (ack.outcome, state.leaf_hash) {
         (AckOutcome::Taken, _) if state.stage == Stage::Received => Said::New,
-        (AckOutcome::Fulfilled, _) if state.stage == Stage::Received && bound(ack, state) => Said::New,
+        (AckOutcome::Fulfilled, _) if state.stage == Stage::Received && bound(ack, consignment, state) => {
+            Said::New
+        }
         (AckOutcome::Taken | AckOutcome::Fulfilled, _) => Said::TooEarly,
         (_, Some(leaf)) if settled => Said::Before(leaf),
         _ => Said::New,
     })
 }
 
-/// Whether the decision laid that obligation on the part, or it is the one that follows when the ground ends.
-fn bound(ack: &Acknowledging, state: &PartState) -> bool {
+/// Whether a decision laid that obligation on the part (the one of this hand-over, or the newest: a part that
+/// is handed over again is bound by both), or it is one that follows when the ground ends.
+fn bound(ack: &Acknowledging, consignment: &ConsignmentRow, state: &PartState) -> bool {
+    let place = consignment.parts.iter().position(|p| p == state.part.as_bytes());
+    let then = place.and_then(|place| consignment.bound.get(place));
     [NO_FURTHER_USE, MISLABELLED].contains(&ack.obligation.as_str())
         || state.obligations.contains(&ack.obligation)
+        || then.is_some_and(|then| then.obligations.contains(&ack.obligation))
 }

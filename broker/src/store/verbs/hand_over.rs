@@ -7,7 +7,7 @@ use super::super::delivery::{DecidedPart, HandOver, HandedOver, Verdict};
 use super::super::error::StoreError;
 use super::super::kv::engine::Step;
 use super::super::kv::keys;
-use super::super::kv::rows::{ConsignmentRow, HandedRow, PacketRow};
+use super::super::kv::rows::{BoundRow, ConsignmentRow, HandedRow, PacketRow};
 use super::super::kv::txn::Read;
 use super::super::packet::{PartState, Stage};
 use super::{
@@ -61,10 +61,14 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
     }
     if let (true, Some(leaf)) = (delivers, leaf_hash) {
         let delivered = hand_over.parts.iter().filter(|p| p.verdict == Verdict::Deliver);
+        let bound = |decided: &DecidedPart| BoundRow {
+            obligations: decided.obligations.clone(),
+        };
         let consignment = ConsignmentRow {
             packet: packet.to_vec(),
             recipient: recipient.as_str().to_owned(),
-            parts: delivered.map(|p| PartId::to_vec(p.part)).collect(),
+            parts: delivered.clone().map(|p| PartId::to_vec(p.part)).collect(),
+            bound: delivered.map(bound).collect(),
         };
         step.txn.put_row(&keys::consignment(&leaf), &consignment)?;
     }
