@@ -24,6 +24,7 @@ use schakel_policy::explain::{Audience, explain};
 use schakel_policy::facts::{CaseState, Participant};
 use schakel_policy::question::ReceiveQuestion;
 use schakel_policy::ruling::Outcome;
+use schakel_proto::ids::CaseRef;
 
 const CASES: &str = include_str!("../cases/policy-cases.jsonl");
 /// Cases in the facts where policies vary.
@@ -40,9 +41,15 @@ fn case(id: &str) -> ReceiveQuestion {
 
 /// Cases by id, as broker and agents hold them, and the question that every one of them is asked.
 struct Facts {
-    cases: HashMap<String, Arc<CaseState>>,
+    cases: HashMap<CaseRef, Arc<CaseState>>,
     question: ReceiveQuestion,
     asked: Cell<usize>,
+}
+
+/// The reference of the n-th case: 16 bytes without an order, as they are.
+fn reference(n: usize) -> CaseRef {
+    let mixed = (n as u128 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+    CaseRef::from_bytes(mixed.to_be_bytes())
 }
 
 /// The agency of a role in the n-th case; a network of some hundred agencies.
@@ -53,11 +60,11 @@ fn agency(role: &str, n: usize) -> String {
 impl Facts {
     fn new(count: usize, question: &ReceiveQuestion) -> Self {
         let seat = |id: String| Participant {
-            id,
-            status: "active".to_owned(),
+            id: id.into(),
+            status: "active".into(),
             ..Participant::default()
         };
-        let cases: HashMap<String, Arc<CaseState>> = (0..count)
+        let cases: HashMap<CaseRef, Arc<CaseState>> = (0..count)
             .map(|n| {
                 let roles = [
                     "fjc",
@@ -69,7 +76,7 @@ impl Facts {
                     participants: roles.iter().map(|role| seat(agency(role, n))).collect(),
                     ..CaseState::clone(&question.case)
                 };
-                (format!("CASE-{n}"), Arc::new(case))
+                (reference(n), Arc::new(case))
             })
             .collect();
         Self {
@@ -86,7 +93,7 @@ impl Facts {
         let n = turn.wrapping_mul(7_919) % self.cases.len();
         let mut question = self.question.clone();
         // The packet says which case it is about: its id is at hand, the case is where the facts are.
-        question.case = Arc::clone(&self.cases[&format!("CASE-{n}")]);
+        question.case = Arc::clone(&self.cases[&reference(n)]);
         question.sender.id = agency(&question.sender.role, n);
         question.recipient.id = agency(&question.recipient.role, n);
         question.now = question.now.plus_millis(turn as i64 % 86_400_000);

@@ -113,8 +113,8 @@ fn named_by(manifest: &ManifestFields, case: &Arc<CaseState>) -> Arc<CaseState> 
         |one| &one.status,
     );
     Arc::new(CaseState {
-        consultation: consultation.cloned(),
-        mandate: mandate.cloned(),
+        consultation: consultation.cloned().map(Box::new),
+        mandate: mandate.cloned().map(Box::new),
         ..CaseState::clone(case)
     })
 }
@@ -334,7 +334,9 @@ pub fn state_question(
             String::new(),
         ),
     };
-    let region = case.as_ref().map_or(stated_region, |case| case.region.clone());
+    let region = case
+        .as_ref()
+        .map_or(stated_region, |case| case.region.to_string());
     let speaker = directory.agency(statement.agency());
     let roles = case.iter().flat_map(|case| &case.participants);
     StateQuestion {
@@ -347,7 +349,7 @@ pub fn state_question(
                 .any(|place| place.as_str() == region)
         }),
         roles: roles
-            .filter_map(|one| one.role.clone().map(|role| (one.id.clone(), role)))
+            .filter_map(|one| Some((one.id.to_string(), one.role.as_ref()?.to_string())))
             .collect(),
         case: case.map(Arc::new),
         statement: kind,

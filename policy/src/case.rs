@@ -245,7 +245,9 @@ pub fn question(json: &Value) -> Result<ReceiveQuestion, CaseError> {
     let case = case_state(case_json, u);
     let mut party = |[id, role, side]: [&'static str; 3], u: &mut Vec<String>| {
         let id = given.text(id, u);
-        let region = case.participant(&id).and_then(|p| p.region.clone());
+        let region = case
+            .participant(&id)
+            .and_then(|p| p.region.as_ref().map(ToString::to_string));
         Party {
             role: given.text(role, u),
             side: given.optional(side, u),
@@ -382,15 +384,15 @@ fn case_state(json: &Value, u: &mut Vec<String>) -> CaseState {
         read
     });
     let state = CaseState {
-        status: object.text("status", u),
-        region: object.text("region", u),
-        case_type: object.text("type", u),
+        status: object.text("status", u).into(),
+        region: object.text("region", u).into(),
+        case_type: object.text("type", u).into(),
         roster_version: object.typed("roster_version", u, Value::as_u64).unwrap_or(0),
         opener: object.optional("opener", u),
         participants,
-        consultation,
+        consultation: consultation.map(Box::new),
         measures,
-        mandate,
+        mandate: mandate.map(Box::new),
         stated: Stated::default(),
     };
     object.skip(&["id"]);
@@ -401,13 +403,13 @@ fn case_state(json: &Value, u: &mut Vec<String>) -> CaseState {
 fn participant(json: &Value, u: &mut Vec<String>) -> Participant {
     let mut object = Object::new("participant", json, u);
     let read = Participant {
-        id: object.text("id", u),
-        role: object.optional("role", u),
-        status: object.text("status", u),
+        id: object.text("id", u).into(),
+        role: object.optional("role", u).map(Into::into),
+        status: object.text("status", u).into(),
         from: object.time("from", u),
         until: object.time("until", u),
         perp_side: object.flag("perp_side", u).unwrap_or(false),
-        region: object.optional("region", u),
+        region: object.optional("region", u).map(Into::into),
     };
     object.rest(u);
     read

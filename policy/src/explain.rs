@@ -95,7 +95,7 @@ impl Supposed {
             }
             Self::Roster => asked.roster_version_seen = Some(asked.case.roster_version),
             Self::Seats => seat(Arc::make_mut(&mut asked.case), [&asked.sender, &asked.recipient]),
-            Self::Open => Arc::make_mut(&mut asked.case).status = "open".to_owned(),
+            Self::Open => Arc::make_mut(&mut asked.case).status = "open".into(),
             Self::Release => {
                 let scope = vec![asked.recipient.id.clone()];
                 asked.part.release = Some(Release {
@@ -105,14 +105,14 @@ impl Supposed {
             }
             Self::Table => {
                 asked.legal_basis = "consultation".to_owned();
-                Arc::make_mut(&mut asked.case).consultation = Some(Consultation {
+                Arc::make_mut(&mut asked.case).consultation = Some(Box::new(Consultation {
                     id: String::new(),
                     basis: "law".to_owned(),
                     status: "active".to_owned(),
                     valid_until: None,
                     finality: "protect_integrity".to_owned(),
                     signed_by: vec![asked.sender.id.clone(), asked.recipient.id.clone()],
-                });
+                }));
             }
             Self::Emergency => {
                 asked.legal_basis = "emergency".to_owned();
@@ -185,8 +185,8 @@ fn seat(case: &mut CaseState, parties: [&Party; 2]) {
         let flagged = case.entries(&party.id).any(|p| p.perp_side);
         case.participants.retain(|p| p.id != party.id);
         case.participants.push(Participant {
-            id: party.id.clone(),
-            status: "active".to_owned(),
+            id: party.id.as_str().into(),
+            status: "active".into(),
             perp_side: flagged,
             ..Participant::default()
         });

@@ -4,15 +4,19 @@ use schakel_proto::time::Timestamp;
 
 use crate::question::{Consent, Moment, Release};
 
+/// A short text, up to 23 bytes of it kept in place: a decision that looks at a case which is in no cache
+/// goes to memory once for a row of them, not once for each.
+pub type Word = smol_str::SmolStr;
+
 /// One participant of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Participant {
     /// Agency id.
-    pub id: String,
+    pub id: Word,
     /// Role code, where the source says it (statements do not: the directory does).
-    pub role: Option<String>,
+    pub role: Option<Word>,
     /// `active`, `suspended` or `left`.
-    pub status: String,
+    pub status: Word,
     /// Takes part from this moment on; `None`: from the statement on.
     pub from: Option<Timestamp>,
     /// Takes part until this moment; `None`: no end.
@@ -20,7 +24,7 @@ pub struct Participant {
     /// Also serves the perpetrator in this case.
     pub perp_side: bool,
     /// Region, where it differs from the case's.
-    pub region: Option<String>,
+    pub region: Option<Word>,
 }
 
 /// A case consultation ("table").
@@ -74,11 +78,11 @@ pub struct Mandate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaseState {
     /// `open`, `intake`, `closed` or `archived`.
-    pub status: String,
+    pub status: Word,
     /// `vlg` or `fwb`; empty: not said.
-    pub region: String,
+    pub region: Word,
     /// Kind of violence, e.g. `partner_violence`.
-    pub case_type: String,
+    pub case_type: Word,
     /// Number of the roster in force; 0: no statement yet.
     pub roster_version: u64,
     /// Agency that opened the case.
@@ -87,11 +91,11 @@ pub struct CaseState {
     pub participants: Vec<Participant>,
     /// The consultation that a question is about: the one its packet names, else the latest that has not
     /// ended, else the latest.
-    pub consultation: Option<Consultation>,
+    pub consultation: Option<Box<Consultation>>,
     /// Measures imposed.
     pub measures: Vec<Measure>,
     /// The mandate that a question is about, chosen in the same way.
-    pub mandate: Option<Mandate>,
+    pub mandate: Option<Box<Mandate>>,
     /// Every statement's making that questions choose from.
     pub stated: Stated,
 }
@@ -143,8 +147,8 @@ impl CaseState {
     /// exceptions of domain.md 6.5 step 4 can pass. `region` is the region that the question is put in.
     pub fn unopened(region: &str) -> Self {
         Self {
-            status: "open".to_owned(),
-            region: region.to_owned(),
+            status: "open".into(),
+            region: region.into(),
             ..Self::default()
         }
     }
@@ -152,9 +156,9 @@ impl CaseState {
     /// A case just opened by `opener` with roster version 1.
     pub fn opened(opener: &str, case_type: &str, region: &str, roster: Vec<Participant>) -> Self {
         Self {
-            status: "open".to_owned(),
-            region: region.to_owned(),
-            case_type: case_type.to_owned(),
+            status: "open".into(),
+            region: region.into(),
+            case_type: case_type.into(),
             roster_version: 1,
             opener: Some(opener.to_owned()),
             participants: roster,
@@ -188,8 +192,8 @@ mod tests {
     #[test]
     fn a_roster_replaces_the_one_before() {
         let member = |id: &str| Participant {
-            id: id.to_owned(),
-            status: "active".to_owned(),
+            id: id.into(),
+            status: "active".into(),
             ..Participant::default()
         };
         let case = CaseState::opened("pz-rupel", "partner_violence", "vlg", vec![member("pz-rupel")]);

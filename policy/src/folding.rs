@@ -21,17 +21,17 @@ pub fn case_state(chain: &FactChain, directory: &Directory) -> Option<CaseState>
 /// The roster as the engine takes it; an entry without a beginning holds from the statement on.
 pub(crate) fn participants(roster: &[RosterEntry], directory: &Directory) -> Vec<Participant> {
     let participant = |entry: &RosterEntry| Participant {
-        id: entry.agency.to_string(),
+        id: entry.agency.as_str().into(),
         role: directory
             .agency(&entry.agency)
-            .map(|agency| agency.role().to_string()),
-        status: entry.status.as_str().to_owned(),
+            .map(|agency| agency.role().as_str().into()),
+        status: entry.status.as_str().into(),
         from: entry.from,
         until: entry.until,
         perp_side: entry.perp_side,
         region: directory
             .agency(&entry.agency)
-            .map(|agency| agency.region().to_string()),
+            .map(|agency| agency.region().as_str().into()),
     };
     roster.iter().map(participant).collect()
 }
@@ -59,8 +59,8 @@ fn after(state: Option<CaseState>, statement: &Statement, directory: &Directory)
             roster_version,
             roster,
         } => state = state.with_roster(*roster_version, participants(roster, directory)),
-        StatementBody::CaseClosed => "closed".clone_into(&mut state.status),
-        StatementBody::CaseReopened => "open".clone_into(&mut state.status),
+        StatementBody::CaseClosed => state.status = "closed".into(),
+        StatementBody::CaseReopened => state.status = "open".into(),
         StatementBody::MeasureImposed { .. }
         | StatementBody::MeasureExtended { .. }
         | StatementBody::MeasureLifted { .. } => measure(&mut state, statement),

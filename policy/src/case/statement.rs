@@ -100,7 +100,7 @@ fn asked(json: &Value) -> Result<Asked, CaseError> {
     let case = object.get("case").map(|json| Arc::new(case_state(json, u)));
     let roles = case.iter().flat_map(|case| &case.participants);
     let roles = roles
-        .filter_map(|p| Some((p.id.clone(), p.role.clone()?)))
+        .filter_map(|p| Some((p.id.to_string(), p.role.as_ref()?.to_string())))
         .collect();
     let roster: Vec<Participant> = object
         .list("roster", u)
@@ -117,7 +117,7 @@ fn asked(json: &Value) -> Result<Asked, CaseError> {
     }
     let statement = match kind.as_str() {
         "case_opened" => StatementKind::CaseOpened {
-            roster: roster.into_iter().map(|p| p.id).collect(),
+            roster: roster.iter().map(|p| p.id.to_string()).collect(),
         },
         "roster_changed" => StatementKind::RosterChanged {
             version: version.unwrap_or(0),

@@ -12,7 +12,7 @@ use super::cut::Reads;
 use super::request::{self, Derived, Pairs, Unfit};
 use super::vocabulary::{FILE, Vocabulary};
 use crate::bundle::BundleError;
-use crate::facts::{CaseState, Consultation, Mandate, Measure, Participant};
+use crate::facts::{CaseState, Consultation, Mandate, Measure, Participant, Word};
 use crate::question::{BreakGlass, Moment, Part, Party, ReceiveQuestion, Release, Report, Subject};
 
 const NOW: Timestamp = Timestamp::from_millis(0);
@@ -175,30 +175,34 @@ fn case(vocabulary: &Vocabulary, filled: Filled) -> CaseState {
     let word = || "word".to_owned();
     let names = || vec!["sender".to_owned()];
     CaseState {
-        status: first("CaseStatus"),
-        region: if some { word() } else { String::new() },
+        status: first("CaseStatus").into(),
+        region: if some { word().into() } else { Word::default() },
         participants: vec![Participant {
-            id: "sender".to_owned(),
-            status: first("RosterStatus"),
+            id: "sender".into(),
+            status: first("RosterStatus").into(),
             from: end,
             until: end,
             ..Participant::default()
         }],
-        consultation: some.then(|| Consultation {
-            id: String::new(),
-            basis: first("TableBasis"),
-            status: first("TableStatus"),
-            valid_until: end,
-            finality: word(),
-            signed_by: names(),
+        consultation: some.then(|| {
+            Box::new(Consultation {
+                id: String::new(),
+                basis: first("TableBasis"),
+                status: first("TableStatus"),
+                valid_until: end,
+                finality: word(),
+                signed_by: names(),
+            })
         }),
-        mandate: some.then(|| Mandate {
-            id: String::new(),
-            holder: word(),
-            authority: word(),
-            actors: names(),
-            status: word(),
-            until: end,
+        mandate: some.then(|| {
+            Box::new(Mandate {
+                id: String::new(),
+                holder: word(),
+                authority: word(),
+                actors: names(),
+                status: word(),
+                until: end,
+            })
         }),
         ..CaseState::default()
     }

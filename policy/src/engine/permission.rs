@@ -232,8 +232,8 @@ mod tests {
 
     fn seat(id: &str, (status, from, until, perp_side): Seat) -> Participant {
         Participant {
-            id: id.to_owned(),
-            status: status.to_owned(),
+            id: id.into(),
+            status: status.into(),
             from: from.map(Timestamp::from_millis),
             until: until.map(Timestamp::from_millis),
             perp_side,

@@ -122,32 +122,32 @@ impl Space<'_> {
 fn open_case(region: &str) -> CaseState {
     let both = vec!["sender".to_owned(), "recipient".to_owned()];
     let seat = |id: &String| Participant {
-        id: id.clone(),
-        status: "active".to_owned(),
+        id: id.into(),
+        status: "active".into(),
         ..Participant::default()
     };
     CaseState {
         participants: both.iter().map(seat).collect(),
-        consultation: Some(Consultation {
+        consultation: Some(Box::new(Consultation {
             id: String::new(),
             basis: "law".to_owned(),
             status: "active".to_owned(),
             valid_until: None,
             finality: "protect_integrity".to_owned(),
             signed_by: both,
-        }),
+        })),
         measures: vec![Measure {
             id: String::new(),
             kind: "house_ban".to_owned(),
             status: "in_force".to_owned(),
             valid_until: None,
         }],
-        mandate: Some(Mandate {
+        mandate: Some(Box::new(Mandate {
             holder: "sender".to_owned(),
             authority: "recipient".to_owned(),
             status: "active".to_owned(),
             ..Mandate::default()
-        }),
+        })),
         ..CaseState::unopened(region)
     }
 }

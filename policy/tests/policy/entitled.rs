@@ -196,7 +196,7 @@ fn an_emergency_is_reviewed_by_the_one_named_and_never_by_the_one_that_broke_it(
 #[test]
 fn a_closed_case_takes_no_new_sharing_but_a_withdrawal_always() {
     let mut scene = Scene::new(&MEMBERS);
-    scene.case.status = "closed".to_owned();
+    scene.case.status = "closed".into();
     let fjc = ("fjc", "fjc");
     for name in [
         "consultation_convened",
@@ -255,7 +255,7 @@ fn see(scene: &Scene, reader: (&str, &str), shown: Shown) -> String {
 #[test]
 fn participants_and_the_prosecutor_see_a_case_and_nobody_else() {
     let mut scene = Scene::new(&[("pz", "police_zone"), ("caw", "caw_victim")]);
-    scene.case.participants[1].status = "suspended".to_owned();
+    scene.case.participants[1].status = "suspended".into();
     let opened = || Shown {
         name: "case_opened".to_owned(),
         ..Shown::default()

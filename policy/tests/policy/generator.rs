@@ -89,9 +89,9 @@ fn participant(rng: &mut StdRng, id: &str) -> Participant {
         "active".to_owned()
     };
     Participant {
-        id: id.to_owned(),
+        id: id.into(),
         role: None,
-        status,
+        status: status.into(),
         from: if once_in(rng, 20) {
             Some(NOW.plus_millis(DAY))
         } else {
@@ -133,43 +133,47 @@ fn case(rng: &mut StdRng) -> CaseState {
     };
     CaseState {
         status: if once_in(rng, 12) {
-            word(rng, &["closed", "archived", "intake"])
+            word(rng, &["closed", "archived", "intake"]).into()
         } else {
-            "open".to_owned()
+            "open".into()
         },
-        region: word(rng, &["vlg", "vlg", "fwb", ""]),
-        case_type: "partner_violence".to_owned(),
+        region: word(rng, &["vlg", "vlg", "fwb", ""]).into(),
+        case_type: "partner_violence".into(),
         roster_version: 4,
         opener: None,
         participants,
-        consultation: (!once_in(rng, 4)).then(|| Consultation {
-            id: String::new(),
-            basis: word(rng, &["decree_vh", "law", "prosecutor_authorisation"]),
-            status: if once_in(rng, 8) {
-                word(rng, &["draft", "ended"])
-            } else {
-                "active".to_owned()
-            },
-            valid_until: end(rng),
-            finality: if once_in(rng, 10) {
-                "other".to_owned()
-            } else {
-                "protect_integrity".to_owned()
-            },
-            signed_by: seats(rng),
+        consultation: (!once_in(rng, 4)).then(|| {
+            Box::new(Consultation {
+                id: String::new(),
+                basis: word(rng, &["decree_vh", "law", "prosecutor_authorisation"]),
+                status: if once_in(rng, 8) {
+                    word(rng, &["draft", "ended"])
+                } else {
+                    "active".to_owned()
+                },
+                valid_until: end(rng),
+                finality: if once_in(rng, 10) {
+                    "other".to_owned()
+                } else {
+                    "protect_integrity".to_owned()
+                },
+                signed_by: seats(rng),
+            })
         }),
         measures: (0..rng.random_range(0..3)).map(|_| measure(rng)).collect(),
-        mandate: (!once_in(rng, 3)).then(|| Mandate {
-            id: String::new(),
-            holder: word(rng, &["sender", "recipient"]),
-            authority: word(rng, &["sender", "recipient", "bystander"]),
-            actors: seats(rng),
-            status: if once_in(rng, 8) {
-                "ended".to_owned()
-            } else {
-                "active".to_owned()
-            },
-            until: end(rng),
+        mandate: (!once_in(rng, 3)).then(|| {
+            Box::new(Mandate {
+                id: String::new(),
+                holder: word(rng, &["sender", "recipient"]),
+                authority: word(rng, &["sender", "recipient", "bystander"]),
+                actors: seats(rng),
+                status: if once_in(rng, 8) {
+                    "ended".to_owned()
+                } else {
+                    "active".to_owned()
+                },
+                until: end(rng),
+            })
         }),
         stated: schakel_policy::facts::Stated::default(),
     }
@@ -427,7 +431,7 @@ fn spoil(rng: &mut StdRng, question: &mut ReceiveQuestion) {
         1 => question.recipient.role = strange(),
         2 => question.part.category = strange(),
         3 => question.part.source_secrecy = strange(),
-        4 => case.status = strange(),
+        4 => case.status = strange().into(),
         5 => question.part.subjects.push(Subject {
             role: strange(),
             age_class: "adult".to_owned(),
@@ -436,8 +440,8 @@ fn spoil(rng: &mut StdRng, question: &mut ReceiveQuestion) {
         6 => question.urgency = strange(),
         7 => question.unknown.push(strange()),
         8 => case.participants.push(Participant {
-            id: strange(),
-            status: strange(),
+            id: strange().into(),
+            status: strange().into(),
             ..Participant::default()
         }),
         _ => question.recipient.side = Some(strange()),

@@ -340,20 +340,20 @@ fn worse(rng: &mut StdRng, question: &ReceiveQuestion) -> (&'static str, Receive
         1 => {
             case.participants
                 .iter_mut()
-                .for_each(|p| p.status = "suspended".to_owned());
+                .for_each(|p| p.status = "suspended".into());
             "members are suspended"
         }
         2 => {
             case.participants.push(schakel_policy::facts::Participant {
-                id: recipient,
-                status: "left".to_owned(),
+                id: recipient.into(),
+                status: "left".into(),
                 perp_side: true,
                 ..Default::default()
             });
             "the recipient is flagged"
         }
         3 => {
-            case.status = "closed".to_owned();
+            case.status = "closed".into();
             "the case is closed"
         }
         4 => {

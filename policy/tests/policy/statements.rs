@@ -19,8 +19,8 @@ pub fn party(id: &str, role: &str) -> Party {
 
 fn member(id: &str) -> Participant {
     Participant {
-        id: id.to_owned(),
-        status: "active".to_owned(),
+        id: id.into(),
+        status: "active".into(),
         ..Participant::default()
     }
 }
@@ -140,7 +140,7 @@ fn the_coordinator_keeps_the_roster_and_without_one_the_opener() {
         without.change(party("pz", "police_zone"), false, 1, wider.clone()),
         "STATE_STALE_ROSTER"
     );
-    without.case.status = "closed".to_owned();
+    without.case.status = "closed".into();
     assert_eq!(
         without.change(party("pz", "police_zone"), false, 2, wider),
         "STATE_CASE_CLOSED"
@@ -150,7 +150,7 @@ fn the_coordinator_keeps_the_roster_and_without_one_the_opener() {
 #[test]
 fn a_coordinator_that_left_coordinates_no_more() {
     let mut scene = Scene::new(&[("pz", "police_zone"), ("regisseur", "case_director")]);
-    scene.case.participants[1].status = "left".to_owned();
+    scene.case.participants[1].status = "left".into();
     let wider = scene.with(&[member("ocmw")]);
     assert_eq!(
         scene.change(party("pz", "police_zone"), false, 2, wider.clone()),
