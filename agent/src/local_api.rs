@@ -162,18 +162,26 @@ async fn status(State(agent): Shared) -> Answered {
         "bundle_version": bundle,
         "unsettled": unsettled,
         "unanswered": agent.inbox().all().iter().filter(|d| d.is_open()).count(),
-        "ended_sent": shown::disclosed(&records, true).len(),
+        "ended_sent": shown::disclosed(&records, true, None).len(),
         "ended_received": agent.inbox().all().iter().flat_map(|d| &d.parts).filter(|p| p.ended.is_some()).count(),
     })))
 }
 
+/// A packet that we sent, as it is shown.
+fn sent(agent: &Agent, record: &Record) -> Answered {
+    let view = agent.network.view().ok();
+    value(&shown::packet(record, view.as_ref().map(|view| view.directory())))
+}
+
 async fn send(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     let request: SendRequest = body(&bytes)?;
-    value(&shown::packet(&agent.send(request).await?))
+    sent(&agent, &agent.send(request).await?)
 }
 
 async fn packets(State(agent): Shared) -> Answered {
-    let records: Vec<_> = agent.outbox().all().iter().map(|r| shown::packet(r)).collect();
+    let (all, view) = (agent.outbox().all(), agent.network.view().ok());
+    let directory = view.as_ref().map(|view| view.directory());
+    let records: Vec<_> = all.iter().map(|r| shown::packet(r, directory)).collect();
     value(&records)
 }
 
@@ -227,7 +235,7 @@ async fn packet(
 ) -> Answered {
     let packet: PacketId = id(&packet)?;
     let Some((until, seconds)) = waiting(query.as_deref())? else {
-        return value(&shown::packet(&*agent.outbox().known(&packet)?));
+        return sent(&agent, &*agent.outbox().known(&packet)?);
     };
     let mut changes = agent.watch();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
@@ -242,14 +250,14 @@ async fn packet(
                 .await
                 .is_err()
         {
-            return value(&shown::packet(&record));
+            return sent(&agent, &record);
         }
     }
 }
 
 async fn recall(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     let request: RecallRequest = body(&bytes)?;
-    value(&shown::packet(&*agent.recall(&request).await?))
+    sent(&agent, &*agent.recall(&request).await?)
 }
 
 async fn statement(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
@@ -278,13 +286,22 @@ async fn facts(State(agent): Shared, UrlPath(case): UrlPath<String>) -> Answered
 async fn inbox(State(agent): Shared) -> Answered {
     let received = |d: &&Arc<Delivery>| d.answer == Answer::Received && !d.parts.is_empty();
     let all = agent.inbox().all();
-    let shown: Vec<_> = all.iter().filter(received).map(|d| shown::delivery(d)).collect();
-    value(&shown)
+    let view = agent.network.view().ok();
+    let directory = view.as_ref().map(|view| view.directory());
+    let me = agent.network.agency();
+    let shown = all
+        .iter()
+        .filter(received)
+        .map(|d| shown::delivery(d, me, directory));
+    value(&shown.collect::<Vec<_>>())
 }
 
 async fn fulfilled(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     let request: FulfilledRequest = body(&bytes)?;
-    value(&shown::delivery(&*agent.fulfilled(request).await?))
+    let delivery = agent.fulfilled(request).await?;
+    let view = agent.network.view().ok();
+    let directory = view.as_ref().map(|view| view.directory());
+    value(&shown::delivery(&delivery, agent.network.agency(), directory))
 }
 
 /// What was handed over of what we sent, or may have been; `ended` of which the ground has ended since.
@@ -302,7 +319,9 @@ async fn disclosed(State(agent): Shared, RawQuery(query): RawQuery) -> Answered 
             ));
         }
     };
-    value(&shown::disclosed(&agent.outbox().all(), ended))
+    let view = agent.network.view().ok();
+    let directory = view.as_ref().map(|view| view.directory());
+    value(&shown::disclosed(&agent.outbox().all(), ended, directory))
 }
 
 async fn open(State(agent): Shared, bytes: bytes::Bytes) -> Answered {

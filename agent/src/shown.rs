@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use schakel_proto::directory::Directory;
 use schakel_proto::evidence::MISLABELLED;
 use schakel_proto::ids::{CaseRef, PacketId};
+use schakel_proto::openpgp::Fingerprint;
+use schakel_proto::packet::verify::DirectoryView;
+use schakel_proto::party::AgencyId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,8 +18,28 @@ use crate::outbox::record::{Disclosure, Outcome, Record};
 /// What stands in the place of a masked name.
 const MASK: &str = "(masked)";
 
-/// A packet that we sent, each outcome with what its recipient may know.
-pub fn packet(record: &Record) -> Value {
+/// Whether a key that something was sealed to is good no more: the directory does not list it for the agency.
+fn revoked(directory: Option<&Directory>, agency: &AgencyId, key: Option<&Fingerprint>) -> bool {
+    let (Some(directory), Some(key)) = (directory, key) else {
+        return false;
+    };
+    directory.encryption_key(agency, key).is_none()
+}
+
+/// An outcome, marked if its recipient may have it under a key that is good no more.
+fn marked(outcome: &Outcome, directory: Option<&Directory>) -> Outcome {
+    let lost = revoked(directory, &outcome.recipient, outcome.key.as_ref());
+    Outcome {
+        key_revoked: lost && outcome.disclosure() != Disclosure::No,
+        ..outcome.clone()
+    }
+}
+
+/// A packet that we sent, each outcome with what its recipient may know; marked by the directory in force, if
+/// one is known.
+pub fn packet(record: &Record, directory: Option<&Directory>) -> Value {
+    let mut record = record.clone();
+    record.outcomes = record.outcomes.iter().map(|one| marked(one, directory)).collect();
     let mut shown = json!(record);
     let outcomes = shown.get_mut("outcomes").and_then(Value::as_array_mut);
     for (shown, outcome) in outcomes.into_iter().flatten().zip(&record.outcomes) {
@@ -24,9 +48,11 @@ pub fn packet(record: &Record) -> Value {
     shown
 }
 
-/// A hand-over that we received, each part with its duties; masked names are not shown.
-pub fn delivery(delivery: &Delivery) -> Value {
+/// A hand-over that we, `agency`, received, each part with its duties; masked names are not shown; marked by the
+/// directory in force, if one is known.
+pub fn delivery(delivery: &Delivery, agency: &AgencyId, directory: Option<&Directory>) -> Value {
     let mut masked = delivery.clone();
+    masked.key_revoked = revoked(directory, agency, delivery.key.as_ref());
     for part in masked
         .parts
         .iter_mut()
@@ -70,7 +96,7 @@ pub struct Disclosed {
 
 /// Everything of these packets that was handed over, or may have been; or only that of which the ground has
 /// ended since.
-pub fn disclosed(records: &[Arc<Record>], only_ended: bool) -> Vec<Disclosed> {
+pub fn disclosed(records: &[Arc<Record>], only_ended: bool, directory: Option<&Directory>) -> Vec<Disclosed> {
     let wanted = |outcome: &&Outcome| {
         let ended = outcome.ended.is_some() || !only_ended;
         outcome.disclosure() != Disclosure::No && ended
@@ -85,7 +111,7 @@ pub fn disclosed(records: &[Arc<Record>], only_ended: bool) -> Vec<Disclosed> {
                 packet,
                 case,
                 disclosure: outcome.disclosure(),
-                outcome: outcome.clone(),
+                outcome: marked(outcome, directory),
             });
         shown.collect::<Vec<_>>()
     };

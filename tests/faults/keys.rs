@@ -88,7 +88,9 @@ fn i04_a_key_revoked_while_packets_are_in_flight_gets_none_of_them() {
     let order = Office::order(case, &[PROSECUTOR], ("prosecution", "legal_duty"), &parts);
     let delivered = police.send(&order);
     prosecutor.received(&delivered);
-    police.packet(&delivered, "settled");
+    let before = police.packet(&delivered, "settled");
+    assert_eq!(before["outcomes"][0]["key_revoked"], false);
+    assert_eq!(prosecutor.received(&delivered)["key_revoked"], false);
     let former = key(&town);
     assert_eq!(sealed_to(&prosecutor, &delivered), former);
     town.take_agent(PROSECUTOR).stop();
@@ -111,8 +113,12 @@ fn i04_a_key_revoked_while_packets_are_in_flight_gets_none_of_them() {
             "{packet}"
         );
     }
+    // What was delivered before stays, and both sides see that the key it was sealed to is good no more.
+    let marked = police.packet(&delivered, "settled");
+    assert_eq!(marked["outcomes"][0]["key_revoked"], true);
+    assert_eq!(prosecutor.received(&delivered)["key_revoked"], true);
     let after = police.send(&order);
-    prosecutor.received(&after);
+    assert_eq!(prosecutor.received(&after)["key_revoked"], false);
     assert_eq!(
         sealed_to(&prosecutor, &after),
         key(&town),

@@ -110,6 +110,11 @@ pub fn packet(record: &Record) -> String {
 fn after(outcome: &Outcome) -> String {
     let (recipient, part) = (&outcome.recipient, outcome.part);
     let mut text = String::new();
+    if outcome.key_revoked {
+        text.push_str(&format!(
+            "\n  {recipient} {part}: sealed to a key that is revoked: whoever got hold of it may read this part"
+        ));
+    }
     if let Some(ended) = &outcome.ended {
         let since = Timestamp::from_millis(ended.since_ms);
         let reason = printable(&ended.reason, 64);
@@ -190,6 +195,7 @@ pub fn inbox(deliveries: &[Delivery]) -> String {
                     Some(at) => format!("(destroyed at {})", Timestamp::from_millis(at)),
                     None => names.map_or_else(|| "(sealed)".to_owned(), |n| printable(&n.file_name, 60)),
                 },
+                if delivery.key_revoked { "revoked" } else { "-" }.to_owned(),
                 part.ended
                     .as_ref()
                     .map_or_else(|| "-".to_owned(), |ended| printable(&ended.reason, 64)),
@@ -214,6 +220,7 @@ pub fn inbox(deliveries: &[Delivery]) -> String {
             "REASON",
             "RECEIVED",
             "NAME",
+            "KEY",
             "ENDED",
             "OBLIGATIONS",
         ],

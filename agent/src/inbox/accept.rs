@@ -162,6 +162,7 @@ impl Inbox {
         delivery.basis = Some(manifest.legal_basis.basis.clone());
         delivery.urgency = Some(manifest.urgency.clone());
         delivery.decided_again = decided_again;
+        delivery.key = Some(verified.handed().recipient().key().clone());
         delivery
     }
 
@@ -356,6 +357,8 @@ fn base(proved: &ProvedDelivery) -> Delivery {
         again: Vec::new(),
         settled: None,
         superseded: false,
+        key: None,
+        key_revoked: false,
     }
 }
 

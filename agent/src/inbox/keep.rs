@@ -278,6 +278,8 @@ mod tests {
             again: Vec::new(),
             settled: Some(Digest::of(b"settled")),
             superseded: false,
+            key: None,
+            key_revoked: false,
         };
         let inbox = inbox(Disk::default(), data).unwrap();
         let folder = inbox.folder(packet, &delivery.consignment);

@@ -1,6 +1,7 @@
 //! What the inbox keeps of one hand-over, as `state.json` in its folder says.
 
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
+use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::party::{AgencyId, Code};
 use serde::{Deserialize, Serialize};
 
@@ -171,6 +172,13 @@ pub struct Delivery {
     pub settled: Option<Digest>,
     /// A later hand-over of the same parts is answered instead.
     pub superseded: bool,
+    /// Our key that it was sealed to; none: refused before that was known.
+    #[serde(default)]
+    pub key: Option<Fingerprint>,
+    /// The directory does not list that key any more: whoever got hold of it may read this.
+    /// Known where it is shown, never stored as true.
+    #[serde(default)]
+    pub key_revoked: bool,
 }
 
 impl Delivery {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
+use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::party::{AgencyId, Code};
 use schakel_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,13 @@ pub struct Outcome {
     /// The ground of the hand-over has ended: asked again now, it would not be delivered.
     #[serde(default)]
     pub ended: Option<Ended>,
+    /// The recipient's key that it is sealed to; none: it is not sealed to it.
+    #[serde(default)]
+    pub key: Option<Fingerprint>,
+    /// The directory does not list that key any more: whoever got hold of it may read what was handed over.
+    /// Known where it is shown, never stored as true.
+    #[serde(default)]
+    pub key_revoked: bool,
 }
 
 impl Outcome {
@@ -147,6 +155,8 @@ impl Outcome {
             taken_ms: None,
             fulfilled: Vec::new(),
             ended: None,
+            key: None,
+            key_revoked: false,
         }
     }
 

@@ -195,7 +195,8 @@ impl Outbox {
             );
         }
         let wanted = |one: &DraftRecipient| plan.recipients().contains(&one.agency);
-        let recipients = keys.into_iter().filter(wanted).collect();
+        let recipients: Vec<_> = keys.into_iter().filter(wanted).collect();
+        let sealed_to = recipients.clone();
         let parts = ids.iter().zip(&request.parts).zip(sources.iter_mut()).enumerate();
         let parts = parts
             .filter(|(place, _)| !plan.of_part(*place).is_empty())
@@ -219,11 +220,15 @@ impl Outbox {
         for (file, path) in &sink.files {
             self.disk.sync_file(file, path)?;
         }
-        let record = Record {
+        let mut record = Record {
             manifest_digest: Digest::of(&sealed.manifest.bytes),
             sealed_bytes: sealed.sealings.iter().map(|s| s.length).sum(),
             ..record(&manifest, request, (&ids, sources), &plan, before)?
         };
+        for outcome in record.outcomes.iter_mut().filter(|outcome| !outcome.own) {
+            let to = sealed_to.iter().find(|one| one.agency == outcome.recipient);
+            outcome.key = to.map(|one| one.key.fingerprint().clone());
+        }
         for (place, part) in record.parts.iter().enumerate().filter(|(_, part)| part.sealed) {
             context.received.check_onward(&part.sha256, plan.of_part(place))?;
         }
