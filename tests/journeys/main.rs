@@ -17,6 +17,8 @@ mod facts;
 
 mod labels;
 
+mod large;
+
 mod deciding;
 
 mod oversight;
