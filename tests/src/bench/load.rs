@@ -106,7 +106,9 @@ impl Senders {
         for _ in 0..count {
             self.rng.fill_bytes(&mut content);
             let case = *self.cases.choose(&mut self.rng).unwrap();
-            let manifest = self.player.manifest(case, "triage", "legal_duty");
+            let manifest = self
+                .player
+                .manifest(case, "safety_protection", "public_interest_task");
             let piece = Piece {
                 category: "facts_summary",
                 to: &to,
@@ -210,6 +212,14 @@ async fn one(mut client: Client, packet: Ready, ledger: &Ledger) {
                 ledger.fail(format!(
                     "packet {} was answered as another, or as sent before",
                     packet.id
+                ));
+            }
+            let part = |outlook: wire::Outlook| Some((outlook.recipient, outlook.part?));
+            let denied = answer.outlook.into_iter().filter_map(part);
+            for (recipient, part) in denied.filter(|(_, part)| part.outcome != "deliver") {
+                let (id, outcome, reason) = (packet.id, part.outcome, part.reason);
+                ledger.fail(format!(
+                    "packet {id} would not go to {recipient}: {outcome}, {reason}"
                 ));
             }
             ledger.accepted(packet.id);

@@ -29,7 +29,7 @@ pub mod run;
 /// Who sends.
 pub const SENDER: &str = "pz-rupel";
 /// Who receives, if nobody says otherwise: three agencies that may have a summary of facts from the police.
-pub const RECIPIENTS: [&str; 3] = ["pz-rupel-opvolgcel", "vh-antwerpen", "vk-antwerpen"];
+pub const RECIPIENTS: [&str; 3] = ["pz-rupel-opvolgcel", "jh-antwerpen-slachtoffer", "vh-antwerpen"];
 /// Submissions that the broker lets one agency have in flight, as the bench configures it.
 pub const IN_FLIGHT_MAX_COUNT: usize = 64;
 
