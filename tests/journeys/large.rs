@@ -243,7 +243,9 @@ fn a_delivery_that_the_recipients_disk_is_too_small_for_leaves_nothing_and_comes
     wait::until("the agent to say that its disk is full", || {
         agent.printed().contains("DISK_FULL").then_some(())
     });
-    wait::until("the spool to be empty", || (used(&data) < 1 << 20).then_some(()));
+    wait::until("the spool to be empty", || {
+        (used(&data.join("spool")) == 0).then_some(())
+    });
     assert!(
         prosecutor.inbox().is_empty(),
         "half a delivery stands in the inbox"

@@ -17,7 +17,8 @@ use schakel_proto::wire;
 use super::marks::Digesting;
 use super::record::{Answer, Delivery, Later, Names, ReceivedPart};
 use super::spool::Incoming;
-use super::verify::{ProvedDelivery, VerifiedDelivery, VerifiedPart, open_problem};
+use super::verify::{ProvedDelivery, VerifiedDelivery, VerifiedPart};
+use super::writing::Writing;
 use super::{Inbox, folder_name};
 use crate::config::AtRest;
 use crate::disk::{self, UNFINISHED};
@@ -181,7 +182,8 @@ impl Inbox {
         let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
         let keys = answering.keyring.opening(verified.handed().recipient().key());
         let mut content = |to: &mut dyn Write| {
-            let mut digest = Digesting::new(to);
+            let mut writing = Writing::new(to);
+            let mut digest = Digesting::new(&mut writing);
             let opened = open_part(
                 verified.handed(),
                 &part.id,
@@ -190,8 +192,9 @@ impl Inbox {
                 keys,
                 &mut digest,
             );
-            let opened = opened.map_err(|e| open_problem(&e))?;
-            let mark = bound.then(|| self.marks.of(&digest.finish()));
+            let digest = digest.finish();
+            let opened = opened.map_err(|e| writing.problem(&e, &path))?;
+            let mark = bound.then(|| self.marks.of(&digest));
             Ok::<_, Problem>((names(&opened), mark))
         };
         let stored = match self.at_rest {
