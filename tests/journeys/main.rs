@@ -19,6 +19,8 @@ mod labels;
 
 mod large;
 
+mod measuring;
+
 mod deciding;
 
 mod oversight;

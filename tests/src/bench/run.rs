@@ -163,12 +163,39 @@ impl Bed {
         self.submissions(first, in_flight, &mut found).await?;
         self.deliveries(second.len(), &mut found).await?;
         self.through(second, in_flight, &mut found).await?;
-        for (share, of) in [
-            ("submissions_to_grouped_appends", "appends_grouped_per_s"),
-            ("submissions_to_verifications", "verifications_per_s"),
-            ("submissions_to_bare_calls", "bare_calls_per_s"),
+        for (share, part, of) in [
+            (
+                "submissions_to_grouped_appends",
+                "submissions_per_s",
+                "appends_grouped_per_s",
+            ),
+            (
+                "submissions_to_verifications",
+                "submissions_per_s",
+                "verifications_per_s",
+            ),
+            (
+                "submissions_to_bare_calls",
+                "submissions_per_s",
+                "bare_calls_per_s",
+            ),
+            (
+                "deliveries_to_verifications",
+                "deliveries_per_s",
+                "verifications_per_s",
+            ),
+            (
+                "through_to_grouped_appends",
+                "through_packets_per_s",
+                "appends_grouped_per_s",
+            ),
+            (
+                "through_to_verifications",
+                "through_packets_per_s",
+                "verifications_per_s",
+            ),
         ] {
-            found.insert(share, found["submissions_per_s"] / found[of]);
+            found.insert(share, found[part] / found[of]);
         }
         Ok(found)
     }
