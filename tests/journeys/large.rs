@@ -239,23 +239,27 @@ fn a_delivery_that_the_recipients_disk_is_too_small_for_leaves_nothing_and_comes
     let case = CaseRef::random(&mut rng);
     police.open_case(case, &[POLICE, PROSECUTOR]);
     let packet = police.send(&order(case, &large));
-    let agent = town.take_agent(PROSECUTOR);
-    wait::until("the agent to say that its disk is full", || {
-        agent.printed().contains("DISK_FULL").then_some(())
-    });
-    wait::until("the spool to be empty", || {
-        (used(&data.join("spool")) == 0).then_some(())
-    });
-    assert!(
-        prosecutor.inbox().is_empty(),
-        "half a delivery stands in the inbox"
-    );
-    let route = format!("/v1/packets/{packet}");
-    let (_, _, state, _) = outcomes(&police.ask("GET", &route, None)).remove(0);
-    assert!(["pending", "handed_over"].contains(&state.as_str()), "{state}");
-    disk.grow(64);
-    agent.stop();
-    town.start_agent(PROSECUTOR);
+    // First there is no room for what comes in, then for that but not for its copy in the inbox.
+    for (mebibytes, says) in [(24, "a delivery was not taken"), (64, "no deliveries are taken")] {
+        let agent = town.take_agent(PROSECUTOR);
+        wait::until("the agent to say that its disk is full", || {
+            let told = |line: &str| line.contains(says) && line.contains("DISK_FULL");
+            agent.printed().lines().any(told).then_some(())
+        });
+        wait::until("everything of it to be gone", || {
+            let left = used(&data.join("spool")) + used(&data.join("inbox"));
+            (left == 0).then_some(())
+        });
+        assert!(
+            prosecutor.inbox().is_empty(),
+            "half a delivery stands in the inbox"
+        );
+        let (_, _, state, _) = outcomes(&police.ask("GET", &format!("/v1/packets/{packet}"), None)).remove(0);
+        assert!(["pending", "handed_over"].contains(&state.as_str()), "{state}");
+        agent.stop();
+        disk.grow(mebibytes);
+        town.start_agent(PROSECUTOR);
+    }
     arrived(&police, &packet);
 }
 

@@ -106,18 +106,41 @@ impl Inbox {
             return Ok(delivery);
         }
         let making = self.make(proved)?;
-        let mut delivery = self.describe(verified, decided_again);
+        let delivery = self.describe(verified, decided_again);
+        let kept = self.fill(&making, verified, delivery, answering);
+        let kept = kept.and_then(|d| self.finish(&making, &incoming, hand_over, d, answering));
+        if kept.is_err() {
+            self.give_up(&making);
+        }
+        let delivery = kept?;
+        self.discard(incoming)?;
+        Ok(delivery)
+    }
+
+    /// Stores the parts that are not there already, and notes all of them.
+    fn fill(
+        &self,
+        making: &Making,
+        verified: &VerifiedDelivery,
+        mut delivery: Delivery,
+        answering: &Answering<'_>,
+    ) -> Result<Delivery, Problem> {
         for part in verified.parts() {
-            if self.part(proved.packet(), part.id).is_some() {
+            if self.part(delivery.packet, part.id).is_some() {
                 delivery.again.push(part.id);
             } else {
-                let stored = self.store(&making, verified, part, answering)?;
+                let stored = self.store(making, verified, part, answering)?;
                 delivery.parts.push(self.received(verified, part, stored));
             }
         }
-        let delivery = self.finish(&making, &incoming, hand_over, delivery, answering)?;
-        self.discard(incoming)?;
         Ok(delivery)
+    }
+
+    /// Removes what was begun, so that it takes no room: the next attempt and the next start would remove it, too.
+    fn give_up(&self, making: &Making) {
+        if let Err(problem) = self.disk.remove_dir(&making.folder) {
+            tracing::warn!(code = problem.code, "an unfinished delivery could not be removed");
+        }
     }
 
     /// Signs that we refuse a delivery, and keeps what came in quarantine.

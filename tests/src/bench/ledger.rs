@@ -199,11 +199,9 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn packet(number: u8) -> PacketId {
-        PacketId::try_from([number; 16].as_slice()).unwrap_or_else(|_| {
-            let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(number.into());
-            PacketId::new(crate::system::network::now(), &mut rng)
-        })
+    fn packet(number: u64) -> PacketId {
+        let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(number);
+        PacketId::new(crate::system::network::now(), &mut rng)
     }
 
     /// A book with one packet for two recipients, accepted.
