@@ -35,7 +35,8 @@ pub async fn run(agent: Arc<Agent>) {
             Ok(()) => Problem::from(tonic::Status::unavailable("the stream of deliveries ended")),
             Err(problem) => problem,
         };
-        if problem.is_temporary() {
+        // A full disk mends itself as little as any other fault of this machine.
+        if problem.is_temporary() && problem.code != "DISK_FULL" {
             tracing::debug!(code = problem.code, "connecting again");
         } else {
             tracing::error!(
@@ -315,6 +316,8 @@ impl Worker {
         if problem.kind != Kind::Distrust {
             tracing::warn!(
                 code = problem.code,
+                sentence = problem.sentence,
+                remedy = problem.remedy,
                 "a delivery was not taken; it is offered again"
             );
             return self.agent.inbox.discard(incoming);

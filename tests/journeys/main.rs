@@ -17,6 +17,10 @@ mod facts;
 
 mod labels;
 
+mod large;
+
+mod measuring;
+
 mod deciding;
 
 mod oversight;

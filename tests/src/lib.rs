@@ -3,3 +3,5 @@
 pub mod system;
 
 pub mod demo;
+
+pub mod bench;

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prost::Message;
@@ -17,7 +17,8 @@ use schakel_proto::wire;
 use super::marks::Digesting;
 use super::record::{Answer, Delivery, Later, Names, ReceivedPart};
 use super::spool::Incoming;
-use super::verify::{ProvedDelivery, VerifiedDelivery, VerifiedPart, open_problem};
+use super::verify::{ProvedDelivery, VerifiedDelivery, VerifiedPart};
+use super::writing::Writing;
 use super::{Inbox, folder_name};
 use crate::config::AtRest;
 use crate::disk::{self, UNFINISHED};
@@ -105,19 +106,42 @@ impl Inbox {
             return Ok(delivery);
         }
         let making = self.make(proved)?;
-        let mut delivery = self.describe(verified, decided_again);
+        let delivery = self.describe(verified, decided_again);
+        let kept = self.fill(&making, verified, delivery, answering);
+        let kept = kept.and_then(|d| self.finish(&making, &incoming, hand_over, d, answering));
+        if kept.is_err() {
+            self.give_up(&making);
+        }
+        let delivery = kept?;
+        self.discard(incoming)?;
+        Ok(delivery)
+    }
+
+    /// Stores the parts that are not there already, and notes all of them.
+    fn fill(
+        &self,
+        making: &Making,
+        verified: &VerifiedDelivery,
+        mut delivery: Delivery,
+        answering: &Answering<'_>,
+    ) -> Result<Delivery, Problem> {
         for part in verified.parts() {
-            if let Some((held, received)) = self.part(proved.packet(), part.id) {
+            if let Some((held, received)) = self.part(delivery.packet, part.id) {
                 self.bind_too(&held, &received, verified, part, answering)?;
                 delivery.again.push(part.id);
             } else {
-                let stored = self.store(&making, verified, part, answering)?;
+                let stored = self.store(making, verified, part, answering)?;
                 delivery.parts.push(self.received(verified, part, stored));
             }
         }
-        let delivery = self.finish(&making, &incoming, hand_over, delivery, answering)?;
-        self.discard(incoming)?;
         Ok(delivery)
+    }
+
+    /// Removes what was begun, so that it takes no room: the next attempt and the next start would remove it, too.
+    fn give_up(&self, making: &Making) {
+        if let Err(problem) = self.disk.remove_dir(&making.folder) {
+            tracing::warn!(code = problem.code, "an unfinished delivery could not be removed");
+        }
     }
 
     /// Signs that we refuse a delivery, and keeps what came in quarantine.
@@ -183,7 +207,7 @@ impl Inbox {
         }
         let unmarked = received.mark.is_none() && not_onward(&new).is_some();
         let mark = unmarked
-            .then(|| self.content(verified, part, answering, &mut io::sink()))
+            .then(|| self.content(verified, part, answering, (&mut io::sink(), &part.ciphertext)))
             .transpose()?;
         self.update(held.packet, held.consignment, |held| {
             if let Some(kept) = held.parts.iter_mut().find(|one| one.part == part.id) {
@@ -194,17 +218,18 @@ impl Inbox {
         })
     }
 
-    /// Opens a part's content; gives the names inside the seal, and the mark of the content.
+    /// Opens a part's content into `to`, which is `path`; gives the names inside the seal, and the mark of the content.
     fn content(
         &self,
         verified: &VerifiedDelivery,
         part: &VerifiedPart,
         answering: &Answering<'_>,
-        to: &mut dyn Write,
+        (to, path): (&mut dyn Write, &Path),
     ) -> Result<(Names, Digest), Problem> {
         let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
         let keys = answering.keyring.opening(verified.handed().recipient().key());
-        let mut digest = Digesting::new(to);
+        let mut writing = Writing::new(to);
+        let mut digest = Digesting::new(&mut writing);
         let opened = open_part(
             verified.handed(),
             &part.id,
@@ -213,8 +238,9 @@ impl Inbox {
             keys,
             &mut digest,
         );
-        let opened = opened.map_err(|e| open_problem(&e))?;
-        Ok((names(&opened), self.marks.of(&digest.finish())))
+        let digest = digest.finish();
+        let opened = opened.map_err(|e| writing.problem(&e, path))?;
+        Ok((names(&opened), self.marks.of(&digest)))
     }
 
     /// Writes one part; gives the names inside the seal if they may be kept in the open, and the mark of a
@@ -236,11 +262,12 @@ impl Inbox {
                 out.write_all(&part.key_packet).map_err(failed)?;
                 let mut ciphertext = File::open(&part.ciphertext).map_err(failed)?;
                 io::copy(&mut ciphertext, &mut out).map_err(failed)?;
-                let opened = bound.then(|| self.content(verified, part, answering, &mut io::sink()));
+                let opened = bound
+                    .then(|| self.content(verified, part, answering, (&mut io::sink(), &part.ciphertext)));
                 (None, opened.transpose()?.map(|(_, mark)| mark))
             }
             AtRest::Plain => {
-                let (names, mark) = self.content(verified, part, answering, &mut out)?;
+                let (names, mark) = self.content(verified, part, answering, (&mut out, &path))?;
                 (Some(names), bound.then_some(mark))
             }
         };

@@ -30,6 +30,8 @@ pub mod spool;
 
 pub mod verify;
 
+mod writing;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -17,7 +17,7 @@ use schakel_proto::wire;
 use super::Inbox;
 use super::accept::names;
 use super::record::{Delivery, Names, ReceivedPart};
-use super::verify::open_problem;
+use super::writing::Writing;
 use crate::disk::UNFINISHED;
 use crate::keyring::Keyring;
 use crate::problem::{Kind, Problem};
@@ -56,7 +56,7 @@ impl Inbox {
             .unwrap_or_default();
         let temporary = out.with_file_name(format!("{UNFINISHED}{name}"));
         let file = self.disk.create(&temporary)?;
-        let done = self.copy_out(delivery, part, &file, context);
+        let done = self.copy_out(delivery, part, (&file, out), context);
         let done = done.and_then(|names| {
             self.disk.sync_file(&file, &temporary)?;
             self.disk.rename(&temporary, out)?;
@@ -72,17 +72,18 @@ impl Inbox {
         &self,
         delivery: &Delivery,
         part: &ReceivedPart,
-        file: &File,
+        (file, target): (&File, &Path),
         context: &Context<'_>,
     ) -> Result<Option<Names>, Problem> {
         let stored = self
             .folder(delivery.packet, &delivery.consignment)
             .join(&part.file);
         let failed = |e: io::Error| Problem::io(&e, &stored);
+        let unwritten = |e: io::Error| Problem::io(&e, target);
         let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, file);
         if part.key_packet_bytes == 0 {
-            io::copy(&mut File::open(&stored).map_err(failed)?, &mut out).map_err(failed)?;
-            out.flush().map_err(failed)?;
+            io::copy(&mut File::open(&stored).map_err(failed)?, &mut out).map_err(unwritten)?;
+            out.flush().map_err(unwritten)?;
             return Ok(part.names.clone());
         }
         let (handed, key_packet) = self.verify_again(delivery, part, context)?;
@@ -92,12 +93,16 @@ impl Inbox {
             Ok(Box::new(ciphertext) as _)
         };
         let keys = context.keys.opening(handed.recipient().key());
-        let opened = open_part(&handed, &part.part, &key_packet, &mut open, keys, &mut out);
-        let opened = opened.map_err(|e| Problem {
-            kind: Kind::Local,
-            ..open_problem(&e)
+        let mut writing = Writing::new(&mut out);
+        let opened = open_part(&handed, &part.part, &key_packet, &mut open, keys, &mut writing);
+        let opened = opened.map_err(|e| match writing.problem(&e, target) {
+            problem if problem.kind == Kind::Distrust => Problem {
+                kind: Kind::Local,
+                ..problem
+            },
+            problem => problem,
         })?;
-        out.flush().map_err(failed)?;
+        out.flush().map_err(unwritten)?;
         Ok(Some(names(&opened)))
     }
 

@@ -379,6 +379,9 @@ fn d04_d07_a_step_that_fails_once_leaves_each_part_there_once() {
             return;
         }
         inbox.empty_spool().unwrap();
+        let left = files(&dir.path().join("inbox"));
+        let unfinished = left.iter().find(|f| f.to_string_lossy().contains("/.new-"));
+        assert_eq!(unfinished, None, "step {steps} failed and left it");
         take_into(&inbox, &town, &keyring, &second, || 0).unwrap();
         drop(inbox);
         Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();

@@ -210,6 +210,11 @@ impl Town {
         self.agents.insert(agency(id), process);
     }
 
+    /// Process id of the running agent of an agency.
+    pub fn agent(&self, id: &str) -> u32 {
+        self.agents.get(&agency(id)).expect("the agent runs").id()
+    }
+
     /// The running agent of an agency, to be ended in one way or another.
     pub fn take_agent(&mut self, id: &str) -> Process {
         self.agents.remove(&agency(id)).expect("the agent runs")

@@ -75,8 +75,33 @@ pub fn as_agency(town: &Town, agency: &AgencyId) -> Client {
 
 /// A client with any TLS settings.
 pub fn with(town: &Town, settings: ClientConfig) -> Client {
-    let (address, name) = (town.address(), town.network().spec().broker_name());
-    let endpoint = Endpoint::from(format!("https://{name}").parse::<Uri>().unwrap());
+    client(town, town.address(), settings, |endpoint| endpoint)
+}
+
+/// A client with an agency's TLS identity and the windows of a real agent: for measurements.
+pub fn as_agent(town: &Town, agency: &AgencyId) -> Client {
+    as_agent_at(town, agency, town.address())
+}
+
+/// As [`as_agent`], at another server that has the broker's certificate.
+pub fn as_agent_at(town: &Town, agency: &AgencyId, address: SocketAddr) -> Client {
+    let settings = tls(town, Some(&town.network().agent_folder(agency)));
+    let windows = |endpoint: Endpoint| {
+        endpoint
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+    };
+    client(town, address, settings, windows)
+}
+
+fn client(
+    town: &Town,
+    address: SocketAddr,
+    settings: ClientConfig,
+    tune: impl FnOnce(Endpoint) -> Endpoint,
+) -> Client {
+    let name = town.network().spec().broker_name();
+    let endpoint = tune(Endpoint::from(format!("https://{name}").parse::<Uri>().unwrap()));
     let door = tower::service_fn(move |_: Uri| {
         let (name, settings) = (name.clone(), settings.clone());
         async move { connect(address, name, settings).await.map(TokioIo::new) }
