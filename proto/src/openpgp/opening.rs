@@ -32,6 +32,16 @@ pub fn decrypt(
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), OpenError> {
     let session_key = session_key(profile, key_packet, keys)?;
+    decrypt_with(profile, &session_key, ciphertext, take)
+}
+
+/// As [`decrypt`], with the session key at hand.
+pub(super) fn decrypt_with(
+    profile: Profile,
+    session_key: &SessionKey,
+    ciphertext: &mut (dyn Read + Send + Sync),
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<(), OpenError> {
     let parser =
         PacketParser::from_reader(ciphertext).map_err(|e| read_or(&e, Defect::EncryptedDataMalformed))?;
     let PacketParserResult::Some(mut parser) = parser else {
@@ -40,7 +50,7 @@ pub fn decrypt(
     check_outer(&parser.packet, profile)?;
     let algorithm = Some(SymmetricAlgorithm::AES256);
     parser
-        .decrypt(algorithm, &session_key)
+        .decrypt(algorithm, session_key)
         .map_err(|e| read_or(&e, Defect::DecryptionFailed))?;
     let (_, inner) = parser
         .recurse()
@@ -68,7 +78,11 @@ pub fn decrypt(
     check_end(rest, profile)
 }
 
-fn session_key(profile: Profile, key_packet: &[u8], keys: &SecretKeys) -> Result<SessionKey, OpenError> {
+pub(super) fn session_key(
+    profile: Profile,
+    key_packet: &[u8],
+    keys: &SecretKeys,
+) -> Result<SessionKey, OpenError> {
     let head = KeyPacketHead::parse(key_packet, profile)?;
     let named = |key: &sq::packet::Key<_, _>| head.reference().names(&fingerprint_of(&key.fingerprint()));
     let key = keys
