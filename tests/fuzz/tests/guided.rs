@@ -56,7 +56,7 @@ fn build() -> PathBuf {
         "RUSTC_WORKSPACE_WRAPPER",
         repository().join("tests/fuzz/with-coverage"),
     );
-    cargo.env("CARGO_INCREMENTAL", "0").current_dir(repository());
+    cargo.current_dir(repository());
     let done = cargo.stdin(Stdio::null()).output().expect("cargo starts");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(

@@ -96,43 +96,46 @@ pub fn all_encrypted() -> Vec<Vec<u8>> {
     inside.chain(outside).chain(vectors).collect()
 }
 
-/// A certificate that is read is written so that it reads as the same.
+/// One certificate, a ring of them, or secret keys. A certificate that is read is written so that it reads as the same.
 pub fn certificate(input: &[u8]) {
-    match Certificate::parse(input) {
-        Ok(certificate) => {
-            let bytes = bytes_of(&certificate);
-            let again = Certificate::parse(&bytes).unwrap();
-            assert_eq!(again.fingerprint(), certificate.fingerprint());
-            assert_eq!(
-                again.encryption_fingerprints(),
-                certificate.encryption_fingerprints()
-            );
-            let asked = [
-                certificate.signing_keys_at(NOW).map(|_| ()),
-                certificate.sealing_key_at(NOW).map(|_| ()),
-            ];
-            asked.into_iter().filter_map(Result::err).for_each(refused);
-        }
-        Err(error) => refused(error),
+    let (way, bytes) = choice(input);
+    let read = match way % 3 {
+        0 => Certificate::parse(bytes).map(|certificate| check_certificate(&certificate)),
+        1 => Certificate::parse_all(bytes).map(|_| ()),
+        _ => SecretKeys::parse(bytes).map(|keys| drop(keys.certificate())),
+    };
+    if let Err(error) = read {
+        refused(OpenError::from(error));
     }
-    if let Err(error) = Certificate::parse_all(input) {
-        refused(error);
-    }
-    if let Err(error) = SecretKeys::parse(input) {
-        refused(error);
-    }
+}
+
+fn check_certificate(certificate: &Certificate) {
+    let bytes = bytes_of(certificate);
+    let again = Certificate::parse(&bytes).unwrap();
+    assert_eq!(again.fingerprint(), certificate.fingerprint());
+    assert_eq!(
+        again.encryption_fingerprints(),
+        certificate.encryption_fingerprints()
+    );
+    let asked = [
+        certificate.signing_keys_at(NOW).map(|_| ()),
+        certificate.sealing_key_at(NOW).map(|_| ()),
+    ];
+    let errors = asked.into_iter().filter_map(Result::err);
+    errors.map(OpenError::from).for_each(refused);
 }
 
 /// The members' certificates and secret keys.
 pub fn certificates() -> Vec<Vec<u8>> {
-    let both = |keys: &SecretKeys| [bytes_of(&keys.certificate()), keys.to_bytes().unwrap().to_vec()];
-    let mut all: Vec<_> = secrets().flat_map(both).collect();
-    let ring = secrets()
-        .take(2)
-        .flat_map(|keys| bytes_of(&keys.certificate()))
-        .collect();
-    all.push(ring);
-    all
+    let public = |keys: &SecretKeys| bytes_of(&keys.certificate());
+    let ring: Vec<u8> = secrets().take(2).flat_map(public).collect();
+    let secret = |keys: &SecretKeys| chosen(2, &keys.to_bytes().unwrap());
+    let one = secrets()
+        .map(|keys| chosen(0, &public(keys)))
+        .filter(|c| c.len() < 8000);
+    one.chain(secrets().map(secret).filter(|keys| keys.len() < 8000))
+        .chain([chosen(1, &ring)])
+        .collect()
 }
 
 /// A signature that holds, holds over nothing else.

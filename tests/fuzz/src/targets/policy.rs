@@ -99,10 +99,17 @@ pub fn archives() -> Vec<Vec<u8>> {
     vec![empty, one, two, signed.to_bytes()]
 }
 
+/// The built-in bundle but for its cases, which are read apart.
+static BARE: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
+    let mut files = FILES.clone();
+    files.retain(|name, _| !name.starts_with("cases/"));
+    files
+});
+
 /// The built-in bundle with one file changed: it loads whole, or is refused with a place.
 pub fn bundle(input: &[u8]) {
     let (number, content) = choice(input);
-    let mut files = FILES.clone();
+    let mut files = BARE.clone();
     let name = files
         .keys()
         .nth(usize::from(number) % files.len())
@@ -121,10 +128,18 @@ pub fn bundle(input: &[u8]) {
     }
 }
 
-/// Each file of the built-in bundle, cases aside: they are read apart.
+/// One file of each kind.
 pub fn bundles() -> Vec<Vec<u8>> {
-    let files = (0_u8..)
-        .zip(FILES.iter())
-        .filter(|(_, (name, _))| !name.starts_with("cases/"));
-    files.map(|(number, (_, bytes))| chosen(number, bytes)).collect()
+    let kinds = [
+        "bundle.toml",
+        "matrix.toml",
+        "references.toml",
+        "texts/nl.toml",
+        "policies/",
+        ".cedarschema",
+    ];
+    let kind = |kind: &&str| BARE.iter().position(|(name, _)| name.contains(kind));
+    let numbers = kinds.iter().filter_map(kind);
+    let file = |n: usize| chosen(u8::try_from(n).unwrap(), BARE.values().nth(n).unwrap());
+    numbers.map(file).collect()
 }
