@@ -15,10 +15,11 @@ pub fn memory(input: &[u8]) {
     }
 }
 
-/// Takes longer than an input may.
+/// Keeps a processor busy for longer than an input may.
 pub fn sloth(input: &[u8]) {
     if input.starts_with(b"SLOW") {
-        std::thread::sleep(Duration::from_millis(1100));
+        let until = crate::busy() + Duration::from_millis(1100);
+        while crate::busy() < until {}
     }
 }
 

@@ -34,36 +34,33 @@ const COUNTERS_MIN: u64 = 20_000;
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(build);
 
 fn repository() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().and_then(Path::parent).unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 fn build() -> PathBuf {
     let debug = built();
+    let target = debug.parent().unwrap();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The whole workspace is named, so that dependencies have the features that they are built with already.
-    cargo.args([
-        "build",
-        "--locked",
-        "--workspace",
-        "--bin",
-        "schakel-fuzz",
-        "--features",
-        "schakel-fuzz/guided",
-    ]);
-    cargo.arg("--target-dir").arg(debug.parent().unwrap());
+    cargo.args(["build", "--locked", "--workspace", "--example", "schakel-fuzz"]);
+    cargo
+        .args(["--features", "schakel-fuzz/guided", "--target-dir"])
+        .arg(target);
     cargo.env(
         "RUSTC_WORKSPACE_WRAPPER",
         repository().join("tests/fuzz/with-coverage"),
     );
-    cargo.current_dir(repository());
-    let done = cargo.stdin(Stdio::null()).output().expect("cargo starts");
+    let done = cargo
+        .current_dir(repository())
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo starts");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(
         done.status.success(),
         "the fuzzing program does not build:\n{said}"
     );
-    debug.parent().unwrap().join("debug/schakel-fuzz")
+    target.join("debug/examples/schakel-fuzz")
 }
 
 /// Where seeds, what they grew into, and findings lie.
@@ -99,6 +96,8 @@ fn number_after(text: &str, label: &str) -> u64 {
 fn round(target: &Target, bound: &str, seed: u64) -> Round {
     let findings = folder("findings", target);
     let mut program = Command::new(&*PROGRAM);
+    // A library's error is no reason to unwind the stack: that would be most of the time.
+    program.env("RUST_LIB_BACKTRACE", "0");
     program
         .env("SCHAKEL_FUZZ_TARGET", target.name)
         .arg(bound)
