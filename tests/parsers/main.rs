@@ -81,7 +81,7 @@ struct Round {
     executions: u64,
     counters: u64,
     coverage: String,
-    peak_mib: u64,
+    memory_mib: u64,
     /// The input that broke a promise, and what was said.
     finding: Option<String>,
 }
@@ -140,7 +140,8 @@ fn round(target: &Target, bound: &str, seed: u64) -> Round {
         executions: number_after(&said, "stat::number_of_executed_units:"),
         counters: number_after(&said, "Loaded 1 modules   ("),
         coverage: coverage.unwrap_or("none").trim().to_owned(),
-        peak_mib: number_after(&said, "stat::peak_rss_mb:"),
+        // Its peak would be that of this test, which it begins as a copy of.
+        memory_mib: number_after(covered, " rss: "),
         finding,
     }
 }
@@ -158,7 +159,7 @@ fn run(target: &Target, seed: u64) -> Round {
         let one = round(target, &bound, seed.wrapping_add(number));
         all = Round {
             executions: all.executions + one.executions,
-            peak_mib: all.peak_mib.max(one.peak_mib),
+            memory_mib: all.memory_mib.max(one.memory_mib),
             ..one
         };
         number += 1;
@@ -186,8 +187,8 @@ fn c01_guided_garbage_breaks_no_parser() {
     let mut findings = Vec::new();
     for (name, round) in &done {
         println!(
-            "{name}: {} executions, coverage {}, peak {} MiB",
-            round.executions, round.coverage, round.peak_mib
+            "{name}: {} executions, coverage {}, {} MiB",
+            round.executions, round.coverage, round.memory_mib
         );
         assert!(
             round.counters >= COUNTERS_MIN,
@@ -216,7 +217,9 @@ fn what_is_planted_is_found() {
             .and_then(|line| line.rsplit(": ").next())
             .unwrap();
         let kept = fs::read(input).unwrap_or_else(|e| panic!("{input}: {e}\n{finding}"));
-        assert!(std::panic::catch_unwind(|| target.run(&kept)).is_err() || target.name == "planted_memory");
+        // Without the program's limit the bomb does no harm but to this process' peak, which its children begin with.
+        let harmless = target.name == "planted_memory";
+        assert!(harmless || std::panic::catch_unwind(|| target.run(&kept)).is_err());
         fs::remove_dir_all(folder("findings", target)).unwrap();
     }
 }
