@@ -190,7 +190,8 @@ impl Config {
         Self::parse(file, &text)
     }
 
-    fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
+    /// As [`Self::load`], from a text that stands for the content of `file`.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Problem> {
         let source = Source { file, text };
         let raw: Raw = toml::from_str(text).map_err(|e| {
             let offset = e.span().map_or(0, |span| span.start);

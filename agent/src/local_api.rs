@@ -125,8 +125,11 @@ fn value<T: serde::Serialize>(item: &T) -> Answered {
     serde_json::to_value(item).map(Json).map_err(defect)
 }
 
-/// A body, or what is wrong with it.
-fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// A request's body, or what is wrong with it.
+///
+/// # Errors
+/// `REQUEST`.
+pub fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|e| {
         let remedy = "See docs/operating/agent.md for the fields.";
         Problem::new(

@@ -7,6 +7,9 @@ mod keys;
 
 mod opening;
 
+#[cfg(feature = "vectors")]
+pub mod probe;
+
 mod sealing;
 
 mod signature;

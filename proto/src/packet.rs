@@ -21,5 +21,8 @@ pub mod verify;
 
 pub mod open;
 
+#[cfg(feature = "vectors")]
+pub mod probe;
+
 pub use crate::defect::{Defect, OpenError, PacketError, SealError};
 pub use crate::openpgp::Profile;

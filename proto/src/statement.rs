@@ -121,6 +121,12 @@ impl Statement {
     pub fn body(&self) -> &StatementBody {
         &self.body
     }
+
+    /// The bytes to be signed, made anew from the fields: for tests and the fuzzer.
+    #[cfg(feature = "vectors")]
+    pub fn encoded(&self) -> Vec<u8> {
+        parse::to_wire(self).encode_to_vec()
+    }
 }
 
 /// A statement to be signed.

@@ -4,13 +4,17 @@ use crate::code::code_only;
 use crate::tree::{File, files, none};
 
 /// Crate folder -> the crates of ours it may depend on, in tests too.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("proto", &[]),
     ("policy", &["proto"]),
     ("broker", &["proto", "policy"]),
     ("agent", &["proto", "policy"]),
     ("certs-dev", &["proto", "policy"]),
-    ("tests", &["proto", "policy", "broker", "agent", "certs-dev"]),
+    (
+        "tests",
+        &["proto", "policy", "broker", "agent", "certs-dev", "fuzz"],
+    ),
+    ("tests/fuzz", &["proto", "policy", "broker", "agent"]),
 ];
 
 /// As [`MAY_KNOW`], for test code only: a development network to test against.
@@ -29,9 +33,8 @@ const ONE_PLACE: [(&str, &str, &str, &str); 4] = [
     ("sled", "broker", "sled", "broker/src/store/sled"),
 ];
 
-fn folder_of(path: &str) -> &str {
-    path.split('/').next().unwrap()
-}
+/// A package of its own, outside the workspace: nothing of ours is in it.
+const OUTSIDE: &str = "tests/peer";
 
 fn dependencies(manifest: &toml::Table, section: &str) -> Vec<String> {
     let listed = |table: &toml::Table| -> Vec<String> {
@@ -50,11 +53,10 @@ fn dependencies(manifest: &toml::Table, section: &str) -> Vec<String> {
 
 fn crate_directions(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
-    for file in files.iter().filter(|f| f.path.ends_with("/Cargo.toml")) {
-        let folder = folder_of(&file.path);
-        if file.path != format!("{folder}/Cargo.toml") {
-            continue;
-        }
+    let folders = files
+        .iter()
+        .filter_map(|f| Some((f, f.path.strip_suffix("/Cargo.toml")?)));
+    for (file, folder) in folders.filter(|(_, folder)| *folder != OUTSIDE) {
         let Some((_, known)) = MAY_KNOW.iter().find(|(name, _)| *name == folder) else {
             findings.push(format!(
                 "{}: a crate that tests/tidy/layers.rs does not place",
@@ -74,7 +76,7 @@ fn crate_directions(files: &[File]) -> Vec<String> {
         ] {
             for name in dependencies(&manifest, section) {
                 let ours = name.strip_prefix("schakel-");
-                let itself = name == format!("schakel-{folder}");
+                let itself = ours.is_some_and(|o| folder.ends_with(o));
                 if !itself && ours.is_some_and(|o| !known.contains(&o) && !extra.contains(&o)) {
                     findings.push(format!(
                         "{}: [{section}] {name}: this direction is not allowed",
@@ -168,6 +170,21 @@ fn a_wrong_direction_is_found() {
         1
     );
     assert_eq!(bad("common/Cargo.toml", ""), 1);
+    assert_eq!(bad("tests/more/Cargo.toml", ""), 1);
+    assert_eq!(
+        bad(
+            "tests/fuzz/Cargo.toml",
+            "[dependencies]\nschakel-tests.workspace = true"
+        ),
+        1
+    );
+    assert_eq!(
+        bad(
+            "broker/Cargo.toml",
+            "[dev-dependencies]\nschakel-fuzz.workspace = true"
+        ),
+        1
+    );
     assert_eq!(
         bad(
             "broker/Cargo.toml",

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use sequoia_openpgp as sq;
 use sq::crypto::{KeyPair, SessionKey};
 use sq::packet::{Packet, SEIP};
+use sq::parse::buffered_reader::BufferedReader;
 use sq::parse::{PacketParser, PacketParserResult, Parse};
 use sq::types::{AEADAlgorithm, DataFormat, SymmetricAlgorithm};
 use zeroize::Zeroizing;
@@ -17,6 +18,8 @@ use crate::defect::{Defect, OpenError};
 /// Largest AEAD chunk accepted: it is held in memory (RFC 9580 section 5.13.2 allows up to this).
 const AEAD_CHUNK_MAX_BYTES: u64 = 4 << 20;
 const READ_BYTES: usize = 64 * 1024;
+/// A random block and its last two octets again, and the MDC packet: 18 and 22 (RFC 9580 section 5.13.1).
+const SEIP_V1_MIN_BYTES: usize = 18 + 22;
 
 /// Decrypts one encrypted-data packet and hands the plaintext on in pieces *before* the last tag is
 /// checked: the caller must release nothing until this returns `Ok`.
@@ -32,15 +35,26 @@ pub fn decrypt(
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), OpenError> {
     let session_key = session_key(profile, key_packet, keys)?;
+    decrypt_with(profile, &session_key, ciphertext, take)
+}
+
+/// As [`decrypt`], with the session key at hand.
+pub(super) fn decrypt_with(
+    profile: Profile,
+    session_key: &SessionKey,
+    ciphertext: &mut (dyn Read + Send + Sync),
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<(), OpenError> {
     let parser =
         PacketParser::from_reader(ciphertext).map_err(|e| read_or(&e, Defect::EncryptedDataMalformed))?;
     let PacketParserResult::Some(mut parser) = parser else {
         return Err(Defect::EncryptedDataMalformed.into());
     };
     check_outer(&parser.packet, profile)?;
+    check_long_enough(&mut parser, profile)?;
     let algorithm = Some(SymmetricAlgorithm::AES256);
     parser
-        .decrypt(algorithm, &session_key)
+        .decrypt(algorithm, session_key)
         .map_err(|e| read_or(&e, Defect::DecryptionFailed))?;
     let (_, inner) = parser
         .recurse()
@@ -68,7 +82,11 @@ pub fn decrypt(
     check_end(rest, profile)
 }
 
-fn session_key(profile: Profile, key_packet: &[u8], keys: &SecretKeys) -> Result<SessionKey, OpenError> {
+pub(super) fn session_key(
+    profile: Profile,
+    key_packet: &[u8],
+    keys: &SecretKeys,
+) -> Result<SessionKey, OpenError> {
     let head = KeyPacketHead::parse(key_packet, profile)?;
     let named = |key: &sq::packet::Key<_, _>| head.reference().names(&fingerprint_of(&key.fingerprint()));
     let key = keys
@@ -109,6 +127,21 @@ fn check_outer(packet: &Packet, profile: Profile) -> Result<(), Defect> {
         (Packet::SEIP(_), _) => Err(Defect::EncryptedDataVersionWrong),
         _ => Err(Defect::EncryptedDataMalformed),
     }
+}
+
+/// The library panics on a version 1 packet that has no room for its prefix and its MDC packet (2.4.2: `decrypt`
+/// consumes the prefix from a reader that holds the MDC back). Whoever has the session key can make one.
+fn check_long_enough(parser: &mut PacketParser<'_>, profile: Profile) -> Result<(), OpenError> {
+    if profile == Profile::V6 {
+        return Ok(());
+    }
+    let body = parser
+        .data(SEIP_V1_MIN_BYTES)
+        .map_err(|e| io_or(&e, Defect::EncryptedDataMalformed))?;
+    if body.len() < SEIP_V1_MIN_BYTES {
+        return Err(Defect::EncryptedDataMalformed.into());
+    }
+    Ok(())
 }
 
 fn check_literal(packet: &Packet) -> Result<(), Defect> {

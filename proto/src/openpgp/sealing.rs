@@ -114,7 +114,7 @@ impl SessionKey {
         Self(bytes)
     }
 
-    fn to_sequoia(&self) -> sq::crypto::SessionKey {
+    pub(super) fn to_sequoia(&self) -> sq::crypto::SessionKey {
         sq::crypto::SessionKey::from(self.0.as_slice())
     }
 }
@@ -129,6 +129,27 @@ impl fmt::Debug for Encryption<'_> {
     }
 }
 
+/// An encrypted-data packet on `sink`; what is written to it stands inside as it is.
+pub(super) fn encrypted<'a, W>(
+    profile: Profile,
+    session_key: &SessionKey,
+    sink: W,
+) -> Result<Message<'a>, SealError>
+where
+    W: Write + Send + Sync + 'a,
+{
+    let failed = |_| SealError::from(Defect::SealingFailed);
+    let message = Message::new(sink);
+    let encryptor =
+        Encryptor::with_session_key(message, SymmetricAlgorithm::AES256, session_key.to_sequoia())
+            .map_err(failed)?;
+    let encryptor = match profile {
+        Profile::V6 => encryptor.aead_algo(AEADAlgorithm::OCB),
+        Profile::V4 => encryptor,
+    };
+    encryptor.build().map_err(failed)
+}
+
 impl<'a> Encryption<'a> {
     /// Begins the packet on `sink`.
     ///
@@ -138,21 +159,11 @@ impl<'a> Encryption<'a> {
     where
         W: Write + Send + Sync + 'a,
     {
-        let failed = |_| SealError::from(Defect::SealingFailed);
-        let message = Message::new(sink);
-        let encryptor =
-            Encryptor::with_session_key(message, SymmetricAlgorithm::AES256, session_key.to_sequoia())
-                .map_err(failed)?;
-        let encryptor = match profile {
-            Profile::V6 => encryptor.aead_algo(AEADAlgorithm::OCB),
-            Profile::V4 => encryptor,
-        };
-        let message = encryptor.build().map_err(failed)?;
-        LiteralWriter::new(message)
+        LiteralWriter::new(encrypted(profile, session_key, sink)?)
             .format(DataFormat::Binary)
             .build()
             .map(Self)
-            .map_err(failed)
+            .map_err(|_| Defect::SealingFailed.into())
     }
 
     /// Writes the last tag and ends the packet.

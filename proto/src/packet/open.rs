@@ -130,7 +130,7 @@ fn expected<'a>(handed: &'a VerifiedHanded, fields: &PartFields) -> Expected<'a>
     }
 }
 
-fn opened(header: wire::SealedHeader) -> OpenedPart {
+pub(super) fn opened(header: wire::SealedHeader) -> OpenedPart {
     OpenedPart {
         file_name: header.file_name,
         media_type: header.media_type,

@@ -129,6 +129,7 @@ pub(super) const FILES: &[&str] = &[
     include_str!("../../vectors/packets/sealing-v4-in-v6.json"),
     include_str!("../../vectors/packets/sealing-v6-in-v4.json"),
     include_str!("../../vectors/packets/sealing-without-mdc.json"),
+    include_str!("../../vectors/packets/sealing-without-room-for-its-mdc.json"),
     include_str!("../../vectors/packets/sealings-swapped.json"),
     include_str!("../../vectors/packets/sender-impersonated.json"),
     include_str!("../../vectors/packets/sender-is-not-the-caller.json"),

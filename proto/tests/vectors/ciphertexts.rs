@@ -89,7 +89,25 @@ const ON_THE_WAY_RECIPES: &[Recipe] = &[
     ),
 ];
 
+/// Encrypted data of version 1 with a right prefix and too little behind it for an MDC packet: 38 bytes, which is enough
+/// for a cipher of 8-byte blocks and so for the library's check of the header. What followed stands behind it.
+fn no_room_for_an_mdc(data: &mut Vec<u8>) {
+    let version_at = match data[1] {
+        192..=223 => 3,
+        255 => 6,
+        _ => 2,
+    };
+    let beginning = &data[version_at..version_at + 38];
+    *data = [&[0xD2, 38], beginning, data.as_slice()].concat();
+}
+
 const COMMITTED_RECIPES: &[Recipe] = &[
+    at_reader(
+        "sealing-without-room-for-its-mdc",
+        schakel_proto::packet::Defect::EncryptedDataMalformed,
+        "the encrypted data has a right prefix and no room for its MDC packet: the library panics on it",
+        |w| committed(Forge::plain_v4(w), no_room_for_an_mdc),
+    ),
     at_broker(
         "sealing-is-plaintext",
         SealingNotEncryptedData,
