@@ -116,7 +116,11 @@ impl Network {
         for (number, keys) in keys.iter().enumerate() {
             let bytes = keys.to_bytes().map_err(Problem::at(&file, UNKNOWN))?;
             let name = format!("openpgp.key.former-{number}");
-            let place = if number == 0 { file.clone() } else { file.with_file_name(&name) };
+            let place = if number == 0 {
+                file.clone()
+            } else {
+                file.with_file_name(&name)
+            };
             files::replace(&place, &bytes, Access::Private)?;
             certificates.push(mint::certificate(keys)?.into());
             former.extend((number > 0).then(|| format!("{name:?}")));
