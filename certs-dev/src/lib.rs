@@ -26,4 +26,4 @@ pub use network::Network;
 pub use problem::Problem;
 pub use spec::{AgencySpec, NetworkSpec, OpenPgp};
 #[cfg(feature = "vectors")]
-pub use vectors::mint_vectors;
+pub use vectors::{NOBODY, mint_vectors};

@@ -16,6 +16,8 @@ use crate::spec::{NetworkSpec, OpenPgp};
 const MINTED_BEFORE_MILLIS: i64 = 6 * 3600 * 1000;
 /// The member that the world marks as one for version 4 keys.
 const V4_MEMBER: &str = "jh-antwerpen-dader";
+/// An agency that is no member: its folder is there, with a certificate of the right TLS authority.
+pub const NOBODY: &str = "pz-rupel-opvolgcel";
 
 /// Mints it, as of the vectors' moment. TLS does not follow simulated time: its certificates are of `tls_at`.
 ///
@@ -30,8 +32,11 @@ pub fn mint_vectors(
     let world = World::load();
     let mut spec = NetworkSpec::builtin("rupel")?;
     // Beside the world's members those with officers, who sign the policies.
-    spec.agencies
-        .retain(|agency| world.members().any(|id| *id == agency.id) || !agency.officers.is_empty());
+    spec.agencies.retain(|agency| {
+        world.members().any(|id| *id == agency.id)
+            || !agency.officers.is_empty()
+            || agency.id.as_str() == NOBODY
+    });
     for agency in &mut spec.agencies {
         agency.openpgp = if agency.id.as_str() == V4_MEMBER {
             OpenPgp::V4
@@ -46,7 +51,10 @@ pub fn mint_vectors(
         health_port,
         at: NOW.plus_millis(-MINTED_BEFORE_MILLIS),
     };
-    let network = mint_dated(&order, tls_at, rng)?;
+    let mut network = mint_dated(&order, tls_at, rng)?;
+    if let Some(nobody) = spec.agencies.iter().find(|agency| agency.id.as_str() == NOBODY) {
+        network.remove_agency(&nobody.id, NOW)?;
+    }
     for id in world.members() {
         network.adopt_openpgp(id, world.keys(id), NOW)?;
     }

@@ -13,5 +13,7 @@ mod forgery;
 
 mod replay;
 
+mod vectors;
+
 mod obligations;
 mod statements;

@@ -29,3 +29,5 @@ pub mod office;
 pub mod peer;
 
 pub mod player;
+
+pub mod leaves;
