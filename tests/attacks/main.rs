@@ -13,6 +13,8 @@ mod forgery;
 
 mod replay;
 
+mod forwarding;
+
 mod vectors;
 
 mod obligations;

@@ -13,6 +13,7 @@ use schakel_proto::statement::{RosterEntry, StatementBody, StatementDraft};
 use schakel_proto::time::Timestamp;
 use schakel_proto::vectors::{PacketVector, World, all};
 use schakel_proto::wire::submit_frame::Frame;
+use schakel_proto::words::{self, LANGUAGES};
 use schakel_proto::{limits, refusal, wire};
 use schakel_tests::system::leaves::{refused_submissions, rejection_leaves, tally};
 use schakel_tests::system::network::{Town, agency, now};
@@ -158,6 +159,15 @@ impl Stage {
     }
 }
 
+/// What is missing of a refusal that a person can act on: what, where and what to do, in three languages.
+fn unexplained(name: &str, refused: &wire::Refusal) -> Option<String> {
+    let whole = !refused.sentence.is_empty() && !refused.remedy.is_empty();
+    let told = LANGUAGES
+        .iter()
+        .all(|language| words::of(&refused.code, language).is_some());
+    (!whole || !told).then(|| format!("{name}: {refused:?} is not told in {LANGUAGES:?}"))
+}
+
 /// Codes, by who was told them.
 type Answers = BTreeMap<AgencyId, Vec<String>>;
 
@@ -196,6 +206,11 @@ fn c01_c06_c08_c10_c11_c15_every_vector_gets_its_answer_from_a_real_broker_and_l
                 ));
             }
             let id = packet_id(vector).map(|id| *id.as_bytes());
+            wrong.extend(
+                refused
+                    .iter()
+                    .filter_map(|refused| unexplained(&vector.name, refused)),
+            );
             match code {
                 None => accepted.extend(id),
                 Some(code) => {

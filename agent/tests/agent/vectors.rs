@@ -18,6 +18,7 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::vectors::{NOW, Opening, PacketVector, all};
 use schakel_proto::wire;
 use schakel_proto::wire::receive_frame::Frame;
+use schakel_proto::words::{self, LANGUAGES};
 
 use crate::hostile::walk;
 use crate::support::broker::{self, Running};
@@ -247,8 +248,8 @@ impl Claim {
     }
 }
 
-/// The reason for which a claim was set aside: code and sentence.
-fn set_aside(data: &std::path::Path, claim: &Claim) -> Option<(String, String)> {
+/// The code with which a claim was set aside; it came with what is wrong and what to do.
+fn set_aside(data: &std::path::Path, claim: &Claim) -> Option<String> {
     let entries = std::fs::read_dir(data.join("quarantine")).ok()?;
     let path = entries
         .map(|e| e.unwrap().path())
@@ -256,7 +257,12 @@ fn set_aside(data: &std::path::Path, claim: &Claim) -> Option<(String, String)> 
     let reason: serde_json::Value =
         serde_json::from_slice(&std::fs::read(path.join("reason.json")).ok()?).unwrap();
     let text = |field: &str| reason["problem"][field].as_str().unwrap().to_owned();
-    Some((text("code"), text("sentence")))
+    let (code, sentence, remedy) = (text("code"), text("sentence"), text("remedy"));
+    assert!(
+        !sentence.is_empty() && !sentence.contains(&code) && !remedy.is_empty(),
+        "{reason}"
+    );
+    Some(code)
 }
 
 /// Hands each vector of one reader to its agent; what was answered otherwise than it should be.
@@ -289,11 +295,18 @@ async fn read_all(
             script.streams_count
         };
         let answered = || {
-            let said = set_aside(&data, &claim).map(|(code, _)| code);
+            let said = set_aside(&data, &claim);
             let ended = running.script.lock().unwrap().streams_count > streams;
             said.or_else(|| ended.then(|| OFFER.to_owned()))
         };
         let said = tokio::task::block_in_place(|| until(&vector.name, answered));
+        let told = said.is_empty()
+            || LANGUAGES
+                .iter()
+                .all(|language| words::of(&said, language).is_some());
+        if !told {
+            wrong.push(format!("{}: {said} has no words in {LANGUAGES:?}", vector.name));
+        }
         if said != expected(vector) {
             wrong.push(format!("{}: {said:?}, not {:?}", vector.name, expected(vector)));
         }

@@ -14,7 +14,7 @@ use super::peer::Client;
 /// Longest wait for the log to show what must be in it.
 const LOG_LIMIT: Duration = Duration::from_secs(30);
 /// Code of an empty submission, with which a look at the log ends.
-const MARK: &str = "FRAMES_OUT_OF_ORDER";
+pub const MARK: &str = "FRAMES_OUT_OF_ORDER";
 
 /// How often each code was said.
 pub type Counts = BTreeMap<String, u64>;
