@@ -8,6 +8,7 @@ use schakel_proto::openpgp::{Encryption, Profile, SessionKey};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire::submit_frame::Frame;
 use schakel_proto::{refusal, wire};
+use schakel_tests::system::forge::recommitted;
 use schakel_tests::system::leaves::{refused_submissions, rejection_leaves};
 use schakel_tests::system::network::{Town, now};
 use schakel_tests::system::office::Office;
@@ -63,12 +64,7 @@ impl Known {
 }
 
 /// The forwarder's own packet to the third agency, well-formed and signed, but with the author's plaintext in its seal.
-fn resealed(
-    forwarder: &mut Player,
-    case: CaseRef,
-    known: &Known,
-    header: &wire::SealedHeader,
-) -> Vec<wire::SubmitFrame> {
+fn resealed(forwarder: &mut Player, case: CaseRef, header: &wire::SealedHeader) -> Vec<wire::SubmitFrame> {
     let manifest = forwarder.manifest(case, "triage", "legal_duty");
     let own = forwarder.seal(manifest, &[piece(&[THIRD], CONTENT)]);
     let header = header.encode_to_vec();
@@ -81,46 +77,9 @@ fn resealed(
     encryption.finish().unwrap();
     let key_packet = forwarder.sealing_key(THIRD).key_packet(&session).unwrap();
 
-    let mut head = own.packet.head();
-    let part = &mut head.parts[0];
-    let former = Digest::of_all(&[&part.nonce, &part.descriptor]);
-    let mut descriptor = wire::PartDescriptor::decode(part.descriptor.clone()).unwrap();
     let salt = wire::SealedHeader::decode(&*header).unwrap().salt;
-    descriptor.commitment = Digest::of_all(&[b"schakel/part/v1", &salt, &framed, CONTENT])
-        .to_vec()
-        .into();
-    descriptor.sealings[0].length = ciphertext.len() as u64;
-    descriptor.sealings[0].sha256 = Digest::of(&ciphertext).to_vec().into();
-    let own_key = Digest::of(&own.packet.key_packets[0].packet).to_vec();
-    for digest in &mut descriptor.sealings[0].key_packet_digests {
-        if **digest == *own_key {
-            *digest = Digest::of(&key_packet).to_vec().into();
-        }
-    }
-    part.descriptor = descriptor.encode_to_vec().into();
-    let mut manifest = wire::Manifest::decode(head.manifest.unwrap().bytes).unwrap();
-    for digest in &mut manifest.part_digests {
-        if **digest == *former.as_bytes() {
-            *digest = Digest::of_all(&[&part.nonce, &part.descriptor]).to_vec().into();
-        }
-    }
-    let at = Timestamp::from_millis(manifest.created_ms);
-    head.manifest = Some(forwarder.sign_at(manifest.encode_to_vec(), at));
-    let keys = wire::SubmitKeyPackets {
-        key_packets: vec![wire::KeyPacket {
-            packet: key_packet.into(),
-            ..own.packet.key_packets[0].clone()
-        }],
-    };
-    let chunk = wire::SubmitChunk {
-        data: ciphertext.into(),
-        ..own.chunks[0].clone()
-    };
-    assert_ne!(descriptor.part_id, known.part.part_id);
-    [Frame::Head(head), Frame::KeyPackets(keys), Frame::Chunk(chunk)]
-        .into_iter()
-        .map(|frame| wire::SubmitFrame { frame: Some(frame) })
-        .collect()
+    let commitment = Digest::of_all(&[b"schakel/part/v1", &salt, &framed, CONTENT]);
+    recommitted(forwarder, &own, ciphertext, Some((key_packet, commitment)))
 }
 
 /// Author, forwarder, and a packet from one to the other that was accepted.
@@ -190,7 +149,7 @@ fn c07_what_a_recipient_seals_anew_for_a_third_agency_is_refused_by_that_agencys
     let (stolen, honest) = runtime().block_on(async {
         let (mut forwarder, case, sealed) = sent(&town, &mut rng).await;
         let known = Known::of(&sealed);
-        let frames = resealed(&mut forwarder, case, &known, &known.header());
+        let frames = resealed(&mut forwarder, case, &known.header());
         let stolen = forwarder.submit(frames).await.unwrap().packet_id;
         let manifest = forwarder.manifest(case, "triage", "legal_duty");
         let honest = forwarder.seal(manifest, &[piece(&[THIRD], b"Van het parket zelf.")]);

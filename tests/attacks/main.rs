@@ -15,6 +15,8 @@ mod replay;
 
 mod forwarding;
 
+mod tampered;
+
 mod vectors;
 
 mod obligations;

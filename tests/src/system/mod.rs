@@ -30,4 +30,6 @@ pub mod peer;
 
 pub mod player;
 
+pub mod forge;
+
 pub mod leaves;
