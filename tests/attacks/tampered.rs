@@ -37,6 +37,25 @@ fn traced(agent: &Command, to: &std::path::Path) -> Command {
     tracer
 }
 
+/// The agent under the tracer, which outlives its tracer unless it is ended first.
+struct Traced(u32);
+
+impl Traced {
+    fn of(tracer: u32) -> Self {
+        Self(wait::until("the traced agent", || {
+            let children = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        }))
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = run("kill", &["-KILL", &self.0.to_string()]);
+    }
+}
+
 /// A content of some chunks of encryption, full of marks.
 fn content() -> Vec<u8> {
     MARK.iter().copied().cycle().take(15_000).collect()
@@ -121,6 +140,8 @@ fn c04_c05_spoilt_ciphertext_is_refused_by_the_agent_and_no_plaintext_is_written
     let mut town = Town::running(&[]);
     let trace = town.scratch("trace").join("agent.strace");
     town.start_agent_as(READER, traced(&town.agent_command(READER), &trace));
+    let tracer = town.take_agent(READER);
+    let agent = Traced::of(tracer.id());
     let reader = Office::of(&town, READER);
     let mut rng = seeded();
     let (sent, good) = runtime().block_on(async {
@@ -151,6 +172,7 @@ fn c04_c05_spoilt_ciphertext_is_refused_by_the_agent_and_no_plaintext_is_written
     wait::until("control: the trace shows what is written", || {
         (written() > 100).then_some(())
     });
+    drop((agent, tracer));
     count(
         sent.len() as u64,
         "ways of spoiling ciphertext, none of which wrote plaintext",
