@@ -74,6 +74,8 @@ pub mod config;
 
 pub mod overdue;
 
+pub mod refusals;
+
 pub mod replay;
 
 pub mod disclosures;

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::intake::rates::{Place, Places};
 use crate::intake::rejection::{self, Rejection};
+use crate::refusals::Refused;
 use crate::roles::Caller;
 use crate::state::State;
 use crate::tls::TlsIdentity;
@@ -45,7 +46,10 @@ impl Service {
     /// Who calls, in the directory of this moment.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let identity = request.extensions().get::<TlsIdentity>().copied();
-        Caller::of(identity, self.state.directories.current()).map_err(|refusal| refusal.to_status())
+        Caller::of(identity, self.state.directories.current()).map_err(|refusal| {
+            self.state.gauges.refusals.count(Refused::Caller, refusal.code);
+            refusal.to_status()
+        })
     }
 
     /// Who calls, for a short call that reads: bounded in number and rate.

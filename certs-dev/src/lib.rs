@@ -16,9 +16,14 @@ pub mod network;
 
 mod mint;
 
+#[cfg(feature = "vectors")]
+mod vectors;
+
 mod reissue;
 
-pub use mint::{Mint, mint};
+pub use mint::{Mint, mint, mint_dated};
 pub use network::Network;
 pub use problem::Problem;
 pub use spec::{AgencySpec, NetworkSpec, OpenPgp};
+#[cfg(feature = "vectors")]
+pub use vectors::{NOBODY, mint_vectors};

@@ -44,7 +44,16 @@ pub struct Mint<'a> {
 /// # Errors
 /// The folder exists or cannot be written, or the specification does not make a sound network.
 pub fn mint(order: &Mint<'_>, rng: &mut dyn RngCore) -> Result<Network, Problem> {
+    mint_dated(order, order.at, rng)
+}
+
+/// As [`mint`], with TLS certificates of another date: for a network in simulated time, which TLS does not follow.
+///
+/// # Errors
+/// As [`mint`].
+pub fn mint_dated(order: &Mint<'_>, tls_at: Timestamp, rng: &mut dyn RngCore) -> Result<Network, Problem> {
     let Mint { spec, out, at, .. } = *order;
+    let dates = Dates { at, tls_at };
     let ports = Ports {
         grpc: order.port,
         health: order.health_port,
@@ -60,11 +69,11 @@ pub fn mint(order: &Mint<'_>, rng: &mut dyn RngCore) -> Result<Network, Problem>
         Access::Public,
     )?;
     write_spec(&network, files::new_file)?;
-    let tls = authority(&network, at)?;
-    let (service, log) = broker(&network, &tls, ports, at, rng)?;
+    let tls = authority(&network, dates)?;
+    let (service, log) = broker(&network, &tls, ports, tls_at, rng)?;
     let mut agencies = Vec::with_capacity(spec.agencies.len());
     for agency in &spec.agencies {
-        agencies.push(new_agency(&network, agency, &tls, ports, at)?);
+        agencies.push(new_agency(&network, agency, &tls, ports, dates)?);
     }
     let directory = wire::Directory {
         r#type: "schakel.v1.Directory".to_owned(),
@@ -84,11 +93,18 @@ pub fn mint(order: &Mint<'_>, rng: &mut dyn RngCore) -> Result<Network, Problem>
     Ok(network)
 }
 
+/// As of when keys are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Dates {
+    pub(crate) at: Timestamp,
+    pub(crate) tls_at: Timestamp,
+}
+
 /// The writer of a file: [`files::new_file`] or [`files::replace`].
 pub(crate) type Write = fn(&Path, &[u8], Access) -> Result<(), Problem>;
 
 /// Keys of the authority (OpenPGP) and of the certificate authority (TLS).
-fn authority(network: &Network, at: Timestamp) -> Result<TlsAuthority, Problem> {
+fn authority(network: &Network, Dates { at, tls_at }: Dates) -> Result<TlsAuthority, Problem> {
     let spec = network.spec();
     let mut keyring = Vec::new();
     for number in 1..=spec.authority.keys {
@@ -100,7 +116,7 @@ fn authority(network: &Network, at: Timestamp) -> Result<TlsAuthority, Problem> 
     let tls = TlsAuthority::generate(spec.network.as_str()).map_err(Problem::at("TLS authority", KEYS))?;
     files::new_file(&network.ca_key_file(), tls.key_pem().as_bytes(), Access::Private)?;
     let pem = tls
-        .certificate_pem(at)
+        .certificate_pem(tls_at)
         .map_err(Problem::at("TLS authority", KEYS))?;
     files::new_file(&network.ca_file(), pem.as_bytes(), Access::Public)?;
     Ok(tls)
@@ -157,13 +173,13 @@ pub(crate) fn new_agency(
     agency: &AgencySpec,
     tls: &TlsAuthority,
     ports: Ports,
-    at: Timestamp,
+    Dates { at, tls_at }: Dates,
 ) -> Result<wire::Agency, Problem> {
     let folder = network.agent_folder(&agency.id);
     files::new_folder(&folder)?;
     let user = format!("{} (DEVELOPMENT)", agency.name);
     let keys = new_keys(&network.agent_key_file(&agency.id), agency.openpgp, &user, at)?;
-    let party = issue(tls, agency.id.as_str(), Vec::new(), Use::Client, at)?;
+    let party = issue(tls, agency.id.as_str(), Vec::new(), Use::Client, tls_at)?;
     write_tls(&folder, &party, files::new_file)?;
     let settings = settings::agent(network.spec(), &agency.id, ports);
     files::new_file(

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use prost::Message;
+use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
@@ -49,7 +50,8 @@ impl Network {
     /// It exists already; else as [`Self::refresh`].
     pub fn add_agency(&mut self, agency: AgencySpec, at: Timestamp) -> Result<u64, Problem> {
         let ports = self.ports()?;
-        let described = mint::new_agency(self, &agency, &self.tls_authority()?, ports, at)?;
+        let dates = mint::Dates { at, tls_at: at };
+        let described = mint::new_agency(self, &agency, &self.tls_authority()?, ports, dates)?;
         self.spec_mut().agencies.push(agency);
         mint::write_spec(self, files::replace)?;
         self.reissue(at, |directory| {
@@ -99,6 +101,38 @@ impl Network {
             let agency = entry(directory, id)?;
             agency.certificates.insert(0, certificate.into());
             agency.certificates.truncate(KEPT_CERTIFICATES_MAX_COUNT);
+            Ok(())
+        })
+    }
+
+    /// Gives an agency these OpenPGP keys in place of its own, the first for new seals, the others as former ones
+    /// (`openpgp.key.former-N`, which its configuration then names): to play a network whose keys are known.
+    ///
+    /// # Errors
+    /// There is no such agency; else as [`Self::refresh`].
+    pub fn adopt_openpgp(&self, id: &AgencyId, keys: &[SecretKeys], at: Timestamp) -> Result<u64, Problem> {
+        let file = self.agent_key_file(id);
+        let (mut certificates, mut former) = (Vec::new(), Vec::new());
+        for (number, keys) in keys.iter().enumerate() {
+            let bytes = keys.to_bytes().map_err(Problem::at(&file, UNKNOWN))?;
+            let name = format!("openpgp.key.former-{number}");
+            let place = if number == 0 {
+                file.clone()
+            } else {
+                file.with_file_name(&name)
+            };
+            files::replace(&place, &bytes, Access::Private)?;
+            certificates.push(mint::certificate(keys)?.into());
+            former.extend((number > 0).then(|| format!("{name:?}")));
+        }
+        if !former.is_empty() {
+            let config = self.agent_config(id);
+            let text = std::fs::read_to_string(&config).map_err(Problem::at(&config, UNKNOWN))?;
+            let text = format!("former_openpgp_keys = [{}]\n{text}", former.join(", "));
+            files::replace(&config, text.as_bytes(), Access::Public)?;
+        }
+        self.reissue(at, |directory| {
+            entry(directory, id)?.certificates = certificates;
             Ok(())
         })
     }

@@ -6,10 +6,10 @@ use std::fmt;
 
 use crate::refusal::{Fault, Refusal};
 
-const SENDER: &str = "The sender's software must be corrected; do not send it again as it is.";
-const SEAL_ANEW: &str = "Fetch the directory and seal the packet anew.";
-const KEEP: &str = "Keep the packet apart, do not open it otherwise, and tell the sender.";
-const KEYS: &str = "Have the agency's key officer look at this certificate.";
+pub(crate) const SENDER: &str = "The sender's software must be corrected; do not send it again as it is.";
+pub(crate) const SEAL_ANEW: &str = "Fetch the directory and seal the packet anew.";
+pub(crate) const KEEP: &str = "Keep the packet apart, do not open it otherwise, and tell the sender.";
+pub(crate) const KEYS: &str = "Have the agency's key officer look at this certificate.";
 
 macro_rules! defects {
     ($( $variant:ident $code:literal $fault:ident $remedy:ident $sentence:literal )*) => {

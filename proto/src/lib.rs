@@ -19,6 +19,8 @@ pub mod evidence;
 
 pub mod defect;
 
+pub mod words;
+
 pub mod openpgp;
 
 pub mod packet;

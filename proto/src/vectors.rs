@@ -60,7 +60,8 @@ pub struct WorldFile {
 pub struct AgencyFile {
     /// Its id.
     pub id: AgencyId,
-    /// Transferable secret keys (RFC 9580), binary; the first takes new seals, the others are superseded.
+    /// Transferable secret keys (RFC 9580), binary; the first takes new seals, the others are superseded, expired or
+    /// revoked.
     pub secret_keys: Vec<Base64>,
 }
 
@@ -85,13 +86,14 @@ impl Member {
         let keys: Vec<_> = file.secret_keys.iter().map(key).collect();
         let certificates: Vec<Certificate> = keys.iter().map(SecretKeys::certificate).collect();
         let now = NOW;
-        let signing = |c: &Certificate| c.signing_keys_at(now).expect("a signing key in world.json");
+        // As in a directory: a certificate that was revoked is listed, and signs nothing.
+        let signing = |c: &Certificate| c.signing_keys_at(now).ok();
         let first = certificates.first().expect("a key for each member");
         let current = first
             .sealing_key_at(now)
             .expect("an encryption key in world.json");
         Self {
-            signing: certificates.iter().map(signing).collect(),
+            signing: certificates.iter().filter_map(signing).collect(),
             current: current.fingerprint().clone(),
             encryption: certificates
                 .iter()

@@ -13,5 +13,11 @@ mod forgery;
 
 mod replay;
 
+mod forwarding;
+
+mod tampered;
+
+mod vectors;
+
 mod obligations;
 mod statements;

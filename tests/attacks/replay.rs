@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::StdRng};
 use schakel_proto::refusal;
 use schakel_proto::wire::receive_frame::Frame;
+use schakel_tests::system::leaves::{refused_submissions, rejection_leaves};
 use schakel_tests::system::network::Town;
 use schakel_tests::system::peer::runtime;
 use schakel_tests::system::player::{Piece, Player};
@@ -67,5 +68,7 @@ fn c14_the_same_id_with_other_bytes_is_refused() {
             police.submit(first.frames()).await.unwrap().repeated,
             "the first one stands"
         );
+        assert_eq!(rejection_leaves(&mut police.client).await, ["PACKET_ID_REUSED"]);
     });
+    assert_eq!(refused_submissions(&town)["PACKET_ID_REUSED"], 1);
 }

@@ -31,7 +31,12 @@ const SEALED_TO_ONE: Piece<'_> = Piece {
 #[derive(Debug, PartialEq, Eq)]
 struct Got {
     frames: Vec<(&'static str, usize)>,
-    evidence: Vec<(String, usize)>,
+    /// Of each entry what it is, how long, and where in the log.
+    evidence: Vec<(String, usize, u64)>,
+    /// Leaves in the log when all is over.
+    log_size: u64,
+    /// What it is told of the packet when it asks.
+    outcome: String,
     digests: (usize, usize),
     facts: usize,
 }
@@ -53,7 +58,7 @@ async fn receive(town: &Town, rng: &mut StdRng, pieces: &[Piece<'_>]) -> (Got, V
     let case = police
         .open_case(&["pz-rupel", "pz-rupel-opvolgcel", "parket-antwerpen"])
         .await;
-    police.send(case, "triage", "legal_duty", pieces).await;
+    let sealed = police.send(case, "triage", "legal_duty", pieces).await;
     let mut session = cell.receive(4).await;
     let delivery = session.delivery().await;
     session
@@ -81,12 +86,34 @@ async fn receive(town: &Town, rng: &mut StdRng, pieces: &[Piece<'_>]) -> (Got, V
         .into_inner()
         .encoded_len();
     let evidence = evidence(&mut cell).await;
+    let request = wire::GetConsistencyRequest { from_size: 0 };
+    let note = cell
+        .client
+        .get_consistency(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .checkpoint;
+    // The second line of a checkpoint is the size of the log.
+    let log_size = String::from_utf8_lossy(&note)
+        .lines()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let request = wire::GetOutcomeRequest {
+        packet_id: sealed.id().to_vec().into(),
+    };
+    let asked = cell.client.get_outcome(request).await.unwrap_err();
+    let outcome = asked.message().to_owned();
     let digests = (manifest.recipient_digests.len(), manifest.part_digests.len());
     let bytes = all.iter().flat_map(|f| f.encode_to_vec()).collect();
     (
         Got {
             frames,
             evidence,
+            log_size,
+            outcome,
             digests,
             facts,
         },
@@ -95,7 +122,7 @@ async fn receive(town: &Town, rng: &mut StdRng, pieces: &[Piece<'_>]) -> (Got, V
 }
 
 /// The log entries that concern the follow-up cell, up to its own acknowledgement.
-async fn evidence(cell: &mut Player) -> Vec<(String, usize)> {
+async fn evidence(cell: &mut Player) -> Vec<(String, usize, u64)> {
     let request = wire::FollowEvidenceRequest {
         after_index_plus_one: 0,
     };
@@ -108,6 +135,7 @@ async fn evidence(cell: &mut Player) -> Vec<(String, usize)> {
             "a recipient is never shown the hidden decision"
         );
         let body = wire::EvidenceBody::decode(evidence.body.clone()).unwrap();
+        let index = evidence.index;
         // The proof's length depends on the moment at which it was asked for.
         let length = wire::Evidence {
             inclusion: Vec::new(),
@@ -116,7 +144,7 @@ async fn evidence(cell: &mut Player) -> Vec<(String, usize)> {
             ..evidence
         }
         .encoded_len();
-        found.push((body.event.clone(), length));
+        found.push((body.event.clone(), length, index));
         if body.event == "ContentHandover" {
             return found;
         }

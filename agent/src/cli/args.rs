@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
 use schakel_proto::party::{AgencyId, Code};
+use schakel_proto::words::LANGUAGES;
 
 use crate::request::PartRequest;
 use crate::statements::StatementRequest;
@@ -19,6 +20,9 @@ pub struct Cli {
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Language in which it is told what went wrong.
+    #[arg(long, global = true, value_name = "LANGUAGE", default_value = "en", value_parser = LANGUAGES)]
+    pub lang: String,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

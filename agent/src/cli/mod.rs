@@ -9,6 +9,8 @@ pub(crate) mod parse;
 
 mod show;
 
+mod words;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,8 +37,14 @@ use args::{Cli, Command, Inbox, RefKind, Send, Wait};
 /// Where answers are printed; `false`: a line could not be written.
 pub type Print<'a> = &'a mut dyn FnMut(&str);
 
-/// Carries out one command.
+/// Carries out one command; what goes wrong is told in the language asked for.
 pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
+    let language = cli.lang.clone();
+    let done = carry_out(cli, print).await;
+    done.map_err(|problem| problem.in_language(&language))
+}
+
+async fn carry_out(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
     if let Command::Ref { kind } = cli.command {
         return reference(kind, cli.json, print);
     }
@@ -59,6 +67,7 @@ pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
     let asking = Asking {
         socket: config.socket(),
         json: cli.json,
+        language: cli.lang,
     };
     match cli.command {
         Command::Run { .. } | Command::Ref { .. } => Ok(()),
@@ -181,11 +190,14 @@ fn from_value<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, Proble
 struct Asking {
     socket: PathBuf,
     json: bool,
+    language: String,
 }
 
 impl Asking {
     async fn call(&self, method: Method, route: &str, body: Option<&Value>) -> Result<Value, Problem> {
-        client::call(&self.socket, method, route, body).await
+        let mut answer = client::call(&self.socket, method, route, body).await?;
+        words::translate(&mut answer, &self.language);
+        Ok(answer)
     }
 
     fn show(

@@ -305,7 +305,7 @@ pub fn verify(
                 directory: context.directory,
                 now: context.now,
             };
-            let problem = unproved(error.code(), error.to_string()).at(error.place());
+            let problem = unproved(error.code(), error.defect().sentence()).at(error.place());
             return Err(if is_senders(error.defect(), &judged) {
                 Rejection::Unsound(Box::new((proved, problem)))
             } else {
@@ -352,7 +352,7 @@ pub fn verify(
 
 /// An error of opening, as a problem.
 pub fn open_problem(error: &OpenError) -> Problem {
-    unproved(error.code(), error.to_string()).at(error.place())
+    unproved(error.code(), error.defect().sentence()).at(error.place())
 }
 
 fn handed(

@@ -60,7 +60,8 @@ pub fn received(town: &Town, parcel: &Parcel) -> Vec<PathBuf> {
         .collect()
 }
 
-fn walk(dir: &Path) -> Vec<PathBuf> {
+/// Every file under a folder.
+pub fn walk(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
     };

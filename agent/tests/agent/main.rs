@@ -26,3 +26,5 @@ mod outbox_stops;
 mod own_decision;
 
 mod receipts;
+
+mod vectors;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use schakel_proto::limits;
+use schakel_proto::packet::{Defect, PacketError};
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::{self, submit_frame::Frame};
 use tokio::time::Instant;
@@ -66,10 +67,11 @@ impl Frames {
                         .any(|key| key.packet.len() > limits::KEY_PACKET_MAX_BYTES);
                     bytes += some.key_packets.iter().map(|key| key.packet.len()).sum::<usize>();
                     let many = all.len() + some.key_packets.len() > max_count;
-                    if long || many || bytes > KEY_PACKETS_MAX_BYTES {
-                        let sentence =
-                            format!("More than {max_count} session-key packets, or a too long one");
-                        return Err(out_of_order(sentence, "key_packets"));
+                    if long {
+                        return Err(PacketError::new(Defect::KeyPacketTooLong, "key_packets").into());
+                    }
+                    if many || bytes > KEY_PACKETS_MAX_BYTES {
+                        return Err(too_many(max_count));
                     }
                     all.extend(some.key_packets);
                 }
@@ -125,6 +127,12 @@ impl Frames {
             .retry_after(5_000)),
         }
     }
+}
+
+fn too_many(max_count: usize) -> Refusal {
+    let sentence = format!("There are more session-key packets than parts times recipients ({max_count})");
+    let remedy = "Send one for each part and each recipient that the part is sealed to.";
+    Refusal::new(Fault::Invalid, "KEY_PACKETS_TOO_MANY", sentence, remedy).at("key_packets")
 }
 
 fn out_of_order(sentence: impl Into<String>, place: &'static str) -> Refusal {
@@ -216,13 +224,12 @@ mod tests {
 
     #[tokio::test]
     async fn counts_and_lengths_are_bounded() {
-        assert!(frames(vec![keys(2, 9), keys(2, 9)]).key_packets(3).await.is_err());
-        assert!(
-            frames(vec![keys(1, limits::KEY_PACKET_MAX_BYTES + 1)])
-                .key_packets(3)
-                .await
-                .is_err()
-        );
+        let many = frames(vec![keys(2, 9), keys(2, 9)]).key_packets(3).await;
+        assert_eq!(many.unwrap_err().code, "KEY_PACKETS_TOO_MANY");
+        let long = frames(vec![keys(1, limits::KEY_PACKET_MAX_BYTES + 1)])
+            .key_packets(3)
+            .await;
+        assert_eq!(long.unwrap_err().code, "KEY_PACKET_TOO_LONG");
         assert!(frames(vec![chunk(0)]).chunk().await.is_err());
         assert!(frames(vec![chunk(limits::CHUNK_MAX_BYTES)]).chunk().await.is_ok());
         assert!(

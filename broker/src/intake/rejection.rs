@@ -8,6 +8,7 @@ use schakel_proto::wire;
 
 use crate::log::entry::EntryDraft;
 use crate::redact::{Code, safe};
+use crate::refusals::Refused;
 use crate::state::State;
 
 /// A refused submission.
@@ -82,6 +83,11 @@ pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, eve
         event = event.as_str(),
         "rejected"
     );
+    let what = match event {
+        Event::StatementRejected => Refused::Statement,
+        _ => Refused::Submission,
+    };
+    state.gauges.refusals.count(what, rejection.code());
     let now = state.clock.now();
     if rejection.logged || !rejection.is_submissions_fault() || state.rejections.take(member, now).is_err() {
         return;

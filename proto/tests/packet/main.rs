@@ -13,4 +13,5 @@ mod flips;
 mod interop;
 mod key_times;
 mod roundtrip;
+mod unrepeated;
 mod world;

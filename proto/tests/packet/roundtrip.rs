@@ -1,5 +1,6 @@
 //! There and back, for both profiles, all kinds of keys, many sizes; memory stays flat.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
 use proptest::prelude::*;
@@ -98,6 +99,21 @@ fn c18_ciphertext_length_says_only_the_size_class() {
         assert_eq!(length(&[1; 1], reader), length(&[1; 3000], reader));
         assert_eq!(length(&[1; 5000], reader), length(&[1; 15_000], reader));
         assert_ne!(length(&[1; 3000], reader), length(&[1; 5000], reader));
+        // Whatever the sizes: no more lengths on the wire than there are classes, and at most sixteen of these.
+        let mut random = 12_345_u64;
+        let lengths: BTreeSet<u64> = (0..120)
+            .map(|n| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let size = 1 + (random >> 33) % (1 << (8 + n % 12));
+                length(&vec![1; size as usize], reader)
+            })
+            .collect();
+        let classes = PADDED_SIZES_BYTES.iter().filter(|size| **size <= 1 << 20).count();
+        assert!(
+            lengths.len() <= classes && lengths.len() >= classes - 1,
+            "{lengths:?}"
+        );
+        assert!(PADDED_SIZES_BYTES.len() <= 16);
     }
 }
 

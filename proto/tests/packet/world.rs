@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use schakel_proto::ids::{CaseRef, PacketId, PartId, SubjectRef};
 use schakel_proto::openpgp::{Fingerprint, KeyKind, SecretKeys, SigningKeys};
 use schakel_proto::packet::descriptor::Subject;
@@ -91,7 +91,7 @@ impl World {
         &self,
         sender: &str,
         parts: impl Iterator<Item = (&'a mut dyn Read, u64, &'a [&'a str])>,
-        rng: &mut StdRng,
+        rng: &mut dyn RngCore,
     ) -> Draft<'a> {
         let mut names: Vec<&str> = Vec::new();
         let mut drafts = Vec::new();
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    fn fields(&self, sender: &str, rng: &mut StdRng) -> ManifestFields {
+    fn fields(&self, sender: &str, rng: &mut dyn RngCore) -> ManifestFields {
         ManifestFields {
             network: self.network.clone(),
             packet_id: PacketId::new(NOW, rng),
@@ -239,7 +239,7 @@ fn draft_part<'a>(
     content: &'a mut dyn Read,
     content_length: u64,
     to: &[&str],
-    rng: &mut StdRng,
+    rng: &mut dyn RngCore,
 ) -> DraftPart<'a> {
     DraftPart {
         part_id: PartId::random(rng),

@@ -317,6 +317,26 @@ const RECIPIENTS: &[Recipe] = &[
         },
     ),
     at_broker(
+        "recipient-key-expired",
+        RecipientKeySuperseded,
+        None,
+        "sealed to a key of the recipient that has expired",
+        |w| {
+            let all = w.keys(&agency("caw-rupel"));
+            sealed_to(w, "caw-rupel", &all[all.len() - 2])
+        },
+    ),
+    at_broker(
+        "recipient-key-revoked",
+        RecipientKeySuperseded,
+        None,
+        "sealed to a key of the recipient that was revoked",
+        |w| {
+            let all = w.keys(&agency("caw-rupel"));
+            sealed_to(w, "caw-rupel", &all[all.len() - 1])
+        },
+    ),
+    at_broker(
         "handed-to-another",
         KeyPacketStray,
         Some(RecipientNotReader),
@@ -355,8 +375,8 @@ fn sealed_to(world: &World, reader: &str, keys: &SecretKeys) -> PacketVector {
         reader,
         42,
     );
-    let key = keys.certificate().sealing_key_at(NOW).unwrap();
-    forge.recipients[0].message.key = key.fingerprint().to_vec().into();
+    let key = keys.certificate().encryption_fingerprints().remove(0);
+    forge.recipients[0].message.key = key.to_vec().into();
     let plain = forge.good_plaintext();
     forge.reseal(inner::V6, &inner::plain_literal(&plain));
     forge.set_key_packet(0, inner::key_packet(keys, true, &[0x5A; 32]));

@@ -1,5 +1,6 @@
 //! Takes a good packet apart, so that recipes can change what they like and sign it again.
 
+use std::cell::Cell;
 use std::io::{Cursor, Read};
 
 use prost::Message;
@@ -16,6 +17,18 @@ use schakel_proto::vectors::{
     Base64, Content, KeyPacket, NOW, Opening, PacketVector, Sealing, Signed, World,
 };
 use schakel_proto::wire;
+
+thread_local! {
+    /// Differs from recipe to recipe, so that no two vectors are packets of one id.
+    static RECIPE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What is forged from now on belongs to this recipe.
+pub fn begin(recipe: &str) {
+    let digest = Digest::of(recipe.as_bytes());
+    let number = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+    RECIPE.set(u64::from_be_bytes(number));
+}
 
 pub fn agency(id: &str) -> AgencyId {
     AgencyId::new(id).unwrap()
@@ -74,8 +87,8 @@ pub fn fields(world: &World, sender: &str, rng: &mut StdRng) -> ManifestFields {
         sender_key: world.keys(&agency(sender))[0].fingerprint(),
         created: NOW,
         expires: NOW.plus_millis(14 * 86_400_000),
-        purpose: code("protect_victim"),
-        legal_basis: LegalBasis::plain(code("legal_duty")),
+        purpose: code("safety_protection"),
+        legal_basis: LegalBasis::plain(code("public_interest_task")),
         urgency: code("routine"),
         break_glass: None,
         in_reply_to: None,
@@ -132,7 +145,7 @@ impl<'w> Forge<'w> {
     }
 
     pub fn good(world: &'w World, sender: &str, parts: &[PartOf<'_>], reader: &str, seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
+        let mut rng = StdRng::seed_from_u64(seed ^ RECIPE.get());
         let fields = fields(world, sender, &mut rng);
         Self::good_with(world, fields, parts, reader, rng)
     }

@@ -10,7 +10,7 @@ use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 use sequoia_openpgp as sq;
-use sq::cert::Cert;
+use sq::cert::{Cert, CertBuilder, CertRevocationBuilder, CipherSuite};
 use sq::packet::key::{PublicParts, SecretParts, UnspecifiedRole};
 use sq::packet::pkesk::{PKESK3, PKESK6};
 use sq::packet::signature::SignatureBuilder;
@@ -18,7 +18,9 @@ use sq::packet::{Key, PKESK, Packet};
 use sq::parse::Parse;
 use sq::serialize::SerializeInto;
 use sq::serialize::stream::{Encryptor, LiteralWriter, Message, Signer};
-use sq::types::{AEADAlgorithm, HashAlgorithm, SignatureType, SymmetricAlgorithm};
+use sq::types::{
+    AEADAlgorithm, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType, SymmetricAlgorithm,
+};
 
 use super::forge::Forge;
 
@@ -160,6 +162,40 @@ fn primary_key(keys: &SecretKeys) -> Key<SecretParts, UnspecifiedRole> {
         .role_into_unspecified()
         .parts_into_secret()
         .unwrap()
+}
+
+/// Keys with a signing and an encryption subkey, made at `at`, which end an hour after.
+pub fn expired_keys(at: Timestamp) -> SecretKeys {
+    let cert = made(at, Some(Duration::from_secs(3600)));
+    SecretKeys::parse(&cert.as_tsk().to_vec().unwrap()).unwrap()
+}
+
+/// Keys revoked an hour after they were made.
+pub fn revoked_keys(at: Timestamp) -> SecretKeys {
+    let cert = made(at, None);
+    let primary = cert.primary_key().key().clone().parts_into_secret().unwrap();
+    let revocation = CertRevocationBuilder::new()
+        .set_signature_creation_time(time(at.plus_millis(3_600_000)))
+        .unwrap()
+        .set_reason_for_revocation(ReasonForRevocation::KeyCompromised, b"stolen")
+        .unwrap()
+        .build(&mut primary.into_keypair().unwrap(), &cert, None)
+        .unwrap();
+    let (revoked, _) = cert.insert_packets(Packet::from(revocation)).unwrap();
+    SecretKeys::parse(&revoked.as_tsk().to_vec().unwrap()).unwrap()
+}
+
+fn made(at: Timestamp, life: Option<Duration>) -> Cert {
+    let encryption = KeyFlags::empty().set_transport_encryption();
+    let builder = CertBuilder::new()
+        .add_userid("former <former@rupel.example>")
+        .set_creation_time(time(at))
+        .set_profile(sq::Profile::RFC9580)
+        .unwrap()
+        .set_cipher_suite(CipherSuite::Cv25519)
+        .add_subkey(KeyFlags::empty().set_signing(), life, None)
+        .add_subkey(encryption, life, None);
+    builder.generate().unwrap().0
 }
 
 pub fn time(at: Timestamp) -> SystemTime {

@@ -127,10 +127,21 @@ fn world() -> World {
         id: forge::agency(id),
         secret_keys: kinds.iter().map(|kind| key(id, *kind)).collect(),
     };
+    let with = |mut file: AgencyFile, more: &[SecretKeys]| {
+        let bytes = |keys: &SecretKeys| Base64(keys.to_bytes().unwrap().to_vec());
+        file.secret_keys.extend(more.iter().map(bytes));
+        file
+    };
     let agencies = vec![
-        member("pz-rupel", &[KeyKind::V6]),
+        with(
+            member("pz-rupel", &[KeyKind::V6]),
+            &[inner::expired_keys(made), inner::revoked_keys(made)],
+        ),
         member("parket-antwerpen", &[KeyKind::V6PostQuantumSigning]),
-        member("caw-rupel", &[KeyKind::V6, KeyKind::V6]),
+        with(
+            member("caw-rupel", &[KeyKind::V6, KeyKind::V6]),
+            &[inner::expired_keys(made), inner::revoked_keys(made)],
+        ),
         member("jh-antwerpen-dader", &[KeyKind::V4]),
         member("ocmw-boom", &[KeyKind::V6]),
     ];
@@ -151,6 +162,7 @@ fn every_recipe_has_its_file_and_every_file_its_recipe() {
         for recipe in recipes() {
             let path = packets.join(format!("{}.json", recipe.name));
             if fs::metadata(&path).map_or(0, |m| m.len()) == 0 {
+                forge::begin(recipe.name);
                 fs::write(path, text(recipe, (recipe.make)(&world))).unwrap();
             }
         }

@@ -2,9 +2,9 @@
 
 use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::packet::Defect::{
-    SignatureBad, SignatureExpired, SignatureHashRefused, SignatureInFuture, SignatureIssuerUnknown,
-    SignatureMalformed, SignatureOutsideKeyValidity, SignatureSubpacketRefused, SignatureTimeDiffers,
-    SignatureTooLong, SignatureTypeWrong,
+    SenderKeyUnknown, SignatureBad, SignatureExpired, SignatureHashRefused, SignatureInFuture,
+    SignatureIssuerUnknown, SignatureMalformed, SignatureOutsideKeyValidity, SignatureSubpacketRefused,
+    SignatureTimeDiffers, SignatureTooLong, SignatureTypeWrong,
 };
 use schakel_proto::vectors::{NOW, PacketVector, World};
 use sequoia_openpgp::packet::signature::subpacket::{NotationDataFlags, Subpacket, SubpacketValue};
@@ -28,6 +28,19 @@ fn spoilt(world: &World, change: impl FnOnce(&mut Vec<u8>)) -> PacketVector {
 /// A plain packet with another type of signature.
 fn typed(world: &World, kind: SignatureType) -> PacketVector {
     Forge::plain(world).signed_with(|bytes| inner::signature(&keys(world), kind, NOW, bytes, |b| b))
+}
+
+/// Where expired and revoked keys stand among those of an agency that has any, from the end.
+const EXPIRED: usize = 2;
+const REVOKED: usize = 1;
+
+/// A packet signed now, by another key of the sender.
+fn by_former_key(world: &World, from_the_end: usize) -> PacketVector {
+    let all = world.keys(&agency("pz-rupel"));
+    let keys = &all[all.len() - from_the_end];
+    let mut forge = Forge::plain(world);
+    forge.manifest.sender_key = keys.fingerprint().to_vec().into();
+    forge.signed_with(|bytes| inner::signature(keys, SignatureType::Binary, NOW, bytes, |b| b))
 }
 
 pub const RECIPES: &[&[Recipe]] = &[FORMS, MEANINGS];
@@ -202,6 +215,18 @@ const MEANINGS: &[Recipe] = &[
                 inner::signature(&keys(w), SignatureType::Binary, at, bytes, |b| b)
             })
         },
+    ),
+    hostile(
+        "signature-after-its-key",
+        SignatureOutsideKeyValidity,
+        "by a key of the sender that has expired",
+        |w| by_former_key(w, EXPIRED),
+    ),
+    hostile(
+        "signature-by-revoked-key",
+        SenderKeyUnknown,
+        "by a key of the sender that was revoked",
+        |w| by_former_key(w, REVOKED),
     ),
     hostile(
         "signature-backdated",

@@ -29,3 +29,7 @@ pub mod office;
 pub mod peer;
 
 pub mod player;
+
+pub mod forge;
+
+pub mod leaves;

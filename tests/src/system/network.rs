@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
 use schakel_broker::clock::{Clock, SystemClock};
-use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
+use schakel_certs_dev::{Mint, Network, NetworkSpec, mint, mint_vectors};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 
@@ -88,6 +88,27 @@ impl Town {
         }
     }
 
+    /// The network of the packet vectors (`proto/vectors`): everybody knows its members' keys, and its time is another
+    /// than the machine's.
+    pub fn of_vectors() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("schakel-vectors-")
+            .tempdir()
+            .unwrap();
+        let (grpc, health) = free_ports();
+        let mut rng = StdRng::from_os_rng();
+        let network = mint_vectors(&folder.path().join("rupel"), (grpc, health), now(), &mut rng).unwrap();
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            folder,
+            network,
+            address: local(grpc),
+            health: local(health),
+            broker: None,
+            agents: BTreeMap::new(),
+        }
+    }
+
     /// `rupel` with the broker and these agents running and ready.
     pub fn running(agents: &[&str]) -> Self {
         let mut town = Self::rupel();
@@ -139,6 +160,11 @@ impl Town {
     /// Where the broker listens for agents.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the broker tells how it is.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health
     }
 
     /// A file for what a process logs; outside the folders that are searched for leaks.

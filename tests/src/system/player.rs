@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use schakel_proto::directory::Directory;
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId, SubjectRef};
-use schakel_proto::openpgp::SecretKeys;
+use schakel_proto::openpgp::{SealingKey, SecretKeys};
 use schakel_proto::packet::descriptor::Subject;
 use schakel_proto::packet::manifest::{LegalBasis, ManifestFields};
 use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, MemorySink, SealedPacket, seal};
@@ -137,6 +137,12 @@ impl Player {
         }
     }
 
+    /// The key to which another agency wants parts sealed.
+    pub fn sealing_key(&self, id: &str) -> SealingKey {
+        let listed = self.directory.agency(&agency(id)).unwrap();
+        listed.sealing_key().unwrap().clone()
+    }
+
     /// Opens a case whose roster is these agencies.
     pub async fn open_case(&mut self, roster: &[&str]) -> CaseRef {
         let case = CaseRef::random(&mut self.rng);
@@ -209,19 +215,11 @@ impl Player {
     /// Seals pieces under a manifest, whatever the policy would say.
     pub fn seal(&mut self, manifest: ManifestFields, pieces: &[Piece<'_>]) -> Sealed {
         let agencies: BTreeSet<&str> = pieces.iter().flat_map(|p| p.to).copied().collect();
-        let key = |id| {
-            self.directory
-                .agency(&agency(id))
-                .unwrap()
-                .sealing_key()
-                .unwrap()
-                .clone()
-        };
         let recipients = agencies
             .iter()
             .map(|id| DraftRecipient {
                 agency: agency(id),
-                key: key(*id),
+                key: self.sealing_key(id),
             })
             .collect();
         let mut contents: Vec<&[u8]> = pieces.iter().map(|p| p.content).collect();

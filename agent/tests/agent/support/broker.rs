@@ -79,8 +79,13 @@ impl Drop for Running {
 /// Binds a port, mints a town for it and starts the broker. `certificate_of`: an agency whose TLS
 /// certificate the broker shows instead of its own.
 pub async fn start(certificate_of: Option<&str>) -> (Town, Running) {
+    start_on(Town::new, certificate_of).await
+}
+
+/// The same for a town made otherwise.
+pub async fn start_on(make: fn(u16) -> Town, certificate_of: Option<&str>) -> (Town, Running) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let town = Town::new(listener.local_addr().unwrap().port());
+    let town = make(listener.local_addr().unwrap().port());
     let script = Script {
         ledger: Ledger::new(&town),
         directory: wire::MultiSigned::decode(&*std::fs::read(town.network.directory_file()).unwrap())

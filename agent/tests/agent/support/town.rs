@@ -4,7 +4,7 @@ use std::path::Path;
 
 use schakel_agent::clock::{Clock, SystemClock, randomness};
 use schakel_agent::config::Config;
-use schakel_certs_dev::{Mint, Network, NetworkSpec, mint};
+use schakel_certs_dev::{Mint, Network, NetworkSpec, mint, mint_vectors};
 use schakel_proto::directory::Directory;
 use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::party::{AgencyId, Code};
@@ -52,6 +52,15 @@ impl Town {
             at: now(),
         };
         let network = mint(&order, &mut randomness()).unwrap();
+        Self { _dir: dir, network }
+    }
+
+    /// The network of the packet vectors; the broker will listen on `port`.
+    pub fn of_vectors(port: u16) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("network");
+        let ports = (port, port.wrapping_add(1));
+        let network = mint_vectors(&out, ports, now(), &mut randomness()).unwrap();
         Self { _dir: dir, network }
     }
 
