@@ -28,4 +28,6 @@ pub mod office;
 
 pub mod peer;
 
+pub mod h2;
+
 pub mod player;
