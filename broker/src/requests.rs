@@ -148,9 +148,7 @@ impl http_body::Body for Arriving {
                 self.left_bytes = left;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Pending if !self.until.is_elapsed() => {
-                self.until.as_mut().poll(cx).map(|()| Some(Err(too_slow())))
-            }
+            Poll::Pending => self.until.as_mut().poll(cx).map(|()| Some(Err(too_slow()))),
             other => other,
         }
     }

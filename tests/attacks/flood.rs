@@ -22,6 +22,8 @@ mod crowd;
 
 mod share;
 
+mod storm;
+
 /// Most memory that the broker may take, whatever is thrown at it.
 const MEMORY_MAX_MEBIBYTES: u64 = 256;
 /// Longest wait for the end of a hostile connection; its own limits are far below.
