@@ -290,7 +290,7 @@ pub fn accept(
         addresses: Arc::default(),
         identities: Arc::default(),
         connections: Arc::new(Semaphore::new(bounds.connections_max_count)),
-        started: Arc::new(Started::new(bounds.requests_per_minute_max_count)),
+        started: Arc::new(Started::new(bounds.requests_per_minute())),
         bounds: bounds.clone(),
         meters,
         ready,

@@ -46,6 +46,14 @@ pub struct Bounds {
     pub drain_max_seconds: u64,
 }
 
+impl Bounds {
+    /// Requests that one TLS identity may begin per minute: never less than twice the submissions that it may make.
+    pub fn requests_per_minute(&self) -> u64 {
+        let submissions = u64::from(self.submissions_per_minute_max_count).saturating_mul(2);
+        u64::from(self.requests_per_minute_max_count).max(submissions)
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {

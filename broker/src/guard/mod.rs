@@ -39,9 +39,9 @@ pub struct Started {
 
 impl Started {
     /// `per_minute` requests of each key, a tenth of them at once.
-    pub fn new(per_minute: u32) -> Self {
+    pub fn new(per_minute: u64) -> Self {
         Self {
-            per_minute: u64::from(per_minute),
+            per_minute,
             buckets: Mutex::default(),
         }
     }

@@ -2,7 +2,7 @@ use schakel_proto::ids::Digest;
 
 use super::*;
 
-fn guard(per_minute: u32) -> Guard {
+fn guard(per_minute: u64) -> Guard {
     let limits = Limits {
         headers: Duration::from_secs(10),
         body: Duration::from_secs(30),
