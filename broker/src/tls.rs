@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::config::{Bounds, ConfigError, TlsFiles};
+use crate::guard::bucket::Bucket;
 use crate::guard::{Answers, Guard, Limits, Started};
 use crate::meters::{Closed, Meters};
 use crate::places::{Counts, Place};
@@ -33,6 +34,8 @@ use crate::state::Alarms;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Rest after a failed accept, e.g. for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Rest when handshakes came as fast as they may.
+const PACE_REST: Duration = Duration::from_millis(5);
 /// Connections past their handshake that wait to be served.
 const BACKLOG_MAX_COUNT: usize = 64;
 
@@ -297,6 +300,8 @@ pub fn accept(
         stop: stop.clone(),
     });
     tokio::spawn(async move {
+        let per_second = door.bounds.handshakes_per_second_max_count;
+        let mut pace = Bucket::new(per_second, per_second, Instant::now());
         loop {
             let next = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => None,
@@ -308,6 +313,10 @@ pub fn accept(
                     let max = door.bounds.handshakes_per_address_max_count;
                     match door.addresses.enter(network(from.ip()), max) {
                         Some(place) => {
+                            // A handshake costs as much as many calls: those who are in come first.
+                            while !pace.take(1, Instant::now()) {
+                                tokio::time::sleep(PACE_REST).await;
+                            }
                             tokio::spawn(Arc::clone(&door).admit((under_way, place), tcp));
                         }
                         None => door.closed(Closed::AddressFull, None),

@@ -18,6 +18,8 @@ pub struct Bounds {
     pub handshakes_max_count: usize,
     /// Handshakes under way at once from one address.
     pub handshakes_per_address_max_count: usize,
+    /// Handshakes begun per second, of all together.
+    pub handshakes_per_second_max_count: u64,
     /// From the TCP connection to the end of the HTTP/2 preface.
     pub handshake_max_seconds: u64,
     /// One header block or control frame; a connection's first request.
@@ -61,6 +63,7 @@ impl Default for Bounds {
             connections_per_identity_max_count: 16,
             handshakes_max_count: 512,
             handshakes_per_address_max_count: 64,
+            handshakes_per_second_max_count: 100,
             handshake_max_seconds: limits::TLS_HANDSHAKE_MAX_MILLIS / 1000,
             headers_max_seconds: limits::HEADERS_MAX_MILLIS / 1000,
             body_max_seconds: limits::BODY_MAX_MILLIS / 1000,
@@ -93,7 +96,7 @@ fn small(number: u64) -> u32 {
 }
 
 /// Every setting: its name, its ceiling, its place.
-fn settings() -> [(&'static str, u64, Set); 17] {
+fn settings() -> [(&'static str, u64, Set); 18] {
     let most = Bounds::default();
     let life_days = most.packet_life_max_millis.unsigned_abs() / DAY_MILLIS;
     [
@@ -108,6 +111,9 @@ fn settings() -> [(&'static str, u64, Set); 17] {
         }),
         ("handshakes_per_address_max_count", 4096, |b, n| {
             b.handshakes_per_address_max_count = count(n);
+        }),
+        ("handshakes_per_second_max_count", 100_000, |b, n| {
+            b.handshakes_per_second_max_count = n;
         }),
         ("handshake_max_seconds", most.handshake_max_seconds, |b, n| {
             b.handshake_max_seconds = n

@@ -1,7 +1,7 @@
 //! What HTTP/2 libraries leave open: how long a peer may take over a frame, its first request or an answer, and how
 //! much it may send that asks for nothing. Looks at the frames of one connection as they pass, and ends it.
 
-mod bucket;
+pub mod bucket;
 
 mod frames;
 

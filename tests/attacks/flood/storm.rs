@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::{SeedableRng, rngs::StdRng};
 use schakel_tests::system::h2::{
-    Door, END_HEADERS, Ended, HEADERS, PING, RST_STREAM, begin, call, frame, until_ended,
+    DATA, Door, END_HEADERS, Ended, HEADERS, PING, RST_STREAM, begin, call, frame, until_ended,
 };
 use schakel_tests::system::network::Town;
 use schakel_tests::system::peer::runtime;
@@ -31,17 +31,30 @@ async fn hostile(door: &Door, kind: u32, open: &AtomicU64) -> std::io::Result<Op
     }
     let mut stream = door.http().await?;
     open.fetch_add(1, Ordering::SeqCst);
-    Ok(match kind / 4 % 4 {
+    Ok(match kind / 4 % 5 {
         0 => {
             let head = frame(HEADERS, END_HEADERS, 1, &call("Submit"));
             let drip = move |n: u32| head.get(n as usize).map(|byte| vec![*byte]).unwrap_or_default();
             until_ended(stream, pace, LIMIT, drip).await
         }
         1 => {
+            // Messages that announce much, of which much comes and never the end.
+            let piece = |n: u32| {
+                let (stream, first) = (2 * (n / 32) + 1, n.is_multiple_of(32));
+                let begins = [
+                    begin(stream, "SubmitStatement"),
+                    frame(DATA, 0, stream, &[0, 0, 0x1f, 0, 0]),
+                ];
+                let begins = if first { begins.concat() } else { Vec::new() };
+                [begins, frame(DATA, 0, stream, &[7; 16_000])].concat()
+            };
+            until_ended(stream, (ON_AND_ON, Duration::from_millis(50)), LIMIT, piece).await
+        }
+        2 => {
             stream.write_all(&begin(1, "Submit")).await?;
             until_ended(stream, pace, LIMIT, silence).await
         }
-        2 => {
+        3 => {
             let pings = |_| frame(PING, 0, 0, &[7; 8]).repeat(50);
             until_ended(stream, (ON_AND_ON, Duration::from_millis(100)), LIMIT, pings).await
         }
@@ -123,11 +136,12 @@ fn n08_n09_n10_hostile_sockets_at_once_leave_memory_bounded_and_the_honest_serve
                 }
             });
         }
-        let began = Instant::now();
+        let (began, least) = (Instant::now(), Duration::from_secs(rounds(10, 60)));
         while open.load(Ordering::SeqCst) < u64::from(sockets) * 3 / 4 && began.elapsed() < LIMIT {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let busy = submitted(&mut honest, &during).await;
+        tokio::time::sleep(least.saturating_sub(began.elapsed())).await;
         // A newcomer stands in the queue behind those who say nothing, and gets in.
         let began = Instant::now();
         let newcomer = Door::of(&town, HONEST, [127, 2, 1, 1]);
