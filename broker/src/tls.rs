@@ -1,6 +1,7 @@
 //! The way in: own accept loop with TLS 1.3, client certificates, hybrid key exchange, and caps on
 //! connections. What comes out is a connection that knows the SHA-256 of its peer's public key.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use rustls::{RootCertStore, ServerConfig};
 use schakel_proto::ids::Digest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -34,6 +36,8 @@ use crate::state::Alarms;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Rest after a failed accept, e.g. for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How much the thread that computes handshakes gives way (see nice(2)).
+const HANDSHAKE_NICE: i32 = 5;
 /// Rest when handshakes came as fast as they may.
 const PACE_REST: Duration = Duration::from_millis(5);
 /// Connections past their handshake that wait to be served.
@@ -299,6 +303,7 @@ pub fn accept(
         ready,
         stop: stop.clone(),
     });
+    let apart = Apart::new();
     tokio::spawn(async move {
         let per_second = door.bounds.handshakes_per_second_max_count;
         let mut pace = Bucket::new(per_second, per_second, Instant::now());
@@ -317,7 +322,7 @@ pub fn accept(
                             while !pace.take(1, Instant::now()) {
                                 tokio::time::sleep(PACE_REST).await;
                             }
-                            tokio::spawn(Arc::clone(&door).admit((under_way, place), tcp));
+                            apart.spawn(Arc::clone(&door).admit((under_way, place), tcp));
                         }
                         None => door.closed(Closed::AddressFull, None),
                     }
@@ -354,6 +359,45 @@ async fn next(
         .map_err(io::Error::other)?;
     let (tcp, from) = listener.accept().await?;
     Ok((permit, tcp, from))
+}
+
+/// Where handshakes are computed: on a thread of their own that gives way to the others, so that many of them take no
+/// time from calls.
+struct Apart(Option<Runtime>);
+
+impl Apart {
+    fn new() -> Self {
+        let made = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("handshakes")
+            .on_thread_start(|| {
+                // On Linux this is about the calling thread alone. Without it handshakes are as fast as calls.
+                let _refused = rustix::process::nice(HANDSHAKE_NICE);
+            })
+            .enable_time()
+            .build();
+        let told = made.inspect_err(|error| {
+            tracing::warn!(kind = %error.kind(), "no thread for handshakes: they are made among the calls");
+        });
+        Self(told.ok())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Each ends by itself, with its limit of time.
+        let _task = match &self.0 {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        };
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Dropped where nothing may wait.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What every newcomer passes.

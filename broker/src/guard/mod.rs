@@ -103,7 +103,8 @@ pub struct Guard {
     started: Arc<Started>,
     identity: TlsIdentity,
     limits: Limits,
-    timer: Pin<Box<Sleep>>,
+    /// Made where the connection is served, when it is first waited for.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Since when nothing that we write gets through.
     stuck_since: Option<Instant>,
     /// We said goodbye for something that the peer did.
@@ -147,7 +148,7 @@ impl Guard {
             started,
             identity,
             limits,
-            timer: Box::pin(tokio::time::sleep_until(now + limits.headers)),
+            timer: None,
             stuck_since: None,
             farewell: false,
             closed: None,
@@ -271,10 +272,13 @@ impl Guard {
                 return Poll::Ready(*self.closed.get_or_insert(kind));
             }
             // Most of the time the frame ends long before: the timer is moved only when it must be.
-            if self.timer.is_elapsed() || until < self.timer.deadline() {
-                self.timer.as_mut().reset(until);
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            if timer.is_elapsed() || until < timer.deadline() {
+                timer.as_mut().reset(until);
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
+            if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }
