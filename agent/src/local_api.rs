@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Json, Path as UrlPath, RawQuery, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use schakel_proto::ids::{CaseRef, PacketId};
@@ -22,6 +23,7 @@ use tokio::net::UnixListener;
 use crate::agent::{Agent, blocking};
 use crate::disk::UNFINISHED;
 use crate::inbox::record::{Answer, Delivery};
+use crate::local_door::{self, Asked, Door};
 use crate::outbox::record::Record;
 use crate::problem::{Kind, Problem};
 use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
@@ -104,8 +106,10 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener) {
         .route("/v1/inbox/fulfilled", post(fulfilled))
         .route("/v1/quarantine", get(quarantine))
         .fallback(unknown_route)
+        .layer(from_fn_with_state(local_door::REQUEST_MAX, local_door::in_time))
         .with_state(agent);
-    if let Err(error) = axum::serve(listener, router).await {
+    let router = router.into_make_service_with_connect_info::<Asked>();
+    if let Err(error) = axum::serve(Door::new(listener), router).await {
         tracing::error!(%error, "the local API ended");
     }
 }

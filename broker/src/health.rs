@@ -9,6 +9,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::brief::Brief;
+use crate::meters::Meters;
 use crate::overdue::Gauges;
 
 /// Why the broker does or does not take work, in one fixed word.
@@ -39,15 +41,18 @@ impl Readiness {
 /// Serves the routes until `stop` becomes true.
 pub async fn serve(
     listener: TcpListener,
-    (readiness, gauges): (watch::Receiver<Readiness>, Arc<Gauges>),
+    (readiness, gauges, meters): (watch::Receiver<Readiness>, Arc<Gauges>, Arc<Meters>),
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .with_state(Arc::new(readiness))
-        .route("/metrics", get(move || metrics(Arc::clone(&gauges))));
-    axum::serve(listener, router)
+        .route(
+            "/metrics",
+            get(move || metrics(Arc::clone(&gauges), Arc::clone(&meters))),
+        );
+    axum::serve(Brief::new(listener), router)
         .with_graceful_shutdown(async move {
             // A dropped sender means the broker is gone: stop as well.
             let _stopped = stop.wait_for(|stop| *stop).await;
@@ -55,9 +60,12 @@ pub async fn serve(
         .await
 }
 
-async fn metrics(gauges: Arc<Gauges>) -> ([(header::HeaderName, &'static str); 1], String) {
+async fn metrics(
+    gauges: Arc<Gauges>,
+    meters: Arc<Meters>,
+) -> ([(header::HeaderName, &'static str); 1], String) {
     let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
-    ([kind], gauges.to_text())
+    ([kind], gauges.to_text() + &meters.to_text())
 }
 
 async fn ready(State(readiness): State<Arc<watch::Receiver<Readiness>>>) -> (StatusCode, String) {

@@ -8,6 +8,14 @@ pub mod pipeline;
 
 pub mod tls;
 
+pub mod guard;
+
+pub mod places;
+
+pub mod meters;
+
+pub mod requests;
+
 pub mod roles;
 
 pub mod service;
@@ -81,6 +89,8 @@ pub mod replay;
 pub mod disclosures;
 
 pub mod admin;
+
+pub mod brief;
 
 pub mod health;
 

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use crate::decide::stored_head;
 use crate::redact::{Code, safe};
-use crate::refusals::Refusals;
 use crate::state::State;
 use crate::store::{LastContact, OpenDelivery, PAGE_MAX_COUNT, PartState, Stage, Store};
 use settings::Settings;
@@ -290,13 +289,11 @@ impl Overdue {
     }
 }
 
-/// What the monitor last found, and what was refused, for `/metrics`.
+/// What the monitor last found, for `/metrics`.
 #[derive(Debug, Default)]
 pub struct Gauges {
     overdue: [AtomicU64; 3],
     emergencies: AtomicU64,
-    /// What was refused since the start.
-    pub refusals: Refusals,
 }
 
 impl Gauges {
@@ -321,7 +318,6 @@ impl Gauges {
             "# HELP schakel_emergencies_unreviewed Emergency deliveries that wait for their review.\n\
              # TYPE schakel_emergencies_unreviewed gauge\nschakel_emergencies_unreviewed {emergencies}\n"
         ));
-        text.push_str(&self.refusals.to_text());
         text
     }
 }

@@ -13,6 +13,8 @@ pub enum Refused {
     Submission,
     /// A statement.
     Statement,
+    /// Any other request.
+    Request,
 }
 
 impl Refused {
@@ -22,6 +24,7 @@ impl Refused {
             Self::Caller => "caller",
             Self::Submission => "submission",
             Self::Statement => "statement",
+            Self::Request => "request",
         }
     }
 }

@@ -27,13 +27,17 @@ use crate::directory::{self, Directories};
 use crate::erasure::ErasureKeys;
 use crate::expire;
 use crate::health::{self, Readiness};
-use crate::intake::rates::{Intake, Rates};
+use crate::intake::held::Held;
+use crate::intake::rates::Intake;
+use crate::intake::rejection::{self, Rejections};
 use crate::log::entry::EntryMaker;
 use crate::log::key;
 use crate::log::publish::Evidences;
 use crate::log::sequencer::{LogState, Sequencer};
+use crate::meters::Meters;
 use crate::overdue::{self, Gauges};
 use crate::redact::{Code, safe};
+use crate::requests::Bounded;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
 use crate::store::sled::SledStore;
@@ -131,14 +135,16 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     let health_listener = listen(config.health_listen).await?;
     let health = local_address(&health_listener, config.health_listen)?;
     let gauges = Arc::new(Gauges::default());
-    let shown = (ready, Arc::clone(&gauges));
+    let meters = Arc::new(Meters::default());
+    let shown = (ready, Arc::clone(&gauges), Arc::clone(&meters));
     tokio::spawn(health::serve(health_listener, shown, stopped.clone()));
     let tls = tls::server_config(&config.tls)?;
-    let (state, sequencer) = share(&config, development, (clock, gauges), stopped.clone()).await?;
+    let (state, sequencer) = share(&config, development, (clock, gauges, meters), stopped.clone()).await?;
     let desk = Arc::new(Desk::running(&state, &config, development)?);
     let listener = listen(config.listen).await?;
     let address = local_address(&listener, config.listen)?;
-    let connections = tls::accept(listener, tls, &state.bounds, stopped.clone());
+    let meters = Arc::clone(&state.meters);
+    let connections = tls::accept(listener, tls, &state.bounds, meters, stopped.clone());
     let server = tokio::spawn(grpc(
         Arc::clone(&state),
         ReceiverStream::new(connections),
@@ -171,7 +177,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
 async fn share(
     config: &Config,
     development: bool,
-    (clock, gauges): (Arc<dyn Clock>, Arc<Gauges>),
+    (clock, gauges, meters): (Arc<dyn Clock>, Arc<Gauges>, Arc<Meters>),
     stop: watch::Receiver<bool>,
 ) -> Result<(Arc<State>, Sequencer), ServeError> {
     let now = clock.now();
@@ -206,7 +212,9 @@ async fn share(
             bounds.submissions_at_once_max_count,
         ),
         reads: Intake::new(READS.0, READS.1),
-        rejections: Rates::new(bounds.rejection_leaves_per_hour_max_count, 3_600_000),
+        rejections: Rejections::new(bounds.rejection_leaves_per_hour_max_count),
+        held: Held::new(bounds.memory_max_bytes),
+        meters,
         bounds,
         overdue: config.overdue.clone(),
         gauges,
@@ -271,25 +279,28 @@ async fn load_rules(
         .map_err(|error| ServeError::Server(error.to_string()))??)
 }
 
-/// The gRPC server, with every limit of HTTP/2 set.
+/// The gRPC server, with every limit of HTTP/2 set. Connections have no greatest age: streams of deliveries last for
+/// days, a key that leaves the directory is refused at the next call, and one that asks for nothing is closed.
 async fn grpc(
     state: Arc<State>,
     connections: ReceiverStream<std::io::Result<tls::Connection>>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
+    let (bounds, meters) = (state.bounds.clone(), Arc::clone(&state.meters));
     let service = BrokerServer::new(Service::new(state))
         .max_decoding_message_size(limits::MESSAGE_MAX_BYTES)
         .max_encoding_message_size(ANSWER_MAX_BYTES);
     tonic::transport::Server::builder()
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        .max_concurrent_streams(128)
-        .http2_max_header_list_size(16 * 1024)
-        .http2_max_pending_accept_reset_streams(Some(32))
-        .http2_max_local_error_reset_streams(Some(128))
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(limits::FRAME_MAX_BYTES)
+        .max_concurrent_streams(limits::STREAMS_MAX_COUNT)
+        .http2_max_header_list_size(limits::HEADER_LIST_MAX_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(limits::RESETS_UNSEEN_MAX_COUNT))
+        .http2_max_local_error_reset_streams(Some(limits::RESETS_CAUSED_MAX_COUNT))
         .http2_keepalive_interval(Some(Duration::from_millis(limits::KEEP_ALIVE_INTERVAL_MILLIS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(limits::KEEP_ALIVE_TIMEOUT_MILLIS)))
-        .add_service(service)
+        .add_service(Bounded::new(service, &bounds, meters))
         .serve_with_incoming_shutdown(connections, async move {
             // A dropped sender means the broker is gone: stop as well.
             let _stopped = stop.wait_for(|stop| *stop).await;
@@ -319,6 +330,7 @@ fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinH
                 if let Err(refusal) = expire::sweep(&sweeping).await {
                     tracing::error!(code = safe(Code(&refusal)), "expired packets could not be ended");
                 }
+                rejection::settle(&sweeping, false).await;
             }
         }),
         tokio::spawn(async move {
@@ -399,6 +411,7 @@ impl Running {
             task.abort();
         }
         socket::unbind(&self.data_dir);
+        rejection::settle(&self.state, true).await;
         self.sequencer.stop().await;
         self.state.store.close().await;
         tracing::info!("stopped");

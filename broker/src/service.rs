@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use prost::Message;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::Digest;
 use schakel_proto::refusal::{Fault, Refusal};
@@ -15,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::intake::rates::{Place, Places};
 use crate::intake::rejection::{self, Rejection};
 use crate::refusals::Refused;
+use crate::requests::Holding;
 use crate::roles::Caller;
 use crate::state::State;
 use crate::tls::TlsIdentity;
@@ -46,9 +48,42 @@ impl Service {
     /// Who calls, in the directory of this moment.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let identity = request.extensions().get::<TlsIdentity>().copied();
-        Caller::of(identity, self.state.directories.current()).map_err(|refusal| {
-            self.state.gauges.refusals.count(Refused::Caller, refusal.code);
+        let caller = Caller::of(identity, self.state.directories.current());
+        caller.map_err(|refusal| {
+            self.state.meters.refused(Refused::Caller, refusal.code);
             refusal.to_status()
+        })
+    }
+
+    /// The refusal of a request as its caller gets it; it is counted.
+    fn refused(&self, refusal: &Refusal) -> Status {
+        self.state.meters.refused(Refused::Request, refusal.code);
+        refusal.to_status()
+    }
+
+    fn answer<T>(&self, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
+        result
+            .map(Response::new)
+            .map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// An answer that may be long: until it is taken it is held in the caller's share of memory.
+    fn held<T: Message>(&self, caller: &Caller, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
+        let mut answer = self.answer(result)?;
+        let length = answer.get_ref().encoded_len();
+        let held = self.state.held.take(caller.agency(), length);
+        if let Some(hold) = held.map_err(|refusal| self.refused(&refusal))? {
+            answer.extensions_mut().insert(Holding(Arc::new(hold)));
+        }
+        Ok(answer)
+    }
+
+    fn place(&self, places: &Places, caller: &Caller) -> Result<Place, Status> {
+        places.take(caller.agency()).ok_or_else(|| {
+            let sentence = "This agency has as many open streams as one agency may have";
+            let remedy = "Close one; only one agent of an agency should run.";
+            let refusal = Refusal::new(Fault::Exhausted, "TOO_MANY_STREAMS", sentence, remedy);
+            self.refused(&refusal.retry_after(5_000))
         })
     }
 
@@ -56,22 +91,8 @@ impl Service {
     fn reader<T>(&self, request: &Request<T>) -> Result<(Caller, Place), Status> {
         let caller = self.caller(request)?;
         let place = self.state.reads.enter(caller.agency(), self.state.clock.now());
-        Ok((caller, place.map_err(|refusal| refusal.to_status())?))
+        Ok((caller, place.map_err(|refusal| self.refused(&refusal))?))
     }
-}
-
-fn place(places: &Places, caller: &Caller) -> Result<Place, Status> {
-    places.take(caller.agency()).ok_or_else(|| {
-        let sentence = "This agency has as many open streams as one agency may have";
-        let remedy = "Close one; only one agent of an agency should run.";
-        Refusal::new(Fault::Exhausted, "TOO_MANY_STREAMS", sentence, remedy)
-            .retry_after(5_000)
-            .to_status()
-    })
-}
-
-fn answer<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(|refusal| refusal.to_status())
 }
 
 #[tonic::async_trait]
@@ -84,7 +105,7 @@ impl Broker for Service {
         let directory = caller.directory();
         let newer = directory.version() > request.get_ref().known_version;
         let directory = newer.then(|| directory.signed().clone());
-        let mut answer = Response::new(wire::GetDirectoryAnswer { directory });
+        let mut answer = self.held(&caller, Ok(wire::GetDirectoryAnswer { directory }))?;
         // Agents compare their clocks with ours; nothing is decided by it.
         let now = self.state.clock.now().millis();
         answer.metadata_mut().insert("schakel-time-ms", now.into());
@@ -95,15 +116,16 @@ impl Broker for Service {
         &self,
         request: Request<wire::GetBundleRequest>,
     ) -> Result<Response<wire::GetBundleAnswer>, Status> {
-        let (_caller, _place) = self.reader(&request)?;
+        let (caller, _place) = self.reader(&request)?;
         let rules = self.state.rules.current();
         let known = Digest::try_from(request.get_ref().known_digest.as_ref()).ok();
         let same = known == Some(rules.digest());
-        Ok(Response::new(if same {
+        let bundle = if same {
             wire::GetBundleAnswer::default()
         } else {
             rules.to_wire()
-        }))
+        };
+        self.held(&caller, Ok(bundle))
     }
 
     async fn submit(
@@ -132,7 +154,8 @@ impl Broker for Service {
             let rejected = Rejection::from(refusal.clone());
             rejection::record(&self.state, caller.agency(), &rejected, Event::StatementRejected).await;
         }
-        answer(stated)
+        // Counted with its rejection.
+        stated.map(Response::new).map_err(|refusal| refusal.to_status())
     }
 
     async fn get_facts(
@@ -140,7 +163,10 @@ impl Broker for Service {
         request: Request<wire::GetFactsRequest>,
     ) -> Result<Response<wire::GetFactsAnswer>, Status> {
         let (caller, _place) = self.reader(&request)?;
-        answer(facts::show(&self.state, &caller, request.get_ref()).await)
+        self.held(
+            &caller,
+            facts::show(&self.state, &caller, request.get_ref()).await,
+        )
     }
 
     async fn get_outcome(
@@ -148,7 +174,7 @@ impl Broker for Service {
         request: Request<wire::GetOutcomeRequest>,
     ) -> Result<Response<wire::GetOutcomeAnswer>, Status> {
         let (caller, _place) = self.reader(&request)?;
-        answer(recall::outcome(&self.state, &caller, request.get_ref()).await)
+        self.answer(recall::outcome(&self.state, &caller, request.get_ref()).await)
     }
 
     async fn recall(
@@ -156,7 +182,7 @@ impl Broker for Service {
         request: Request<wire::RecallRequest>,
     ) -> Result<Response<wire::RecallAnswer>, Status> {
         let caller = self.caller(&request)?;
-        answer(recall::recall(&self.state, &caller, request.into_inner()).await)
+        self.answer(recall::recall(&self.state, &caller, request.into_inner()).await)
     }
 
     type ReceiveStream = Out<wire::ReceiveFrame>;
@@ -166,7 +192,7 @@ impl Broker for Service {
         request: Request<Streaming<wire::ReceiveRequest>>,
     ) -> Result<Response<Self::ReceiveStream>, Status> {
         let caller = self.caller(&request)?;
-        let place = place(&self.receivers, &caller)?;
+        let place = self.place(&self.receivers, &caller)?;
         let requests = Box::pin(request.into_inner());
         let frames = session::open(Arc::clone(&self.state), caller, requests, place);
         Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
@@ -179,7 +205,7 @@ impl Broker for Service {
         request: Request<wire::FollowEvidenceRequest>,
     ) -> Result<Response<Self::FollowEvidenceStream>, Status> {
         let caller = self.caller(&request)?;
-        let place = place(&self.followers, &caller)?;
+        let place = self.place(&self.followers, &caller)?;
         let frames = receipt::follow(Arc::clone(&self.state), caller, request.get_ref(), place);
         Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
     }
@@ -189,6 +215,6 @@ impl Broker for Service {
         request: Request<wire::GetConsistencyRequest>,
     ) -> Result<Response<wire::GetConsistencyAnswer>, Status> {
         let (_caller, _place) = self.reader(&request)?;
-        answer(receipt::consistency(&self.state, request.get_ref()).await)
+        self.answer(receipt::consistency(&self.state, request.get_ref()).await)
     }
 }

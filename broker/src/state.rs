@@ -17,10 +17,13 @@ use crate::bundle::RulesInForce;
 use crate::clock::{Clock, seeded_rng};
 use crate::config::Bounds;
 use crate::directory::Directories;
-use crate::intake::rates::{Intake, Rates};
+use crate::intake::held::Held;
+use crate::intake::rates::Intake;
+use crate::intake::rejection::Rejections;
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::log::publish::Evidences;
 use crate::log::sequencer::LogHandle;
+use crate::meters::Meters;
 use crate::overdue::Gauges;
 use crate::overdue::settings::Settings;
 use crate::store::{NewEntry, Store};
@@ -50,7 +53,11 @@ pub struct State {
     /// How fast and how many calls of one agency that only read.
     pub reads: Intake,
     /// How many rejections of one agency are logged.
-    pub rejections: Rates,
+    pub rejections: Rejections,
+    /// Memory for what agencies are sending or being sent.
+    pub held: Held,
+    /// What was closed, throttled and refused.
+    pub meters: Arc<Meters>,
     /// Wakes the streams of recipients.
     pub bells: Bells,
     /// What a person must look at, counted.
@@ -144,6 +151,12 @@ impl Alarms {
     pub fn count(&self, code: &str) -> u64 {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.get(code).copied().unwrap_or_default()
+    }
+
+    /// How many there were of each code.
+    pub fn all(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(code, count)| (*code, *count)).collect()
     }
 
     /// How many there were of all codes.

@@ -1,10 +1,11 @@
 //! The way in: own accept loop with TLS 1.3, client certificates, hybrid key exchange, and caps on
 //! connections. What comes out is a connection that knows the SHA-256 of its peer's public key.
 
-use std::collections::HashMap;
+use std::future::Future;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,27 +15,43 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use schakel_proto::ids::Digest;
-use schakel_proto::limits;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::config::{Bounds, ConfigError, TlsFiles};
+use crate::guard::bucket::Bucket;
+use crate::guard::{Answers, Guard, Limits, Started};
+use crate::meters::{Closed, Meters};
+use crate::places::{Counts, Place};
 use crate::redact::{Short, safe};
+use crate::state::Alarms;
 
 /// The client's preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Rest after a failed accept, e.g. for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How much the thread that computes handshakes gives way (see nice(2)).
+const HANDSHAKE_NICE: i32 = 5;
+/// Rest when handshakes came as fast as they may.
+const PACE_REST: Duration = Duration::from_millis(5);
 /// Connections past their handshake that wait to be served.
 const BACKLOG_MAX_COUNT: usize = 64;
 
 /// Who is at the other end: SHA-256 of the SubjectPublicKeyInfo of its certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TlsIdentity(Digest);
+
+impl From<Digest> for TlsIdentity {
+    fn from(digest: Digest) -> Self {
+        Self(digest)
+    }
+}
 
 impl TlsIdentity {
     /// The identity in a leaf certificate (DER).
@@ -114,58 +131,88 @@ fn certificates(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(found)
 }
 
-/// Connections of each identity at this moment.
-#[derive(Default)]
-struct Counts(Mutex<HashMap<TlsIdentity, usize>>);
-
-impl Counts {
-    /// One more for `identity`, unless it has `max`.
-    fn enter(self: &Arc<Self>, identity: TlsIdentity, max: usize) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(identity).or_default();
-        (*count < max).then(|| {
-            *count += 1;
-            Place {
-                counts: Arc::clone(self),
-                identity,
-            }
-        })
-    }
-}
-
-/// One connection's place in the counts; given back on drop.
-struct Place {
-    counts: Arc<Counts>,
-    identity: TlsIdentity,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.identity) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.identity);
-            }
-        }
-    }
+/// Who is at the other end of a request's connection, and the answers that wait for it.
+#[derive(Clone)]
+pub struct Peer {
+    /// Its key.
+    pub identity: TlsIdentity,
+    /// What it has not taken yet.
+    pub answers: Arc<Answers>,
 }
 
 /// A connection whose TLS handshake and HTTP/2 preface are done.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
+    guard: Guard,
     identity: TlsIdentity,
     /// The preface, to be read once more by the HTTP/2 layer.
     preface: &'static [u8],
-    _place: Place,
+    /// The peer broke off or ended.
+    ended: bool,
+    meters: Arc<Meters>,
+    stop: watch::Receiver<bool>,
+    _place: Place<TlsIdentity>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TlsIdentity;
+impl Connection {
+    /// Passes `polled` on, unless the peer's time is up.
+    fn unless_late<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Pending => self.guard.poll_late(cx).map(|kind| Err(over(kind))),
+            Poll::Ready(Err(error)) => {
+                self.ended = true;
+                Poll::Ready(Err(error))
+            }
+            ready => ready,
+        }
+    }
 
-    fn connect_info(&self) -> TlsIdentity {
-        self.identity
+    /// As [`Self::unless_late`], for writing: what was written is looked at.
+    fn written<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+        bytes: impl Iterator<Item = &'a [u8]>,
+    ) -> Poll<io::Result<usize>> {
+        let now = Instant::now();
+        self.guard.writes(polled.is_ready(), now);
+        if let Poll::Ready(Ok(count)) = polled {
+            let mut left = count;
+            for piece in bytes {
+                let (sent, _) = piece.split_at(piece.len().min(left));
+                left -= sent.len();
+                self.guard.sent(sent, now);
+            }
+        }
+        self.unless_late(cx, polled)
+    }
+}
+
+fn over(kind: Closed) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, kind.as_str())
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        Peer {
+            identity: self.identity,
+            answers: Arc::clone(self.guard.answers()),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.meters.left();
+        let by_us = self.guard.ended_by();
+        if *self.stop.borrow() || (self.ended && by_us.is_none()) {
+            return;
+        }
+        let kind = by_us.unwrap_or(Closed::Lost);
+        tell(self.meters.closed(kind), kind, Some(self.identity));
     }
 }
 
@@ -181,21 +228,35 @@ impl AsyncRead for Connection {
             self.preface = later;
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = polled {
+            let came = buf.filled().get(before..).unwrap_or_default();
+            self.ended |= came.is_empty();
+            if let Some(kind) = self.guard.received(came, Instant::now()) {
+                return Poll::Ready(Err(over(kind)));
+            }
+        }
+        self.unless_late(cx, polled)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, polled, std::iter::once(buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.guard.writes(polled.is_ready(), Instant::now());
+        self.unless_late(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.guard.writes(polled.is_ready(), Instant::now());
+        self.unless_late(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -203,7 +264,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, polled, bufs.iter().map(|buf| &**buf))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -211,32 +273,59 @@ impl AsyncWrite for Connection {
     }
 }
 
+/// A line in the log for a connection that was closed; under a flood not for each.
+fn tell(count: u64, kind: Closed, identity: Option<TlsIdentity>) {
+    if Alarms::is_told(count) {
+        let identity = identity.map(|identity| safe(Short(&identity.0)).to_string());
+        tracing::warn!(kind = kind.as_str(), identity, count, "a connection was closed");
+    }
+}
+
 /// Accepts until `stop` becomes true; connections ready to be served come out of the channel.
-/// A full house makes newcomers wait in the kernel's queue; nothing is read from them before.
+/// As many handshakes as may be under way make newcomers wait in the kernel's queue; nothing is read from them before.
 pub fn accept(
     listener: TcpListener,
     config: ServerConfig,
     bounds: &Bounds,
+    meters: Arc<Meters>,
     mut stop: watch::Receiver<bool>,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (ready, served) = mpsc::channel(BACKLOG_MAX_COUNT);
-    let permits = Arc::new(Semaphore::new(bounds.connections_max_count));
+    let handshakes = Arc::new(Semaphore::new(bounds.handshakes_max_count));
     let door = Arc::new(Door {
         acceptor: TlsAcceptor::from(Arc::new(config)),
-        counts: Arc::new(Counts::default()),
-        per_identity_max_count: bounds.connections_per_identity_max_count,
+        addresses: Arc::default(),
+        identities: Arc::default(),
+        connections: Arc::new(Semaphore::new(bounds.connections_max_count)),
+        started: Arc::new(Started::new(bounds.requests_per_minute())),
+        bounds: bounds.clone(),
+        meters,
         ready,
+        stop: stop.clone(),
     });
+    let apart = Apart::new();
     tokio::spawn(async move {
+        let per_second = door.bounds.handshakes_per_second_max_count;
+        let mut pace = Bucket::new(per_second, per_second, Instant::now());
         loop {
             let next = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => None,
-                next = next(&permits, &listener) => Some(next),
+                next = next(&handshakes, &listener) => Some(next),
             };
             match next {
                 None => return,
-                Some(Ok((permit, tcp))) => {
-                    tokio::spawn(Arc::clone(&door).admit(permit, tcp));
+                Some(Ok((under_way, tcp, from))) => {
+                    let max = door.bounds.handshakes_per_address_max_count;
+                    match door.addresses.enter(network(from.ip()), max) {
+                        Some(place) => {
+                            // A handshake costs as much as many calls: those who are in come first.
+                            while !pace.take(1, Instant::now()) {
+                                tokio::time::sleep(PACE_REST).await;
+                            }
+                            apart.spawn(Arc::clone(&door).admit((under_way, place), tcp));
+                        }
+                        None => door.closed(Closed::AddressFull, None),
+                    }
                 }
                 Some(Err(error)) => {
                     tracing::warn!(kind = %error.kind(), "cannot accept connections for the moment");
@@ -248,50 +337,118 @@ pub fn accept(
     served
 }
 
-/// The next connection, once there is room for it.
+/// What counts as one address: of IPv6 the first 64 bits, since the rest is the peer's to choose.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & (u128::MAX << 64);
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        }
+        canonical @ IpAddr::V4(_) => canonical,
+    }
+}
+
+/// The next connection, once there is room for its handshake.
 async fn next(
-    permits: &Arc<Semaphore>,
+    handshakes: &Arc<Semaphore>,
     listener: &TcpListener,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
-    let permit = Arc::clone(permits)
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    let permit = Arc::clone(handshakes)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (tcp, _) = listener.accept().await?;
-    Ok((permit, tcp))
+    let (tcp, from) = listener.accept().await?;
+    Ok((permit, tcp, from))
+}
+
+/// Where handshakes are computed: on a thread of their own that gives way to the others, so that many of them take no
+/// time from calls.
+struct Apart(Option<Runtime>);
+
+impl Apart {
+    fn new() -> Self {
+        let made = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("handshakes")
+            .on_thread_start(|| {
+                // On Linux this is about the calling thread alone. Without it handshakes are as fast as calls.
+                let _refused = rustix::process::nice(HANDSHAKE_NICE);
+            })
+            .enable_time()
+            .build();
+        let told = made.inspect_err(|error| {
+            tracing::warn!(kind = %error.kind(), "no thread for handshakes: they are made among the calls");
+        });
+        Self(told.ok())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Each ends by itself, with its limit of time.
+        let _task = match &self.0 {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        };
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Dropped where nothing may wait.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What every newcomer passes.
 struct Door {
     acceptor: TlsAcceptor,
-    counts: Arc<Counts>,
-    per_identity_max_count: usize,
+    addresses: Arc<Counts<IpAddr>>,
+    identities: Arc<Counts<TlsIdentity>>,
+    connections: Arc<Semaphore>,
+    started: Arc<Started>,
+    bounds: Bounds,
+    meters: Arc<Meters>,
     ready: mpsc::Sender<io::Result<Connection>>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Door {
-    async fn admit(self: Arc<Self>, permit: OwnedSemaphorePermit, tcp: TcpStream) {
-        let limit = Duration::from_millis(limits::TLS_HANDSHAKE_MAX_MILLIS);
+    /// `under_way` is held until the handshake is over.
+    async fn admit(self: Arc<Self>, under_way: (OwnedSemaphorePermit, Place<IpAddr>), tcp: TcpStream) {
+        let limit = Duration::from_secs(self.bounds.handshake_max_seconds);
         let (stream, identity) = match tokio::time::timeout(limit, greet(tcp, &self.acceptor)).await {
             Ok(Ok(greeted)) => greeted,
-            Ok(Err(error)) => return tracing::debug!(kind = %error.kind(), "handshake failed"),
-            Err(_) => return tracing::debug!("handshake took too long"),
+            Ok(Err(_)) => return self.closed(Closed::HandshakeFailed, None),
+            Err(_) => return self.closed(Closed::HandshakeSlow, None),
         };
-        let Some(place) = self.counts.enter(identity, self.per_identity_max_count) else {
-            return tracing::warn!(
-                identity = safe(Short(&identity.0)),
-                "too many connections of one identity"
-            );
+        drop(under_way);
+        let most = self.bounds.connections_per_identity_max_count;
+        let Some(place) = self.identities.enter(identity, most) else {
+            return self.closed(Closed::IdentityFull, Some(identity));
         };
+        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+            return self.closed(Closed::Full, Some(identity));
+        };
+        let (started, limits) = (Arc::clone(&self.started), Limits::of(&self.bounds));
+        self.meters.entered();
         let connection = Connection {
             stream,
+            guard: Guard::new(identity, started, limits, Instant::now()),
             identity,
             preface: PREFACE,
+            ended: false,
+            meters: Arc::clone(&self.meters),
+            stop: self.stop.clone(),
             _place: place,
             _permit: permit,
         };
         // A closed channel means the server has stopped: the connection is dropped.
         let _stopped = self.ready.send(Ok(connection)).await;
+    }
+
+    fn closed(&self, kind: Closed, identity: Option<TlsIdentity>) {
+        tell(self.meters.closed(kind), kind, identity);
     }
 }
 
@@ -313,15 +470,11 @@ async fn greet(tcp: TcpStream, acceptor: &TlsAcceptor) -> io::Result<(TlsStream<
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
-    fn a_place_is_counted_per_identity_and_given_back() {
-        let counts = Arc::new(Counts::default());
-        let (one, two) = (TlsIdentity(Digest::of(b"1")), TlsIdentity(Digest::of(b"2")));
-        let first = counts.enter(one, 1);
-        assert!(first.is_some() && counts.enter(one, 1).is_none() && counts.enter(two, 1).is_some());
-        drop(first);
-        assert!(counts.enter(one, 1).is_some());
+    fn an_address_is_a_host_or_a_network_of_ipv6() {
+        let network = |text: &str| super::network(text.parse().unwrap()).to_string();
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }

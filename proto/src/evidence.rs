@@ -223,6 +223,8 @@ pub struct Body {
     pub recipient: Option<AgencyId>,
     /// Reason code, or empty.
     pub reason: String,
+    /// Of a rejection: how many of the same sender before it got no entry of their own.
+    pub left_out: u64,
     /// Digest of the decision on the parts that the recipient may know of.
     pub shown_digest: Option<Digest>,
     /// Digest of the decision on all other parts.
@@ -290,6 +292,7 @@ impl Body {
             sender: agency(&body.sender, "sender")?,
             recipient: agency(&body.recipient, "recipient")?,
             reason: body.reason,
+            left_out: body.left_out,
             shown_digest: digest(&body.shown_digest, "shown digest")?,
             hidden_digest: digest(&body.hidden_digest, "hidden digest")?,
             attachment_digest: digest(&body.attachment_digest, "attachment digest")?,

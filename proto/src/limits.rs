@@ -60,14 +60,38 @@ pub const PACKET_LIFE_DEFAULT_MILLIS: i64 = 14 * 24 * 3600 * 1000;
 pub const PACKET_LIFE_MAX_MILLIS: i64 = 30 * 24 * 3600 * 1000;
 /// Age of the directory after which nothing new is sealed.
 pub const DIRECTORY_FRESH_MAX_MILLIS: i64 = 24 * 3600 * 1000;
-/// TLS handshake.
+/// TCP, TLS handshake and HTTP/2 preface together.
 pub const TLS_HANDSHAKE_MAX_MILLIS: u64 = 5_000;
+/// From a connection's preface to its first request; and from the first byte of a header block, or of any frame
+/// but DATA, to its last.
+pub const HEADERS_MAX_MILLIS: u64 = 10_000;
+/// From a request's headers to the end of its one message; from the first byte of a DATA frame to its last; and a
+/// pause between two frames of a submission.
+pub const BODY_MAX_MILLIS: u64 = 30_000;
+/// From an answer in one message to the moment that its reader has taken all of it.
+pub const ANSWER_MAX_MILLIS: u64 = 60_000;
+/// A connection without an open request.
+pub const IDLE_MAX_MILLIS: u64 = 120_000;
+/// Longest request in one message: a signed statement with room to spare.
+pub const REQUEST_MAX_BYTES: usize = 64 * 1024;
+/// Longest list of header fields, decoded (RFC 9113, section 6.5.2). HTTP/2 libraries take up to 16 MiB by themselves.
+pub const HEADER_LIST_MAX_BYTES: u32 = 16 * 1024;
+/// Longest HTTP/2 frame.
+pub const FRAME_MAX_BYTES: u32 = 16 * 1024;
+/// Open requests of one connection.
+pub const STREAMS_MAX_COUNT: u32 = 128;
+/// Requests that a peer may reset before they were looked at, on one connection (rapid reset).
+pub const RESETS_UNSEEN_MAX_COUNT: usize = 32;
+/// Requests that a peer may make us reset by breaking the protocol, on one connection (MadeYouReset).
+pub const RESETS_CAUSED_MAX_COUNT: usize = 128;
+/// What a peer may send ahead on one request.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a peer may send ahead on one connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// HTTP/2 keep-alive on an idle stream.
 pub const KEEP_ALIVE_INTERVAL_MILLIS: u64 = 20_000;
 /// Wait for the keep-alive's answer.
 pub const KEEP_ALIVE_TIMEOUT_MILLIS: u64 = 10_000;
-/// Longest a submission may pause between two frames.
-pub const SUBMIT_IDLE_MAX_MILLIS: u64 = 30_000;
 /// Packets a recipient may ask for at once.
 pub const CREDIT_MAX_PACKETS: u32 = 256;
 /// Life of a delivery lease without an acknowledgement.

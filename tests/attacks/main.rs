@@ -9,6 +9,8 @@
 
 mod door;
 
+mod flood;
+
 mod forgery;
 
 mod replay;

@@ -28,6 +28,8 @@ const ASK_MAX_BYTES: u64 = 4 * 1024;
 const ASKS_MAX_COUNT: usize = 4;
 /// Longest wait for a question.
 const ASK_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for whoever asked to take the answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// An answer on the socket.
 #[derive(Serialize, Deserialize)]
@@ -115,8 +117,13 @@ async fn one(stream: tokio::net::UnixStream, desk: &Desk) -> io::Result<()> {
     };
     let mut bytes = serde_json::to_vec(&answer)?;
     bytes.push(b'\n');
-    write.write_all(&bytes).await?;
-    write.shutdown().await
+    let taken = async {
+        write.write_all(&bytes).await?;
+        write.shutdown().await
+    };
+    tokio::time::timeout(ANSWER_WAIT, taken)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Asks the broker that runs on `data_dir`; none: none runs.

@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use prost::Message;
 use schakel_proto::limits;
 use schakel_proto::packet::{Defect, PacketError};
+use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::{self, submit_frame::Frame};
 use tokio::time::Instant;
+
+use crate::intake::held::{Held, Hold};
 
 /// Slowest sender that is served, in bytes per second over the whole submission.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
@@ -27,6 +31,11 @@ pub struct Frames {
     /// The first chunk, read to see that the key packets had ended.
     ahead: Option<wire::SubmitChunk>,
     until: Instant,
+    /// Longest pause between two frames.
+    idle: Duration,
+    /// Whose memory head and key packets count against.
+    whose: Option<(AgencyId, Held)>,
+    holds: Vec<Hold>,
 }
 
 impl Frames {
@@ -36,7 +45,25 @@ impl Frames {
             stream,
             ahead: None,
             until: Instant::now() + LEAST,
+            idle: Duration::from_millis(limits::BODY_MAX_MILLIS),
+            whose: None,
+            holds: Vec::new(),
         }
+    }
+
+    /// The same, of `agency`: head and key packets are held in its share of memory; `idle` is the longest pause.
+    #[must_use]
+    pub fn of(mut self, agency: &AgencyId, held: &Held, idle: Duration) -> Self {
+        self.whose = Some((agency.clone(), held.clone()));
+        self.idle = idle;
+        self
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if let Some((agency, held)) = &self.whose {
+            self.holds.extend(held.take(agency, bytes)?);
+        }
+        Ok(())
     }
 
     /// The first frame.
@@ -45,7 +72,10 @@ impl Frames {
     /// Another frame, the end, a pause, a broken stream.
     pub async fn head(&mut self) -> Result<wire::SubmitHead, Refusal> {
         match self.next().await? {
-            Some(Frame::Head(head)) => Ok(head),
+            Some(Frame::Head(head)) => {
+                self.hold(head.encoded_len())?;
+                Ok(head)
+            }
             Some(_) => Err(out_of_order("The first frame is not the head", "frame")),
             None => Err(out_of_order("The stream ended before its head", "frame")),
         }
@@ -61,6 +91,7 @@ impl Frames {
         loop {
             match self.next().await? {
                 Some(Frame::KeyPackets(some)) => {
+                    self.hold(some.encoded_len())?;
                     let long = some
                         .key_packets
                         .iter()
@@ -111,7 +142,7 @@ impl Frames {
     }
 
     async fn next(&mut self) -> Result<Option<Frame>, Refusal> {
-        let idle = Instant::now() + Duration::from_millis(limits::SUBMIT_IDLE_MAX_MILLIS);
+        let idle = Instant::now() + self.idle;
         let frame = tokio::time::timeout_at(idle.min(self.until), self.stream.next()).await;
         match frame {
             Ok(None) => Ok(None),

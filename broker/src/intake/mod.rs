@@ -5,9 +5,13 @@ pub mod rates;
 
 pub mod frames;
 
+pub mod held;
+
 pub mod rejection;
 
 pub mod sealings;
+
+use std::time::Duration;
 
 use schakel_proto::packet::parse::ParsedSubmission;
 use schakel_proto::refusal::{Fault, Refusal};
@@ -38,7 +42,8 @@ pub async fn receive(state: &State, caller: Caller, stream: SubmitStream) -> Res
     if state.store.health() == StoreHealth::Full {
         return Err(crate::store::StoreError::Full.into());
     }
-    let mut frames = Frames::new(stream);
+    let idle = Duration::from_secs(state.bounds.body_max_seconds);
+    let mut frames = Frames::new(stream).of(caller.agency(), &state.held, idle);
     let head = ParsedSubmission::parse(&frames.head().await?)?;
     for sealing in head.sealings() {
         if sealing.length > state.bounds.part_max_bytes {

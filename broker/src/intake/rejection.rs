@@ -1,11 +1,16 @@
 //! How a submission is refused: to the sender a refusal, to the log at most a few leaves an hour for each
 //! member, so that nobody fills the log with rubbish. No packet, queue row or file is left.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use schakel_proto::evidence::Event;
 use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::{self, Fault, Refusal};
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
+use crate::intake::rates::Rates;
 use crate::log::entry::EntryDraft;
 use crate::redact::{Code, safe};
 use crate::refusals::Refused;
@@ -74,8 +79,65 @@ impl Rejection {
     }
 }
 
+/// How many rejections of each member are logged, and how many were not.
+pub struct Rejections {
+    rates: Rates,
+    left_out: Mutex<HashMap<AgencyId, u64>>,
+}
+
+impl Rejections {
+    /// `per_hour` leaves an hour for each member.
+    pub fn new(per_hour: u32) -> Self {
+        Self {
+            rates: Rates::new(per_hour, 3_600_000),
+            left_out: Mutex::default(),
+        }
+    }
+
+    /// Whether one more gets a leaf: then how many before it got none. Else it is counted.
+    fn enter(&self, member: &AgencyId, now: Timestamp) -> Option<u64> {
+        let written = self.rates.take(member, now).is_ok();
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if written {
+            return Some(left_out.remove(member).unwrap_or_default());
+        }
+        let count = left_out.entry(member.clone()).or_default();
+        *count = count.saturating_add(1);
+        None
+    }
+
+    /// These got no leaf after all.
+    fn missed(&self, member: &AgencyId, missed: u64) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = left_out.entry(member.clone()).or_default();
+        *count = count.saturating_add(missed);
+    }
+
+    /// Those that have some without a leaf, and may have one now; or all of them, if this is the `last` moment.
+    fn owed(&self, now: Timestamp, last: bool) -> Vec<(AgencyId, u64)> {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = |member: &AgencyId| last || self.rates.take(member, now).is_ok();
+        left_out.extract_if(|member, _| due(member)).collect()
+    }
+}
+
+/// Says in the log how many rejections were left out of it, as far as the members' share allows; `last`: the broker
+/// stops, and forgets what is not said now.
+pub async fn settle(state: &State, last: bool) {
+    let now = state.clock.now();
+    for (member, count) in state.rejections.owed(now, last) {
+        let draft = EntryDraft {
+            sender: Some(member.clone()),
+            reason: "LEFT_OUT".to_owned(),
+            left_out: count,
+            ..EntryDraft::new(Event::SubmissionRejection, now)
+        };
+        write(state, draft, &member, count).await;
+    }
+}
+
 /// Leaves one leaf for a member's malformed, forged or forbidden submission or statement (`event` says which),
-/// unless that member has had its share. What it pretended to be is not recorded: only who sent it, and the code.
+/// unless that member has had its share: then it is counted, and the next leaf says how many there were. What it pretended to be is not recorded: only who sent it, and the code.
 pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, event: Event) {
     tracing::info!(
         member = safe(member),
@@ -87,21 +149,31 @@ pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, eve
         Event::StatementRejected => Refused::Statement,
         _ => Refused::Submission,
     };
-    state.gauges.refusals.count(what, rejection.code());
+    state.meters.refused(what, rejection.code());
     let now = state.clock.now();
-    if rejection.logged || !rejection.is_submissions_fault() || state.rejections.take(member, now).is_err() {
+    if rejection.logged || !rejection.is_submissions_fault() {
         return;
     }
+    let Some(left_out) = state.rejections.enter(member, now) else {
+        return state.meters.left_out();
+    };
     let draft = EntryDraft {
         sender: Some(member.clone()),
         reason: rejection.code().to_owned(),
+        left_out,
         ..EntryDraft::new(event, now)
     };
+    write(state, draft, member, left_out.saturating_add(1)).await;
+}
+
+/// Commits a leaf that stands for `count` rejections.
+async fn write(state: &State, draft: EntryDraft, member: &AgencyId, count: u64) {
     let recorded = match state.entry(draft.concerning(member, false)).await {
         Ok(entry) => state.store.record(entry).await.map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = recorded {
+        state.rejections.missed(member, count);
         tracing::error!(code = safe(Code(&refusal)), "a rejection could not be logged");
     }
 }
@@ -121,6 +193,35 @@ mod tests {
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
         assert_eq!(refusal::from_status(&status).unwrap().recipients, [reason]);
         assert!(rejection.logged);
+    }
+
+    #[test]
+    fn what_gets_no_leaf_is_counted_until_one_says_so() {
+        let (pz, caw) = (
+            AgencyId::new("pz-rupel").unwrap(),
+            AgencyId::new("caw-rupel").unwrap(),
+        );
+        let at = Timestamp::from_millis;
+        let rejections = Rejections::new(2);
+        let entered: Vec<_> = (0..7).map(|_| rejections.enter(&pz, at(0))).collect();
+        assert_eq!(entered, [Some(0), Some(0), None, None, None, None, None]);
+        assert_eq!(
+            rejections.enter(&caw, at(0)),
+            Some(0),
+            "another's flood is not its own"
+        );
+        assert_eq!(rejections.owed(at(1), false), []);
+        assert_eq!(
+            rejections.enter(&pz, at(1_800_000)),
+            Some(5),
+            "the next one says it"
+        );
+        assert_eq!(rejections.enter(&pz, at(1_800_000)), None);
+        rejections.missed(&pz, 2);
+        assert_eq!(rejections.owed(at(3_600_000), false), [(pz.clone(), 3)]);
+        assert_eq!(rejections.owed(at(3_600_000), true), [], "it is said once");
+        rejections.enter(&pz, at(3_600_000));
+        assert_eq!(rejections.owed(at(3_600_000), true), [(pz, 1)]);
     }
 
     #[test]

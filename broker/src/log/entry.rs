@@ -29,6 +29,8 @@ pub struct EntryDraft {
     pub recipient: Option<AgencyId>,
     /// Reason code, or empty.
     pub reason: String,
+    /// Of a rejection: how many before it got no entry.
+    pub left_out: u64,
     /// The decision, if the event is one.
     pub decision: Option<DecisionDraft>,
     /// The signed thing the event is about.
@@ -49,6 +51,7 @@ impl EntryDraft {
             sender: None,
             recipient: None,
             reason: String::new(),
+            left_out: 0,
             decision: None,
             attachment: None,
             concerns: Vec::new(),
@@ -123,6 +126,7 @@ impl EntryMaker {
             sender: name(draft.sender),
             recipient: name(draft.recipient),
             reason: draft.reason,
+            left_out: draft.left_out,
             shown_digest: digest(shown.as_ref().map(|s| s.1)),
             hidden_digest: digest(hidden.as_ref().map(|h| h.1)),
             attachment_digest: digest(draft.attachment.as_ref().map(evidence::attachment_digest)),

@@ -752,6 +752,9 @@ pub struct EvidenceBody {
     /// SHA-256(SHA-256(bytes) || SHA-256(signature)) of the signed thing the event is about
     #[prost(bytes = "bytes", tag = "14")]
     pub attachment_digest: ::prost::bytes::Bytes,
+    /// on a rejection: how many of the same sender before it got no entry of their own
+    #[prost(uint64, tag = "15")]
+    pub left_out: u64,
 }
 /// The decision for one recipient of one packet, at hand-over.
 #[derive(Clone, PartialEq, ::prost::Message)]

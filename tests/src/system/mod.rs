@@ -28,6 +28,8 @@ pub mod office;
 
 pub mod peer;
 
+pub mod h2;
+
 pub mod player;
 
 pub mod forge;

@@ -136,6 +136,11 @@ impl Town {
         });
     }
 
+    /// Sets `[limits]` of the broker, a line each.
+    pub fn limit(&self, lines: &str) {
+        self.change_broker(|text| format!("{text}\n[limits]\n{lines}\n"));
+    }
+
     fn change_broker(&self, change: impl FnOnce(String) -> String) {
         let file = self.network.broker_config();
         let before = std::fs::read_to_string(&file).unwrap();
@@ -155,6 +160,11 @@ impl Town {
     /// The folder with all keys and settings.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Where the broker tells its health.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health
     }
 
     /// Where the broker listens for agents.
@@ -266,6 +276,15 @@ impl Town {
         path
     }
 
+    /// A figure on the broker's `/metrics`, by its name with its label; none if there is no such line.
+    pub fn figure(&self, name: &str) -> Option<u64> {
+        let page = answer(self.health, "/metrics")?;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value?.parse().ok()
+    }
+
     /// Status code of a health route of the broker; none if it does not answer.
     pub fn health(&self, route: &str) -> Option<u16> {
         get(self.health, route)
@@ -319,6 +338,11 @@ fn free_ports() -> (u16, u16) {
 
 /// Status code of a plain HTTP request.
 fn get(address: SocketAddr, route: &str) -> Option<u16> {
+    answer(address, route)?.split(' ').nth(1)?.parse().ok()
+}
+
+/// All that comes back to a plain HTTP request.
+fn answer(address: SocketAddr, route: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(
@@ -328,5 +352,5 @@ fn get(address: SocketAddr, route: &str) -> Option<u16> {
     .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
+    Some(answer)
 }

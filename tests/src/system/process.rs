@@ -97,6 +97,14 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory that it ever had resident, in MiB (VmHWM).
+    pub fn peak_mebibytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()).unwrap();
+        kibibytes.parse::<u64>().unwrap().div_ceil(1024)
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

@@ -1,0 +1,226 @@
+//! Around every call, before and after the service: how many requests a key may have open until their answers are
+//! taken, how long and how large a request in one message may be, and how long its answer may wait for its reader.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use schakel_proto::limits;
+use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::wire::broker_server::BrokerServer;
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service as Call, http};
+use tonic::server::NamedService;
+
+use crate::config::Bounds;
+use crate::guard::Answers;
+use crate::intake::held::Hold;
+use crate::meters::Meters;
+use crate::places::{Counts, Place};
+use crate::refusals::Refused;
+use crate::service::Service;
+use crate::tls::{Peer, TlsIdentity};
+
+/// Put among an answer's extensions: what it counts as holding until it is taken.
+#[derive(Clone)]
+pub struct Holding(pub Arc<Hold>);
+
+/// Calls whose request goes on for as long as the caller wants. All others come in one message.
+const LONG_REQUESTS: [&str; 2] = ["/schakel.v1.Broker/Submit", "/schakel.v1.Broker/Receive"];
+/// Calls whose answer goes on. All others are answered in one message.
+const LONG_ANSWERS: [&str; 2] = ["/schakel.v1.Broker/Receive", "/schakel.v1.Broker/FollowEvidence"];
+
+/// The service with its bounds around it.
+#[derive(Clone)]
+pub struct Bounded {
+    service: BrokerServer<Service>,
+    open: Arc<Counts<TlsIdentity>>,
+    open_max_count: usize,
+    body_max: Duration,
+    meters: Arc<Meters>,
+}
+
+impl Bounded {
+    /// Around `service`.
+    pub fn new(service: BrokerServer<Service>, bounds: &Bounds, meters: Arc<Meters>) -> Self {
+        Self {
+            service,
+            open: Arc::default(),
+            open_max_count: bounds.requests_open_max_count,
+            body_max: Duration::from_secs(bounds.body_max_seconds),
+            meters,
+        }
+    }
+}
+
+impl NamedService for Bounded {
+    const NAME: &'static str = <BrokerServer<Service> as NamedService>::NAME;
+}
+
+impl Call<http::Request<Body>> for Bounded {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+            // Who has no identity is refused by the service itself.
+            return self.service.call(request);
+        };
+        let Some(place) = self.open.enter(peer.identity, self.open_max_count) else {
+            self.meters.refused(Refused::Request, "TOO_MANY_AT_ONCE");
+            let refused = too_many().to_status().into_http();
+            return Box::pin(std::future::ready(Ok(refused)));
+        };
+        let path = request.uri().path();
+        let is = |paths: [&str; 2]| paths.contains(&path);
+        let (long_request, long_answer) = (is(LONG_REQUESTS), is(LONG_ANSWERS));
+        let mut request = if long_request {
+            request
+        } else {
+            request.map(|body| Body::new(Arriving::new(body, self.body_max)))
+        };
+        request.extensions_mut().insert(peer.identity);
+        let answering = self.service.call(request);
+        Box::pin(async move {
+            let mut response = answering.await?;
+            let holding = response.extensions_mut().remove::<Holding>();
+            let waiting = (!long_answer).then(|| Waiting::new(peer.answers));
+            Ok(response.map(|body| {
+                Body::new(Leaving {
+                    body,
+                    _place: place,
+                    _holding: holding,
+                    _waiting: waiting,
+                })
+            }))
+        })
+    }
+}
+
+fn too_many() -> Refusal {
+    let sentence = "This key has as many requests open as one key may have";
+    let remedy = "Take the answers that are due, wait as long as retry_after_ms says, then try again.";
+    Refusal::new(Fault::Exhausted, "TOO_MANY_AT_ONCE", sentence, remedy).retry_after(1_000)
+}
+
+/// A request that comes in one message: so long, and within so much time.
+struct Arriving {
+    body: Body,
+    left_bytes: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Arriving {
+    fn new(body: Body, limit: Duration) -> Self {
+        Self {
+            body,
+            left_bytes: limits::REQUEST_MAX_BYTES,
+            until: Box::pin(tokio::time::sleep(limit)),
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let Some(left) = self.left_bytes.checked_sub(length) else {
+                    return Poll::Ready(Some(Err(too_long())));
+                };
+                self.left_bytes = left;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Pending => self.until.as_mut().poll(cx).map(|()| Some(Err(too_slow()))),
+            other => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn too_long() -> Status {
+    let sentence = format!("The request is longer than {} bytes", limits::REQUEST_MAX_BYTES);
+    let remedy = "Send one message of this call's request.";
+    Refusal::new(Fault::Invalid, "FRAME_TOO_LONG", sentence, remedy).to_status()
+}
+
+fn too_slow() -> Status {
+    let sentence = "The request did not come in time";
+    let remedy = "Check the line, then try again.";
+    Refusal::new(Fault::Unavailable, "REQUEST_TOO_SLOW", sentence, remedy)
+        .retry_after(5_000)
+        .to_status()
+}
+
+/// An answer on its way: what it holds is given back when it was taken, or is no longer wanted.
+struct Leaving {
+    body: Body,
+    _place: Place<TlsIdentity>,
+    _holding: Option<Holding>,
+    _waiting: Option<Waiting>,
+}
+
+/// An answer among those that its connection has not taken.
+struct Waiting {
+    answers: Arc<Answers>,
+    number: u64,
+}
+
+impl Waiting {
+    fn new(answers: Arc<Answers>) -> Self {
+        let until = Instant::now() + Duration::from_millis(limits::ANSWER_MAX_MILLIS);
+        let number = answers.wait(until);
+        Self { answers, number }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.answers.taken(self.number);
+    }
+}
+
+impl http_body::Body for Leaving {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
