@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use schakel_broker::config::Config;
+use schakel_broker::meters::Meters;
 use schakel_broker::tls;
 use schakel_proto::limits;
 use schakel_proto::wire;
@@ -103,7 +105,8 @@ impl BareServer {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (stop, mut stopped) = watch::channel(false);
-        let connections = tls::accept(listener, settings, &config.bounds, stopped.clone());
+        let meters = Arc::new(Meters::default());
+        let connections = tls::accept(listener, settings, &config.bounds, meters, stopped.clone());
         let service = BrokerServer::new(Bare).max_decoding_message_size(limits::MESSAGE_MAX_BYTES);
         tokio::spawn(async move {
             let served = tonic::transport::Server::builder()

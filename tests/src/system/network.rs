@@ -162,11 +162,6 @@ impl Town {
         &self.network
     }
 
-    /// Where the broker tells its health.
-    pub fn health_address(&self) -> SocketAddr {
-        self.health
-    }
-
     /// Where the broker listens for agents.
     pub fn address(&self) -> SocketAddr {
         self.address
