@@ -43,21 +43,14 @@ fn code(text: &str) -> Code {
     Code::new(text).unwrap()
 }
 
-fn bodies() -> Vec<StatementBody> {
-    let members: Vec<AgencyId> = WORLD.members().cloned().collect();
-    let id = StatementId::from_bytes([0x71; 16]);
-    let roster: Vec<_> = members.iter().cloned().map(RosterEntry::active).collect();
-    let audience = Audience {
-        agencies: members.clone(),
-        roles: vec![code("care_centre")],
-    };
-    let consent = Consent {
+fn consent(recipients: Audience) -> Consent {
+    Consent {
         subject: SubjectRef::from_bytes([9; 16]),
         subject_role: code("victim"),
         given_by: code("victim"),
         capacity: code("self"),
         categories: vec![code("measures"), code("alert")],
-        recipients: audience.clone(),
+        recipients,
         purposes: vec![code("protection")],
         informed: true,
         form: code("written"),
@@ -66,7 +59,18 @@ fn bodies() -> Vec<StatementBody> {
         minor_cosign: false,
         parents_cosign: true,
         form_digest: Some(Digest::from_bytes([4; 32])),
+    }
+}
+
+fn bodies() -> Vec<StatementBody> {
+    let members: Vec<AgencyId> = WORLD.members().cloned().collect();
+    let id = StatementId::from_bytes([0x71; 16]);
+    let roster: Vec<_> = members.iter().cloned().map(RosterEntry::active).collect();
+    let audience = Audience {
+        agencies: members.clone(),
+        roles: vec![code("care_centre")],
     };
+    let consent = consent(audience.clone());
     vec![
         StatementBody::CaseOpened {
             case_type: code("partner_violence"),
