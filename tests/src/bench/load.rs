@@ -2,6 +2,7 @@
 //! acknowledge what they are handed with their own keys.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use rand::seq::IndexedRandom;
@@ -22,6 +23,8 @@ use crate::system::player::{Delivery, Piece, Player};
 const CREDIT: u32 = 64;
 /// Acknowledgements and credit on their way to the broker.
 const REQUESTS_MAX_COUNT: usize = 256;
+/// Longest wait for the place of a stream that was closed just before.
+const PLACE_MAX: Duration = Duration::from_secs(10);
 
 /// A sealed packet, ready to go.
 #[derive(Clone)]
@@ -181,7 +184,7 @@ impl Senders {
                     Ok(answer) => break answer.into_inner(),
                     // So many questions are more than one agency may ask in a minute.
                     Err(status) if status.code() == tonic::Code::ResourceExhausted => {
-                        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                        tokio::time::sleep(Duration::from_millis(200)).await;
                     }
                     Err(status) => return Err(status.into()),
                 }
@@ -289,21 +292,7 @@ async fn receive(
     ledger: &Ledger,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Trouble> {
-    let (requests, stream) = mpsc::channel(REQUESTS_MAX_COUNT);
-    let say = async |request| {
-        let request = wire::ReceiveRequest {
-            request: Some(request),
-        };
-        let said = requests.send(request).await;
-        said.map_err(|_| Trouble::new("the broker ended the stream"))
-    };
-    say(Request::Credit(wire::Credit { packets: CREDIT })).await?;
-    let mut frames = player
-        .client
-        .clone()
-        .receive(ReceiverStream::new(stream))
-        .await?
-        .into_inner();
+    let (requests, mut frames) = opened(player).await?;
     let mut offered: Option<(wire::Offer, Sha256)> = None;
     loop {
         let frame = tokio::select! {
@@ -330,12 +319,43 @@ async fn receive(
                 };
                 ledger.handed(place, packet_of(&delivery)?, digest.finish());
                 let signed = player.acknowledgement(&delivery, "received", "");
-                say(Request::Acknowledgement(signed)).await?;
-                say(Request::Credit(wire::Credit { packets: 1 })).await?;
+                say(&requests, Request::Acknowledgement(signed)).await?;
+                say(&requests, Request::Credit(wire::Credit { packets: 1 })).await?;
             }
             Frame::Settled(settled) => ledger.settled(place, id(&settled.packet_id)?),
         }
     }
+}
+
+/// Opens the stream, with credit; a place that a former one has not given back yet is waited for.
+async fn opened(
+    player: &Player,
+) -> Result<
+    (
+        mpsc::Sender<wire::ReceiveRequest>,
+        tonic::Streaming<wire::ReceiveFrame>,
+    ),
+    Trouble,
+> {
+    let began = Instant::now();
+    loop {
+        let (requests, stream) = mpsc::channel(REQUESTS_MAX_COUNT);
+        say(&requests, Request::Credit(wire::Credit { packets: CREDIT })).await?;
+        match player.client.clone().receive(ReceiverStream::new(stream)).await {
+            Err(full) if full.code() == tonic::Code::ResourceExhausted && began.elapsed() < PLACE_MAX => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            frames => return Ok((requests, frames?.into_inner())),
+        }
+    }
+}
+
+async fn say(requests: &mpsc::Sender<wire::ReceiveRequest>, request: Request) -> Result<(), Trouble> {
+    let request = wire::ReceiveRequest {
+        request: Some(request),
+    };
+    let said = requests.send(request).await;
+    said.map_err(|_| Trouble::new("the broker ended the stream"))
 }
 
 fn packet_of(delivery: &Delivery) -> Result<PacketId, Trouble> {
