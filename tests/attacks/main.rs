@@ -19,5 +19,7 @@ mod tampered;
 
 mod vectors;
 
+mod texts;
+
 mod obligations;
 mod statements;
