@@ -11,7 +11,7 @@ use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::{RosterEntry, StatementBody, StatementDraft};
 use schakel_proto::time::Timestamp;
-use schakel_proto::vectors::{PacketVector, World, all};
+use schakel_proto::vectors::{PacketVector, World, all, named};
 use schakel_proto::wire::submit_frame::Frame;
 use schakel_proto::words::{self, LANGUAGES};
 use schakel_proto::{limits, refusal, wire};
@@ -303,6 +303,34 @@ fn middles<'a>(vectors: impl Iterator<Item = &'a PacketVector>) -> BTreeSet<[u8;
         // Plain text of one letter stands elsewhere too.
         .filter(|middle: &[u8; 16]| *middle != [middle[0]; 16])
         .collect()
+}
+
+#[test]
+fn c13_a_replay_after_its_packet_has_expired_is_refused_for_its_age() {
+    let mut stage = Stage::new();
+    let vector = named("good-v6");
+    runtime().block_on(async {
+        assert_eq!(stage.submit(&vector).await, None);
+        let again = frames(&vector);
+        let repeated = stage
+            .client(&vector.caller)
+            .submit(tokio_stream::iter(again.clone()))
+            .await;
+        assert!(
+            repeated.unwrap().into_inner().repeated,
+            "while it lives it is answered as before"
+        );
+        let manifest = wire::Manifest::decode(vector.manifest.bytes.0.as_slice()).unwrap();
+        set_time(&stage.time, Timestamp::from_millis(manifest.expires_ms + 60_000));
+        let refused = stage
+            .client(&vector.caller)
+            .submit(tokio_stream::iter(again))
+            .await
+            .unwrap_err();
+        assert_eq!(refusal::from_status(&refused).unwrap().code, "PACKET_EXPIRED");
+        let leaves = rejection_leaves(stage.client(&vector.caller)).await;
+        assert_eq!(leaves, ["PACKET_EXPIRED"]);
+    });
 }
 
 #[test]
