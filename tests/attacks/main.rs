@@ -21,5 +21,7 @@ mod tampered;
 
 mod vectors;
 
+mod texts;
+
 mod obligations;
 mod statements;

@@ -11,11 +11,11 @@ use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::party::AgencyId;
 use schakel_proto::statement::{RosterEntry, StatementBody, StatementDraft};
 use schakel_proto::time::Timestamp;
-use schakel_proto::vectors::{PacketVector, World, all};
+use schakel_proto::vectors::{PacketVector, World, all, named};
 use schakel_proto::wire::submit_frame::Frame;
 use schakel_proto::words::{self, LANGUAGES};
 use schakel_proto::{limits, refusal, wire};
-use schakel_tests::system::leaves::{refused_submissions, rejection_leaves, tally};
+use schakel_tests::system::leaves::{MARK, refused_submissions, rejection_leaves, tally};
 use schakel_tests::system::network::{Town, agency, now};
 use schakel_tests::system::peer::{self, Client, runtime};
 use schakel_tests::system::player::code;
@@ -172,8 +172,7 @@ fn unexplained(name: &str, refused: &wire::Refusal) -> Option<String> {
 type Answers = BTreeMap<AgencyId, Vec<String>>;
 
 /// What the log names for a refusal: its code, or why the rules deny it.
-fn leaf(refused: &Option<wire::Refusal>) -> String {
-    let refused = refused.as_ref().unwrap();
+fn leaf(refused: &wire::Refusal) -> String {
     let denied = refused.recipients.first().map(|recipient| &recipient.reason);
     denied.unwrap_or(&refused.code).clone()
 }
@@ -184,6 +183,39 @@ fn set_time(file: &Path, at: Timestamp) {
     std::fs::rename(new, file).unwrap();
 }
 
+/// What came of all vectors.
+#[derive(Default)]
+struct Heard {
+    /// What was answered otherwise than it should be.
+    wrong: Vec<String>,
+    /// Codes as they were told, and as the log must name them.
+    said: Answers,
+    logged: Answers,
+    hostile: BTreeSet<[u8; 16]>,
+    accepted: BTreeSet<[u8; 16]>,
+}
+
+impl Heard {
+    fn note(&mut self, vector: &PacketVector, refused: Option<wire::Refusal>) {
+        let code = refused.as_ref().map(|refusal| refusal.code.clone());
+        if code != expected(vector) {
+            let wanted = expected(vector);
+            self.wrong
+                .push(format!("{}: {refused:?}, not {wanted:?}", vector.name));
+        }
+        let id = packet_id(vector).map(|id| *id.as_bytes());
+        let Some(refused) = refused else {
+            return self.accepted.extend(id);
+        };
+        self.wrong.extend(unexplained(&vector.name, &refused));
+        // What the rules deny is named in its leaf; what is forged or malformed stands nowhere.
+        self.hostile.extend(id.filter(|_| refused.code != "DENIED"));
+        let own = |answers: &mut Answers, code| answers.entry(vector.caller.clone()).or_default().push(code);
+        own(&mut self.logged, leaf(&refused));
+        own(&mut self.said, refused.code);
+    }
+}
+
 #[test]
 fn c01_c06_c08_c10_c11_c15_every_vector_gets_its_answer_from_a_real_broker_and_leaves_nothing() {
     let mut stage = Stage::new();
@@ -191,91 +223,54 @@ fn c01_c06_c08_c10_c11_c15_every_vector_gets_its_answer_from_a_real_broker_and_l
     let mut vectors = all();
     // The late ones first: nothing that was accepted may expire meanwhile.
     vectors.sort_by_key(|vector| std::cmp::Reverse(vector.now_ms));
-    let (mut wrong, mut said, mut logged) = (Vec::new(), Answers::new(), Answers::new());
-    let (mut hostile, mut accepted) = (BTreeSet::new(), BTreeSet::new());
+    let mut heard = Heard::default();
     let leaves = runtime().block_on(async {
         for vector in &vectors {
             let refused = stage.submit(vector).await;
-            let code = refused.as_ref().map(|refusal| refusal.code.clone());
-            if code != expected(vector) {
-                wrong.push(format!(
-                    "{}: {:?}, not {:?}",
-                    vector.name,
-                    refused,
-                    expected(vector)
-                ));
-            }
-            let id = packet_id(vector).map(|id| *id.as_bytes());
-            wrong.extend(
-                refused
-                    .iter()
-                    .filter_map(|refused| unexplained(&vector.name, refused)),
-            );
-            match code {
-                None => accepted.extend(id),
-                Some(code) => {
-                    // What the rules deny is named in its leaf; what is forged or malformed stands nowhere.
-                    hostile.extend(id.filter(|_| code != "DENIED"));
-                    said.entry(vector.caller.clone()).or_default().push(code);
-                    logged
-                        .entry(vector.caller.clone())
-                        .or_default()
-                        .push(leaf(&refused));
-                }
-            }
+            heard.note(vector, refused);
         }
         let mut leaves = Answers::new();
-        for id in said
-            .keys()
-            .filter(|id| stage.world.members().any(|member| member == *id))
-        {
-            leaves.insert(
-                id.clone(),
-                rejection_leaves(&mut peer::as_agency(&stage.town, id)).await,
-            );
+        for id in heard.said.keys() {
+            if stage.world.members().any(|member| member == id) {
+                let codes = rejection_leaves(&mut peer::as_agency(&stage.town, id)).await;
+                leaves.insert(id.clone(), codes);
+            }
         }
         leaves
     });
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(heard.wrong.is_empty(), "{}", heard.wrong.join("\n"));
     let mut counted = refused_submissions(&stage.town);
-    assert_eq!(
-        counted.remove("FRAMES_OUT_OF_ORDER"),
-        Some(leaves.len() as u64),
-        "the marks"
-    );
-    said.retain(|id, _| leaves.contains_key(id));
-    logged.retain(|id, _| leaves.contains_key(id));
-    assert_eq!(leaves, logged, "one leaf for each refusal, in their order");
-    assert_eq!(
-        counted,
-        tally(said.values().flatten()),
-        "each refusal is counted once"
-    );
-    hostile.retain(|id| !accepted.contains(id));
+    assert_eq!(counted.remove(MARK), Some(leaves.len() as u64), "the marks");
+    heard.said.retain(|id, _| leaves.contains_key(id));
+    heard.logged.retain(|id, _| leaves.contains_key(id));
+    assert_eq!(leaves, heard.logged, "one leaf for each refusal, in their order");
+    let told = tally(heard.said.values().flatten());
+    assert_eq!(counted, told, "each refusal is counted once");
+    heard.hostile.retain(|id| !heard.accepted.contains(id));
     stage.town.take_broker().stop();
-    let data = stage.town.network().broker_data();
-    let all: Vec<[u8; 16]> = hostile.iter().chain(&accepted).copied().collect();
-    let kept = "of accepted packets there is something in the store, of others nothing";
-    assert_eq!(ids_in_folder(&data, &all), accepted, "{kept}");
-    let (refused, taken): (Vec<&PacketVector>, Vec<_>) = vectors.iter().partition(|v| expected(v).is_some());
-    let taken = middles(taken.into_iter());
-    let all: Vec<[u8; 16]> = middles(refused.into_iter()).union(&taken).copied().collect();
-    let found = ids_in_folder(&data, &all);
-    // The database may cut a value in two.
-    let strange: Vec<_> = found.difference(&taken).collect();
-    assert!(strange.is_empty(), "{kept}: {strange:?}");
-    assert!(
-        2 * found.len() > taken.len(),
-        "control: {} of {}",
-        found.len(),
-        taken.len()
-    );
+    nothing_is_left(&stage.town.network().broker_data(), &vectors, &heard);
     assert_eq!(
         files(&stage.town),
         files_before,
         "small parts lie in the database"
     );
-    count(hostile.len() as u64, "hostile packets refused by a real broker");
+    let refused = heard.hostile.len();
+    count(refused as u64, "hostile packets refused by a real broker");
+}
+
+/// Of accepted packets there is something in the store, of others nothing.
+fn nothing_is_left(data: &Path, vectors: &[PacketVector], heard: &Heard) {
+    let all: Vec<[u8; 16]> = heard.hostile.union(&heard.accepted).copied().collect();
+    assert_eq!(ids_in_folder(data, &all), heard.accepted, "packet ids");
+    let (refused, taken): (Vec<&PacketVector>, Vec<_>) = vectors.iter().partition(|v| expected(v).is_some());
+    let taken = middles(taken.into_iter());
+    let all: Vec<[u8; 16]> = middles(refused.into_iter()).union(&taken).copied().collect();
+    let found = ids_in_folder(data, &all);
+    let strange: Vec<_> = found.difference(&taken).collect();
+    assert!(strange.is_empty(), "ciphertext: {strange:?}");
+    // The database may cut a value in two.
+    let (found, taken) = (found.len(), taken.len());
+    assert!(2 * found > taken, "control: {found} of {taken}");
 }
 
 /// Every file of the store that is not a database: content too large for it.
@@ -303,6 +298,34 @@ fn middles<'a>(vectors: impl Iterator<Item = &'a PacketVector>) -> BTreeSet<[u8;
         // Plain text of one letter stands elsewhere too.
         .filter(|middle: &[u8; 16]| *middle != [middle[0]; 16])
         .collect()
+}
+
+#[test]
+fn c13_a_replay_after_its_packet_has_expired_is_refused_for_its_age() {
+    let mut stage = Stage::new();
+    let vector = named("good-v6");
+    runtime().block_on(async {
+        assert_eq!(stage.submit(&vector).await, None);
+        let again = frames(&vector);
+        let repeated = stage
+            .client(&vector.caller)
+            .submit(tokio_stream::iter(again.clone()))
+            .await;
+        assert!(
+            repeated.unwrap().into_inner().repeated,
+            "while it lives it is answered as before"
+        );
+        let manifest = wire::Manifest::decode(vector.manifest.bytes.0.as_slice()).unwrap();
+        set_time(&stage.time, Timestamp::from_millis(manifest.expires_ms + 60_000));
+        let refused = stage
+            .client(&vector.caller)
+            .submit(tokio_stream::iter(again))
+            .await
+            .unwrap_err();
+        assert_eq!(refusal::from_status(&refused).unwrap().code, "PACKET_EXPIRED");
+        let leaves = rejection_leaves(stage.client(&vector.caller)).await;
+        assert_eq!(leaves, ["PACKET_EXPIRED"]);
+    });
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The broker cannot read: marked content, file name, title and person's name are nowhere in its folders, its log or
 //! its memory, while the recipients have them. The same search finds the case reference.
 
+use std::collections::BTreeSet;
+
 use rand::RngCore;
 use schakel_proto::ids::CaseRef;
+use schakel_tests::system::leaves::metrics;
 use schakel_tests::system::network::Town;
 use schakel_tests::system::office::{Document, Office, text};
 use schakel_tests::system::scan::{Needles, ids_in_folder, ids_in_memory, memory_is_readable};
@@ -82,9 +85,15 @@ fn check_broker(town: &Town, texts: &[&str], reference: [u8; 16]) {
         ),
         ("log", needles.in_folder(&town.broker_log())),
         ("memory", needles.in_memory(process)),
+        ("metrics", told(&metrics(town), texts)),
     ];
     for (place, texts) in found {
         assert!(texts.is_empty(), "in the broker's {place}: {texts:?}");
+    }
+    // What its and the agents' processes print is read by people who may read no content.
+    for log in town.logs() {
+        let found = needles.in_folder(&log);
+        assert!(found.is_empty(), "in {}: {found:?}", log.display());
     }
     let data = ids_in_folder(&town.network().broker_data(), &[reference]);
     assert!(data.contains(&reference), "control: data folder");
@@ -92,4 +101,9 @@ fn check_broker(town: &Town, texts: &[&str], reference: [u8; 16]) {
         ids_in_memory(process, &[reference]).contains(&reference),
         "control: memory"
     );
+}
+
+fn told(answer: &str, texts: &[&str]) -> BTreeSet<String> {
+    let told = texts.iter().filter(|text| answer.contains(**text));
+    told.map(|text| (*text).to_owned()).collect()
 }

@@ -340,3 +340,44 @@ fn a_withheld_part_leaves_no_trace_on_its_recipients_disk() {
     assert!(control.iter().any(|(_, length)| *length > 4_096), "{control:?}");
     assert_eq!(stored(&mut rng, &[SHOWN, SEALED_TO_BOTH]), control);
 }
+
+/// What the follow-up cell learns when the prosecutor is sent a packet: frames on its open stream, and the log's entries
+/// that it is shown before its own next one.
+fn told_of(rng: &mut StdRng, to: &[&str]) -> (usize, Vec<String>) {
+    let town = Town::running(&[]);
+    runtime().block_on(async {
+        let mut police = Player::of(&town, "pz-rupel", StdRng::from_rng(rng));
+        let mut cell = Player::of(&town, "pz-rupel-opvolgcel", StdRng::from_rng(rng));
+        let mut prosecutor = Player::of(&town, "parket-antwerpen", StdRng::from_rng(rng));
+        let case = police
+            .open_case(&["pz-rupel", "pz-rupel-opvolgcel", "parket-antwerpen"])
+            .await;
+        let (mut session, mut receives) = (cell.receive(4).await, prosecutor.receive(4).await);
+        let piece = Piece { to, ..SEALED_TO_BOTH };
+        police.send(case, "triage", "legal_duty", &[piece]).await;
+        receives.delivery().await;
+        let silence = session.next_within(std::time::Duration::from_secs(1)).await;
+        cell.client
+            .submit(tokio_stream::iter(Vec::new()))
+            .await
+            .unwrap_err();
+        let request = wire::FollowEvidenceRequest {
+            after_index_plus_one: 0,
+        };
+        let mut frames = cell.client.follow_evidence(request).await.unwrap().into_inner();
+        let mut events = Vec::new();
+        while events.last().is_none_or(|event| event != "SubmissionRejection") {
+            let evidence = frames.message().await.unwrap().unwrap().evidence.unwrap();
+            events.push(wire::EvidenceBody::decode(evidence.body).unwrap().event);
+        }
+        (usize::from(silence.is_some()), events)
+    })
+}
+
+#[test]
+fn a_recipient_from_whom_everything_is_withheld_learns_no_more_than_one_to_whom_nothing_was_sent() {
+    let mut rng = seeded();
+    let control = told_of(&mut rng, &["parket-antwerpen"]);
+    assert_eq!(control.0, 0);
+    assert_eq!(told_of(&mut rng, BOTH), control);
+}

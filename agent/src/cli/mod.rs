@@ -27,7 +27,7 @@ use crate::disk::Disk;
 use crate::inbox::record::Delivery;
 use crate::keyring::{Keyring, TlsIdentity};
 use crate::outbox::record::{Record, State};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem, printable};
 use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::shown::Disclosed;
 use crate::statements::StatementRequest;
@@ -328,6 +328,7 @@ impl Asking {
                         .pointer("/names/file_name")
                         .and_then(Value::as_str)
                         .unwrap_or("-");
+                    let name = printable(name, 255);
                     format!("written to {} (the sender calls it {name})", out.display())
                 };
                 self.show(&answer, line, print)

@@ -1,4 +1,4 @@
-//! French.
+//! What a refusal says in French.
 
 /// What is wrong, by code.
 pub(super) const SENTENCES: &[(&str, &str)] = &[

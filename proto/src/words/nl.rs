@@ -1,4 +1,4 @@
-//! Dutch.
+//! What a refusal says in Dutch.
 
 /// What is wrong, by code.
 pub(super) const SENTENCES: &[(&str, &str)] = &[

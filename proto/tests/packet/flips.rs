@@ -1,10 +1,13 @@
 //! A flipped bit anywhere, in anything that travels, is refused.
 
+use std::io::Cursor;
+
 use proptest::prelude::*;
 use schakel_proto::openpgp::KeyKind;
+use schakel_proto::packet::open::{Ciphertext, open_part};
 use schakel_proto::packet::seal::{MemorySink, SealedPacket};
 
-use super::world::World;
+use super::world::{World, key_packet};
 
 struct Good {
     world: World,
@@ -104,6 +107,37 @@ fn c04_every_bit_of_every_kind_of_classical_signature_counts() {
                 good.world.submit(sender, &sealed, &good.sink).is_err(),
                 "{sender}, bit {bit}"
             );
+        }
+    }
+}
+
+/// Every third byte of the ciphertext, in both profiles; in the long run every byte.
+#[test]
+fn c04_every_byte_of_the_ciphertext_counts_and_nothing_is_released() {
+    let long = std::env::var("SCHAKEL_LONG").is_ok_and(|v| v == "1" || v == "true");
+    for (sender, reader) in [
+        ("jh-antwerpen-dader", "pz-rupel"),
+        ("pz-rupel", "jh-antwerpen-dader"),
+    ] {
+        let good = Good::new(sender, reader);
+        let part = good.sealed.sealings[0].part_id;
+        let ciphertext = good.sink.get(&part, good.world.profile(reader)).unwrap();
+        let handed = good.world.handed(reader, &good.sealed).unwrap();
+        let key = key_packet(&good.sealed, &part, reader);
+        for at in (0..ciphertext.len()).step_by(if long { 1 } else { 3 }) {
+            let mut changed = ciphertext.clone();
+            changed[at] ^= 1 << (at % 8);
+            let mut again = || Ok(Box::new(Cursor::new(changed.clone())) as Ciphertext<'static>);
+            let mut out = Vec::new();
+            let opened = open_part(
+                &handed,
+                &part,
+                &key,
+                &mut again,
+                good.world.keys(reader),
+                &mut out,
+            );
+            assert!(opened.is_err() && out.is_empty(), "{reader}, byte {at}");
         }
     }
 }

@@ -12,15 +12,17 @@ use super::world::{NOW, World};
 
 /// Packets sealed by default, and in the long run (about 2 ms of processor time each in the development profile).
 const PACKETS: (usize, usize) = (20_000, 1_000_000);
-/// Random values that a packet of one part for one recipient takes before it pads its lists: packet id, case, subject,
-/// part, session key, salt, then those of its openings.
-const DRAWN_COUNT: usize = 8;
+/// Random values of 32 bytes that a packet of one part for one recipient takes: session key, salt, two nonces, and
+/// what its lists are padded with (63 of parts, 63 of recipients, 3 of key packets).
+const DRAWN_COUNT: usize = 1 + 1 + 2 + 63 + 63 + 3;
+/// How many of them are kept: those that come before the padding.
+const KEPT_COUNT: usize = 8;
 
 /// Passes randomness on, and notes what was taken.
 struct Noting<'a> {
     inner: StdRng,
     drawn: &'a mut Vec<u64>,
-    left: usize,
+    count: usize,
 }
 
 impl RngCore for Noting<'_> {
@@ -34,11 +36,11 @@ impl RngCore for Noting<'_> {
 
     fn fill_bytes(&mut self, bytes: &mut [u8]) {
         self.inner.fill_bytes(bytes);
-        if let Some(first) = bytes.first_chunk()
-            && self.left > 0
-        {
-            self.left -= 1;
-            self.drawn.push(u64::from_be_bytes(*first));
+        if bytes.len() == 32 {
+            self.count += 1;
+            if self.count <= KEPT_COUNT {
+                self.drawn.push(u64::from_be_bytes(*bytes.first_chunk().unwrap()));
+            }
         }
     }
 }
@@ -52,14 +54,14 @@ fn sealed(count: usize) -> [Vec<u64>; 3] {
         let mut rng = Noting {
             inner: StdRng::from_os_rng(),
             drawn: &mut drawn,
-            left: DRAWN_COUNT,
+            count: 0,
         };
         let mut content: &[u8] = b"a";
         let part: (&mut dyn Read, u64, &[&str]) = (&mut content, 1, &["caw-rupel"]);
         let draft = world.draft("pz-rupel", std::iter::once(part), &mut rng);
         let mut sink = MemorySink::default();
         let packet = seal(draft, world.keys("pz-rupel"), NOW, &mut rng, &mut sink).unwrap();
-        assert_eq!(rng.left, 0, "a packet takes fresh values");
+        assert_eq!(rng.count, DRAWN_COUNT, "a packet takes fresh values");
         let first = |bytes: &[u8]| u64::from_be_bytes(*bytes.first_chunk().unwrap());
         let sealing = &packet.sealings[0];
         let data = sink.get(&sealing.part_id, sealing.profile).unwrap();

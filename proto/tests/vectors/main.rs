@@ -8,6 +8,7 @@
     reason = "test code: a surprise must stop the test"
 )]
 
+mod bombs;
 mod catalogue;
 mod ciphertexts;
 mod descriptors;

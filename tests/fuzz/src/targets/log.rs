@@ -233,6 +233,7 @@ fn body_message(event: &str) -> wire::EvidenceBody {
         shown_digest: vec![5; 32].into(),
         hidden_digest: vec![6; 32].into(),
         attachment_digest: vec![7; 32].into(),
+        left_out: 8,
     }
 }
 
