@@ -100,7 +100,7 @@ fn asking_nothing() -> Vec<Flood> {
         name,
         first: Vec::new(),
         again,
-        kinds: &["frame_flood"],
+        kinds: &["frame_flood", "request_flood"],
         reason: None,
     };
     let again: [(&str, fn(u32) -> Vec<u8>); 6] = [
