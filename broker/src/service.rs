@@ -182,7 +182,18 @@ impl Broker for Service {
         request: Request<wire::RecallRequest>,
     ) -> Result<Response<wire::RecallAnswer>, Status> {
         let caller = self.caller(&request)?;
-        self.answer(recall::recall(&self.state, &caller, request.into_inner()).await)
+        let recalled = recall::recall(&self.state, &caller, request.into_inner()).await;
+        if let Err(refusal) = &recalled {
+            let rejected = Rejection::from(refusal.clone());
+            rejection::record(
+                &self.state,
+                caller.agency(),
+                &rejected,
+                Event::SubmissionRejection,
+            )
+            .await;
+        }
+        self.answer(recalled)
     }
 
     type ReceiveStream = Out<wire::ReceiveFrame>;

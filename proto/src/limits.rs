@@ -82,8 +82,9 @@ pub const FRAME_MAX_BYTES: u32 = 16 * 1024;
 pub const STREAMS_MAX_COUNT: u32 = 128;
 /// Requests that a peer may reset before they were looked at, on one connection (rapid reset).
 pub const RESETS_UNSEEN_MAX_COUNT: usize = 32;
-/// Requests that a peer may make us reset by breaking the protocol, on one connection (MadeYouReset).
-pub const RESETS_CAUSED_MAX_COUNT: usize = 128;
+/// Requests that a peer may make us reset by breaking the protocol, on one connection (MadeYouReset). Whoever goes on
+/// sending what was refused long ago comes to it too, so it is not low.
+pub const RESETS_CAUSED_MAX_COUNT: usize = 1024;
 /// What a peer may send ahead on one request.
 pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What a peer may send ahead on one connection.

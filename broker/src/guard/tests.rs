@@ -1,3 +1,5 @@
+//! Each bound of the guard by itself, without a connection.
+
 use schakel_proto::ids::Digest;
 
 use super::*;

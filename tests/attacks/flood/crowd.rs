@@ -35,7 +35,15 @@ fn n10_a_certificate_has_so_many_connections_however_many_it_opens() {
         let door = Door::of(&town, HOSTILE, [127, 0, 1, 1]);
         let kept = connects(&door, number, 32).await;
         wait::until("all the others to be closed", || {
-            (figure(&town, "identity_full") >= number - 16).then_some(())
+            // On a slow machine more are under way than one address may have, and some do not end in time.
+            let kinds = [
+                "identity_full",
+                "address_full",
+                "handshake_slow",
+                "handshake_failed",
+            ];
+            let closed: u64 = kinds.iter().map(|kind| figure(&town, kind)).sum();
+            (closed >= number - 16).then_some(())
         });
         let left = town.figure("schakel_connections").unwrap();
         drop(kept);
@@ -45,6 +53,7 @@ fn n10_a_certificate_has_so_many_connections_however_many_it_opens() {
         left <= 17,
         "{left} connections: 16 of the flood and an honest one"
     );
+    assert!(figure(&town, "identity_full") > 0, "the key's own places ran out");
     let peak = memory_is_bounded(&town);
     count(
         number,

@@ -5,87 +5,95 @@ use rand::{SeedableRng, rngs::StdRng};
 use schakel_proto::{refusal, wire};
 use schakel_tests::system::network::Town;
 use schakel_tests::system::peer::runtime;
-use schakel_tests::system::player::{Player, Sealed};
-use schakel_tests::system::told::{count, seeded};
+use schakel_tests::system::player::Player;
+use schakel_tests::system::told::{count, rounds, seeded};
 use tokio::task::JoinSet;
 
+use super::storm::{elsewhere, felt, sealed, submitted};
 use super::{HONEST, PART, code};
+
+/// Sends the same packet `number` times over eight streams at once; the refusals.
+async fn sent_again_and_again(
+    hot: &Player,
+    frames: Vec<wire::SubmitFrame>,
+    number: u64,
+) -> Vec<tonic::Status> {
+    let mut sending = JoinSet::new();
+    for _ in 0..8 {
+        let (mut client, frames) = (hot.client.clone(), frames.clone());
+        sending.spawn(async move {
+            let mut refused = Vec::new();
+            for _ in 0..number / 8 {
+                let sent = client.submit(tokio_stream::iter(frames.clone())).await;
+                refused.extend(sent.err());
+            }
+            refused
+        });
+    }
+    sending.join_all().await.concat()
+}
 
 #[test]
 fn n16_an_agency_with_a_hundred_times_its_share_takes_nothing_from_the_others() {
-    const SHARE: u64 = 20;
+    let packets = usize::try_from(rounds(10, 200)).unwrap();
+    // The case, as many packets in quiet as under the flood.
+    let share = 2 * packets as u64 + 1;
     let mut town = Town::rupel();
-    town.limit(&format!("submissions_per_minute_max_count = {SHARE}"));
+    town.limit(&format!("submissions_per_minute_max_count = {share}"));
     town.start_broker();
     let mut rng = seeded();
-    let (accepted, refused) = runtime().block_on(async {
+    let place = elsewhere();
+    let (refused, felt) = runtime().block_on(async {
         let mut honest = Player::of(&town, HONEST, StdRng::from_rng(&mut rng));
-        let mut hot = Player::of(&town, "pz-rupel-opvolgcel", StdRng::from_rng(&mut rng));
         let case = honest
             .open_case(&[HONEST, "pz-rupel-opvolgcel", "parket-antwerpen"])
             .await;
+        let (before, during) = (
+            sealed(&mut honest, case, packets),
+            sealed(&mut honest, case, packets),
+        );
+        let mut hot = {
+            // Its connection lives where it sends from.
+            let _there = place.enter();
+            Player::of(&town, "pz-rupel-opvolgcel", StdRng::from_rng(&mut rng))
+        };
         let manifest = hot.manifest(case, "prosecution", "legal_duty");
         let frames = hot.seal(manifest, &PART).frames();
-        let flood = async {
-            let mut sending = JoinSet::new();
-            for _ in 0..8 {
-                let (mut client, frames) = (hot.client.clone(), frames.clone());
-                sending.spawn(async move {
-                    let mut refused = Vec::new();
-                    for _ in 0..100 * SHARE / 8 {
-                        let sent = client.submit(tokio_stream::iter(frames.clone())).await;
-                        refused.extend(sent.err());
-                    }
-                    refused
-                });
-            }
-            sending.join_all().await.concat()
-        };
-        // The case's opening was the first of its share.
-        let packets: Vec<Sealed> = (1..SHARE)
-            .map(|_| {
-                let manifest = honest.manifest(case, "prosecution", "legal_duty");
-                honest.seal(manifest, &PART)
-            })
-            .collect();
-        let fair = async {
-            let mut accepted = 0;
-            for sealed in &packets {
-                honest.submit(sealed.frames()).await.expect("within its share");
-                accepted += 1;
-            }
-            accepted
-        };
-        let (refused, accepted) = tokio::join!(flood, fair);
-        (accepted, refused)
+        let quiet = submitted(&mut honest, &before).await;
+        let flood = place.spawn(async move { sent_again_and_again(&hot, frames, 100 * share).await });
+        let busy = submitted(&mut honest, &during).await;
+        (flood.await.unwrap(), felt(&quiet, &busy))
     });
-    assert_eq!(accepted, SHARE - 1);
     let throttled: Vec<_> = refused
         .iter()
         .filter(|status| status.code() == tonic::Code::ResourceExhausted)
         .collect();
     // While it lasts some come back to it; the rest is the share that it had, however that ended.
+    let number = throttled.len() as u64;
+    assert!(number >= 90 * share, "{number} of {}", 100 * share);
+    // Who goes on sending what is refused loses its connection at last; the rest is told when to try again.
+    let told: Vec<_> = throttled
+        .iter()
+        .filter_map(|status| refusal::from_status(status))
+        .collect();
     assert!(
-        throttled.len() as u64 >= 90 * SHARE,
-        "{} of {}",
-        throttled.len(),
-        100 * SHARE
+        told.len() as u64 >= number / 2,
+        "{} of {number} told why",
+        told.len()
     );
-    for status in &throttled {
-        let said = refusal::from_status(status).unwrap();
+    for said in &told {
         assert!(said.retry_after_ms > 0, "when to try again: {said:?}");
-        assert!(
-            ["TOO_FAST", "TOO_MANY_AT_ONCE"].contains(&&*said.code),
-            "{said:?}"
-        );
+        let known = ["TOO_FAST", "TOO_MANY_AT_ONCE"].contains(&&*said.code);
+        assert!(known, "{said:?}");
     }
-    let told = town
-        .figure("schakel_refusals_total{what=\"submission\",code=\"TOO_FAST\"}")
-        .unwrap_or_default();
-    assert!(told > 0, "throttling is counted");
+    let told = town.figure("schakel_refusals_total{what=\"submission\",code=\"TOO_FAST\"}");
+    assert!(told.is_some_and(|n| n > 0), "throttling is counted");
     count(
-        throttled.len() as u64,
-        &format!("of {} throttled, {accepted} honest packets accepted", 100 * SHARE),
+        number,
+        &format!(
+            "of {} throttled; all {packets} honest packets accepted; {felt}",
+            100 * share
+        ),
     );
 }
 
@@ -140,6 +148,26 @@ fn each_forgery_is_counted_and_logged_once_and_under_a_flood_the_log_says_how_ma
         FORGED,
         "forgeries: all counted, a bounded number logged, the rest told as a number",
     );
+}
+
+#[test]
+fn a_malformed_recall_is_logged_as_an_attempt_and_counted() {
+    let town = Town::running(&[]);
+    let (found, code) = runtime().block_on(async {
+        let mut police = Player::of(&town, HONEST, StdRng::from_os_rng());
+        let recall = Some(police.sign(vec![0xff; 50]));
+        let refused = police
+            .client
+            .recall(wire::RecallRequest { recall })
+            .await
+            .unwrap_err();
+        let case = police.open_case(&[HONEST, "parket-antwerpen"]).await;
+        police.send(case, "prosecution", "legal_duty", &PART).await;
+        (rejections(&mut police, 1).await, code(&refused).1)
+    });
+    assert_eq!(found, [(code.clone(), 0)]);
+    let counted = town.figure(&format!("schakel_refused_total{{code=\"{code}\"}}"));
+    assert_eq!(counted, Some(1));
 }
 
 /// The rejections in the log that their sender sees, up to its n-th accepted packet: reason, and how many were left

@@ -1,10 +1,11 @@
 //! All at once: many slow and hostile sockets, and what an honest agency feels of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{SeedableRng, rngs::StdRng};
+use schakel_proto::ids::CaseRef;
 use schakel_tests::system::h2::{
     DATA, Door, END_HEADERS, Ended, HEADERS, PING, RST_STREAM, begin, call, frame, until_ended,
 };
@@ -13,6 +14,7 @@ use schakel_tests::system::peer::runtime;
 use schakel_tests::system::player::{Player, Sealed};
 use schakel_tests::system::told::{count, rounds, seeded};
 use tokio::io::AsyncWriteExt;
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::{HONEST, LIMIT, ON_AND_ON, PART, memory_is_bounded};
@@ -74,7 +76,7 @@ async fn hostile(door: &Door, kind: u32, open: &AtomicU64) -> std::io::Result<Op
 
 /// The hostile have a thread of their own that gives way, as if they were on another machine: what is measured is what
 /// they do to the broker, not to the honest client beside them.
-fn elsewhere() -> tokio::runtime::Runtime {
+pub fn elsewhere() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .on_thread_start(|| {
@@ -85,24 +87,63 @@ fn elsewhere() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Latencies of submissions, sorted.
-async fn submitted(honest: &mut Player, packets: &[Sealed]) -> Vec<Duration> {
+/// Submits packets one after the other; how long each took, sorted.
+pub async fn submitted(honest: &mut Player, packets: &[Sealed]) -> Vec<Duration> {
     let mut took = Vec::new();
     for sealed in packets {
         let began = Instant::now();
-        honest
-            .submit(sealed.frames())
-            .await
-            .expect("the honest are served");
+        let sent = honest.submit(sealed.frames()).await;
+        sent.expect("the honest are served");
         took.push(began.elapsed());
     }
     took.sort_unstable();
     took
 }
 
-/// The value that 99 in 100 do not exceed.
-fn p99(sorted: &[Duration]) -> Duration {
-    sorted[(sorted.len() * 99).div_ceil(100) - 1]
+/// Packets of an honest agency, sealed.
+pub fn sealed(honest: &mut Player, case: CaseRef, number: usize) -> Vec<Sealed> {
+    let one = |_| {
+        let manifest = honest.manifest(case, "prosecution", "legal_duty");
+        honest.seal(manifest, &PART)
+    };
+    (0..number).map(one).collect()
+}
+
+/// What the honest felt: middle and 99th in 100, without and with the flood.
+pub fn felt(quiet: &[Duration], busy: &[Duration]) -> String {
+    let at = |sorted: &[Duration], percent: usize| sorted[(sorted.len() * percent).div_ceil(100) - 1];
+    let (calm, loud) = (at(quiet, 99), at(busy, 99));
+    let ratio = loud.as_secs_f64() / calm.as_secs_f64();
+    format!(
+        "honest submissions p50 {:?} quiet, {:?} under it; p99 {calm:?} quiet, {loud:?} under it, {ratio:.1} times",
+        at(quiet, 50),
+        at(busy, 50),
+    )
+}
+
+/// Begins `sockets` hostile connections, each again and again, with the certificates of all members but the honest.
+fn begin_flood(town: &Town, sockets: u32, place: &Runtime, open: &Arc<AtomicU64>) -> JoinSet<()> {
+    let agencies = &town.network().spec().agencies;
+    let members: Vec<&str> = agencies
+        .iter()
+        .map(|a| a.id.as_str())
+        .filter(|id| *id != HONEST)
+        .collect();
+    let mut flood = JoinSet::new();
+    for n in 0..sockets {
+        let member = members[n as usize % members.len()];
+        let [_, _, high, low] = n.to_be_bytes();
+        let door = Door::of(town, member, [127, 1, high, low.max(1)]);
+        let open = Arc::clone(open);
+        let attack = async move {
+            loop {
+                let _ended = hostile(&door, n, &open).await;
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        flood.spawn_on(attack, place.handle());
+    }
+    flood
 }
 
 #[test]
@@ -113,44 +154,18 @@ fn n08_n09_n10_hostile_sockets_at_once_leave_memory_bounded_and_the_honest_serve
     town.limit("submissions_per_minute_max_count = 100000");
     town.start_broker();
     let mut rng = seeded();
-    let agencies: Vec<String> = town
-        .network()
-        .spec()
-        .agencies
-        .iter()
-        .map(|a| a.id.to_string())
-        .collect();
-    let members: Vec<&str> = agencies
-        .iter()
-        .map(|id| &**id)
-        .filter(|id| *id != HONEST)
-        .collect();
-    let hostile_place = elsewhere();
+    let place = elsewhere();
     let (report, quiet_peak) = runtime().block_on(async {
         let mut honest = Player::of(&town, HONEST, StdRng::from_rng(&mut rng));
         let case = honest.open_case(&[HONEST, "parket-antwerpen"]).await;
-        let mut seal = |_| {
-            let manifest = honest.manifest(case, "prosecution", "legal_duty");
-            honest.seal(manifest, &PART)
-        };
-        let (before, during): (Vec<_>, Vec<_>) = ((0..packets).map(&mut seal).collect(), (0..packets).map(&mut seal).collect());
+        let (before, during) = (
+            sealed(&mut honest, case, packets),
+            sealed(&mut honest, case, packets),
+        );
         let quiet = submitted(&mut honest, &before).await;
         let quiet_peak = town.broker().peak_mebibytes();
-        let (open, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let mut flood = JoinSet::new();
-        for n in 0..sockets {
-            let member = members[n as usize % members.len()];
-            let [_, _, high, low] = n.to_be_bytes();
-            let door = Door::of(&town, member, [127, 1, high, low.max(1)]);
-            let (open, stop) = (Arc::clone(&open), Arc::clone(&stop));
-            let attack = async move {
-                while !stop.load(Ordering::SeqCst) {
-                    let _ended = hostile(&door, n, &open).await;
-                    tokio::time::sleep(AGAIN).await;
-                }
-            };
-            flood.spawn_on(attack, hostile_place.handle());
-        }
+        let open = Arc::new(AtomicU64::new(0));
+        let flood = begin_flood(&town, sockets, &place, &open);
         let (began, least) = (Instant::now(), Duration::from_secs(rounds(10, 60)));
         while open.load(Ordering::SeqCst) < u64::from(sockets) * 3 / 4 && began.elapsed() < LIMIT {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -163,18 +178,11 @@ fn n08_n09_n10_hostile_sockets_at_once_leave_memory_bounded_and_the_honest_serve
         tokio::time::timeout(LIMIT, async { while newcomer.http().await.is_err() {} })
             .await
             .expect("a newcomer gets in");
-        let newcomer = began.elapsed();
-        stop.store(true, Ordering::SeqCst);
-        flood.abort_all();
-        let ratio = p99(&busy).as_secs_f64() / p99(&quiet).as_secs_f64();
+        let (newcomer, opened) = (began.elapsed(), open.load(Ordering::SeqCst));
+        drop(flood);
+        let felt = felt(&quiet, &busy);
         let report = format!(
-            "hostile sockets at once ({} opened in all); honest submissions p50 {:?} quiet, {:?} under it; p99 {:?} quiet, \
-             {:?} under it, {ratio:.1} times; a newcomer in after {newcomer:?}",
-            open.load(Ordering::SeqCst),
-            quiet[quiet.len() / 2],
-            busy[busy.len() / 2],
-            p99(&quiet),
-            p99(&busy),
+            "hostile sockets at once ({opened} opened in all); {felt}; a newcomer in after {newcomer:?}"
         );
         (report, quiet_peak)
     });
