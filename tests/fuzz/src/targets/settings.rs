@@ -57,9 +57,10 @@ max_packets = 100
 max_bytes = 2000000
 "#;
 
-/// A folder with every file that the examples name; lives as long as the process.
+/// A folder with every file that the examples name, beside the program.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap().keep();
+    let folder = std::env::current_exe().unwrap().with_file_name("fuzz-settings");
+    fs::create_dir_all(&folder).unwrap();
     for name in [
         "a.pgp", "d.bin", "b.bin", "tls.crt", "tls.key", "ca.crt", "log.key", "key.pgp",
     ] {
