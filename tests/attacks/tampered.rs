@@ -112,7 +112,7 @@ async fn send(police: &mut Player) -> (Vec<(String, PacketId)>, Sealed) {
         to: &[READER],
         content: &content,
     };
-    let mut honest = |police: &mut Player| {
+    let honest = |police: &mut Player| {
         let manifest = police.manifest(case, "prosecution", "legal_duty");
         police.seal(manifest, &[piece])
     };
