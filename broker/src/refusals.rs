@@ -13,6 +13,8 @@ pub enum Refused {
     Submission,
     /// A statement.
     Statement,
+    /// A recall.
+    Recall,
     /// Any other request.
     Request,
 }
@@ -24,6 +26,7 @@ impl Refused {
             Self::Caller => "caller",
             Self::Submission => "submission",
             Self::Statement => "statement",
+            Self::Recall => "recall",
             Self::Request => "request",
         }
     }

@@ -136,19 +136,20 @@ pub async fn settle(state: &State, last: bool) {
     }
 }
 
-/// Leaves one leaf for a member's malformed, forged or forbidden submission or statement (`event` says which),
-/// unless that member has had its share: then it is counted, and the next leaf says how many there were. What it pretended to be is not recorded: only who sent it, and the code.
-pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, event: Event) {
+/// Counts a refusal, and leaves one leaf for a member's malformed, forged or forbidden submission, statement or recall
+/// (`what`), unless that member has had its share: then it is left out, and the next leaf says how many there were.
+/// What it pretended to be is not recorded: only who sent it, and the code.
+pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, what: Refused) {
+    let event = match what {
+        Refused::Statement => Event::StatementRejected,
+        _ => Event::SubmissionRejection,
+    };
     tracing::info!(
         member = safe(member),
         code = safe(Code(&rejection.refusal)),
         event = event.as_str(),
         "rejected"
     );
-    let what = match event {
-        Event::StatementRejected => Refused::Statement,
-        _ => Refused::Submission,
-    };
     state.meters.refused(what, rejection.code());
     let now = state.clock.now();
     if rejection.logged || !rejection.is_submissions_fault() {

@@ -166,7 +166,9 @@ fn a_malformed_recall_is_logged_as_an_attempt_and_counted() {
         (rejections(&mut police, 1).await, code(&refused).1)
     });
     assert_eq!(found, [(code.clone(), 0)]);
-    let counted = town.figure(&format!("schakel_refused_total{{code=\"{code}\"}}"));
+    let counted = town.figure(&format!(
+        "schakel_refusals_total{{what=\"request\",code=\"{code}\"}}"
+    ));
     assert_eq!(counted, Some(1));
 }
 
