@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use prost::Message;
-use schakel_proto::evidence::Event;
 use schakel_proto::ids::Digest;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::{self, broker_server::Broker};
@@ -65,6 +64,23 @@ impl Service {
         result
             .map(Response::new)
             .map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// An answer to something that was signed: its refusal is counted, and recorded as an attempt.
+    async fn recorded<T>(
+        &self,
+        caller: &Caller,
+        what: Refused,
+        result: Result<T, Refusal>,
+    ) -> Result<Response<T>, Status> {
+        match result {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(refusal) => {
+                let rejected = Rejection::from(refusal.clone());
+                rejection::record(&self.state, caller.agency(), &rejected, what).await;
+                Err(refusal.to_status())
+            }
+        }
     }
 
     /// An answer that may be long: until it is taken it is held in the caller's share of memory.
@@ -138,7 +154,7 @@ impl Broker for Service {
         match pipeline::submit(&self.state, caller, stream).await {
             Ok(accepted) => Ok(Response::new(accepted.into_answer())),
             Err(rejected) => {
-                rejection::record(&self.state, &member, &rejected, Event::SubmissionRejection).await;
+                rejection::record(&self.state, &member, &rejected, Refused::Submission).await;
                 Err(Rejection::to_status(&rejected))
             }
         }
@@ -150,12 +166,7 @@ impl Broker for Service {
     ) -> Result<Response<wire::SubmitStatementAnswer>, Status> {
         let caller = self.caller(&request)?;
         let stated = facts::submit(&self.state, &caller, request.into_inner()).await;
-        if let Err(refusal) = &stated {
-            let rejected = Rejection::from(refusal.clone());
-            rejection::record(&self.state, caller.agency(), &rejected, Event::StatementRejected).await;
-        }
-        // Counted with its rejection.
-        stated.map(Response::new).map_err(|refusal| refusal.to_status())
+        self.recorded(&caller, Refused::Statement, stated).await
     }
 
     async fn get_facts(
@@ -183,17 +194,7 @@ impl Broker for Service {
     ) -> Result<Response<wire::RecallAnswer>, Status> {
         let caller = self.caller(&request)?;
         let recalled = recall::recall(&self.state, &caller, request.into_inner()).await;
-        if let Err(refusal) = &recalled {
-            let rejected = Rejection::from(refusal.clone());
-            rejection::record(
-                &self.state,
-                caller.agency(),
-                &rejected,
-                Event::SubmissionRejection,
-            )
-            .await;
-        }
-        self.answer(recalled)
+        self.recorded(&caller, Refused::Recall, recalled).await
     }
 
     type ReceiveStream = Out<wire::ReceiveFrame>;

@@ -167,7 +167,7 @@ fn a_malformed_recall_is_logged_as_an_attempt_and_counted() {
     });
     assert_eq!(found, [(code.clone(), 0)]);
     let counted = town.figure(&format!(
-        "schakel_refusals_total{{what=\"request\",code=\"{code}\"}}"
+        "schakel_refusals_total{{what=\"recall\",code=\"{code}\"}}"
     ));
     assert_eq!(counted, Some(1));
 }
