@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use prost::Message;
@@ -23,6 +24,9 @@ use crate::{facts, pipeline, recall, receipt, session};
 
 /// Open streams of one kind per agency.
 const STREAMS_MAX_COUNT: usize = 4;
+
+/// Wait before a refusal of somebody who submits too fast.
+const THROTTLED: Duration = Duration::from_millis(200);
 
 /// The service over the shared state.
 pub struct Service {
@@ -155,6 +159,10 @@ impl Broker for Service {
             Ok(accepted) => Ok(Response::new(accepted.into_answer())),
             Err(rejected) => {
                 rejection::record(&self.state, &member, &rejected, Refused::Submission).await;
+                if ["TOO_FAST", "TOO_MANY_AT_ONCE"].contains(&rejected.code()) {
+                    // Who asks again at once is answered more slowly: refusing costs time as well.
+                    tokio::time::sleep(THROTTLED).await;
+                }
                 Err(Rejection::to_status(&rejected))
             }
         }

@@ -20,11 +20,14 @@ use super::{
     while_honest_is_served,
 };
 
+/// What is sent again and again, by its number.
+type Again = fn(u32) -> Vec<u8>;
+
 /// A flood of frames: what it is called, how it begins, what comes again and again, and what ends it.
 struct Flood {
     name: &'static str,
     first: Vec<u8>,
-    again: fn(u32) -> Vec<u8>,
+    again: Again,
     /// How it is counted: one of these, whichever bound comes first.
     kinds: &'static [&'static str],
     /// The reason that HTTP/2 gives, where it is HTTP/2 that ends it.
@@ -103,7 +106,7 @@ fn asking_nothing() -> Vec<Flood> {
         kinds: &["frame_flood", "request_flood"],
         reason: None,
     };
-    let again: [(&str, fn(u32) -> Vec<u8>); 6] = [
+    let again: [(&str, Again); 6] = [
         ("MadeYouReset by windows", |n| {
             many(n, |n| {
                 // A window of more than 2^31 - 1 is an error of the stream too.

@@ -12,18 +12,21 @@ use tokio::task::JoinSet;
 use super::storm::{elsewhere, felt, sealed, submitted};
 use super::{HONEST, PART, code};
 
-/// Sends the same packet `number` times over eight streams at once; the refusals.
+/// Streams that the hot agency sends on at once.
+const STREAMS: u64 = 60;
+
+/// Sends the same packet `number` times over many streams at once; the refusals.
 async fn sent_again_and_again(
     hot: &Player,
     frames: Vec<wire::SubmitFrame>,
     number: u64,
 ) -> Vec<tonic::Status> {
     let mut sending = JoinSet::new();
-    for _ in 0..8 {
+    for _ in 0..STREAMS {
         let (mut client, frames) = (hot.client.clone(), frames.clone());
         sending.spawn(async move {
             let mut refused = Vec::new();
-            for _ in 0..number / 8 {
+            for _ in 0..number / STREAMS {
                 let sent = client.submit(tokio_stream::iter(frames.clone())).await;
                 refused.extend(sent.err());
             }

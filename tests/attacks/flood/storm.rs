@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 async fn hostile(door: &Door, kind: u32, open: &AtomicU64) -> std::io::Result<Option<Ended>> {
     let pace = (ON_AND_ON, Duration::from_millis(500));
     let silence = |_| Vec::new();
-    if kind % 4 != 0 {
+    if !kind.is_multiple_of(4) {
         let tcp = door.tcp().await?;
         open.fetch_add(1, Ordering::SeqCst);
         return Ok(until_ended(tcp, pace, LIMIT, silence).await);
