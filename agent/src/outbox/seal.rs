@@ -194,9 +194,8 @@ impl Outbox {
                 refusal,
             );
         }
-        let wanted = |one: &DraftRecipient| plan.recipients().contains(&one.agency);
-        let recipients: Vec<_> = keys.into_iter().filter(wanted).collect();
-        let sealed_to = recipients.clone();
+        let wanted = |one: &&DraftRecipient| plan.recipients().contains(&one.agency);
+        let recipients = keys.iter().filter(wanted).cloned().collect();
         let parts = ids.iter().zip(&request.parts).zip(sources.iter_mut()).enumerate();
         let parts = parts
             .filter(|(place, _)| !plan.of_part(*place).is_empty())
@@ -220,15 +219,12 @@ impl Outbox {
         for (file, path) in &sink.files {
             self.disk.sync_file(file, path)?;
         }
-        let mut record = Record {
+        let record = Record {
             manifest_digest: Digest::of(&sealed.manifest.bytes),
             sealed_bytes: sealed.sealings.iter().map(|s| s.length).sum(),
             ..record(&manifest, request, (&ids, sources), &plan, before)?
         };
-        for outcome in record.outcomes.iter_mut().filter(|outcome| !outcome.own) {
-            let to = sealed_to.iter().find(|one| one.agency == outcome.recipient);
-            outcome.key = to.map(|one| one.key.fingerprint().clone());
-        }
+        let record = under_keys(record, &keys);
         for (place, part) in record.parts.iter().enumerate().filter(|(_, part)| part.sealed) {
             context.received.check_onward(&part.sha256, plan.of_part(place))?;
         }
@@ -393,6 +389,15 @@ fn draft_part<'a>(id: PartId, part: &PartRequest, source: &'a mut Source, to: &[
         content: source,
         recipients: to.to_vec(),
     }
+}
+
+/// The same, with the key under which each recipient gets what is sealed to it.
+fn under_keys(mut record: Record, keys: &[DraftRecipient]) -> Record {
+    for outcome in record.outcomes.iter_mut().filter(|outcome| !outcome.own) {
+        let to = keys.iter().find(|one| one.agency == outcome.recipient);
+        outcome.key = to.map(|one| one.key.fingerprint().clone());
+    }
+    record
 }
 
 /// The record of a packet, but for what sealing gives; what is sealed anew must have the same contents as before.
