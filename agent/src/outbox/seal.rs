@@ -114,6 +114,17 @@ struct FolderSink<'a> {
     problem: Option<Problem>,
 }
 
+impl<'a> FolderSink<'a> {
+    fn new(disk: &'a Disk, folder: &'a Path) -> Self {
+        Self {
+            disk,
+            folder,
+            files: Vec::new(),
+            problem: None,
+        }
+    }
+}
+
 /// Name of a sealing's file.
 pub(super) fn sealing_name(part: &PartId, profile: Profile) -> String {
     match profile {
@@ -208,12 +219,7 @@ impl Outbox {
             recipients,
             parts,
         };
-        let mut sink = FolderSink {
-            disk: &self.disk,
-            folder,
-            files: Vec::new(),
-            problem: None,
-        };
+        let mut sink = FolderSink::new(&self.disk, folder);
         let sealed = seal(draft, context.keys, context.now, rng, &mut sink);
         let sealed = sealed.map_err(|e| sink.problem.take().unwrap_or_else(|| seal_problem(e)))?;
         for (file, path) in &sink.files {
