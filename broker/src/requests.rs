@@ -96,10 +96,12 @@ impl Call<http::Request<Body>> for Bounded {
         Box::pin(async move {
             let mut response = answering.await?;
             let holding = response.extensions_mut().remove::<Holding>();
-            let waiting = (!long_answer).then(|| Waiting::new(peer.answers));
+            let bytes = holding.as_ref().map_or(0, |holding| holding.0.bytes());
+            let waiting = (!long_answer).then(|| Waiting::new(peer.answers, bytes));
             Ok(response.map(|body| {
                 Body::new(Leaving {
                     body,
+                    rest: Bytes::new(),
                     _place: place,
                     _holding: holding,
                     _waiting: waiting,
@@ -177,9 +179,15 @@ fn too_slow() -> Status {
         .to_status()
 }
 
+/// An answer is handed on in pieces of this size, each a copy: HTTP/2 takes a piece as soon as a single byte of it may be
+/// sent, and what it has taken no longer counts as held.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// An answer on its way: what it holds is given back when it was taken, or is no longer wanted.
 struct Leaving {
     body: Body,
+    /// What is left of a frame of the body.
+    rest: Bytes,
     _place: Place<TlsIdentity>,
     _holding: Option<Holding>,
     _waiting: Option<Waiting>,
@@ -192,8 +200,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn new(answers: Arc<Answers>) -> Self {
-        let until = Instant::now() + Duration::from_millis(limits::ANSWER_MAX_MILLIS);
+    /// A long answer has the time that a slow line takes for it.
+    fn new(answers: Arc<Answers>, bytes: usize) -> Self {
+        let line = Duration::from_secs(bytes as u64 / limits::SLOWEST_BYTES_PER_SECOND);
+        let until = Instant::now() + Duration::from_millis(limits::ANSWER_MAX_MILLIS) + line;
         let number = answers.wait(until);
         Self { answers, number }
     }
@@ -213,14 +223,31 @@ impl http_body::Body for Leaving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if data.len() > PIECE_BYTES => self.rest = data,
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return other,
+            }
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        let piece = Bytes::copy_from_slice(&self.rest.split_to(length));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // Of a body whose frame is half handed on nothing is known but what is left of it.
+        if self.rest.is_empty() {
+            self.body.size_hint()
+        } else {
+            SizeHint::default()
+        }
     }
 }

@@ -27,6 +27,8 @@ use crate::store::{Lease, LeaseRequest};
 const AHEAD_COUNT: usize = 4;
 /// Packets leased at once; further credit waits.
 const LEASES_MAX_COUNT: usize = 16;
+/// Rest after an acknowledgement that does not hold.
+const NOT_HELD_REST: Duration = Duration::from_millis(200);
 /// Look into the queue at least this often: leases of others end by time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -132,6 +134,8 @@ impl Session {
                         "alarm: an acknowledgement does not hold; its consignment stays unacknowledged"
                     );
                 }
+                // Each cost the check of a signature: who says more of them waits. Deliveries go on beside this.
+                tokio::time::sleep(NOT_HELD_REST).await;
                 Ok(())
             }
         }

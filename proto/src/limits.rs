@@ -70,6 +70,8 @@ pub const HEADERS_MAX_MILLIS: u64 = 10_000;
 pub const BODY_MAX_MILLIS: u64 = 30_000;
 /// From an answer in one message to the moment that its reader has taken all of it.
 pub const ANSWER_MAX_MILLIS: u64 = 60_000;
+/// The slowest line that long submissions and answers are given time for.
+pub const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// A connection without an open request.
 pub const IDLE_MAX_MILLIS: u64 = 120_000;
 /// Longest request in one message: a signed statement with room to spare.

@@ -106,7 +106,7 @@ fn reported(welfare: &Office, director: &Office, order: &Value) {
         .unwrap();
     assert_eq!(
         (status, text(&answer, "code").as_str()),
-        (404, "PART_UNKNOWN"),
+        (404, "NOT_IN_INBOX"),
         "who did not receive it"
     );
 }

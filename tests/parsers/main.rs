@@ -157,6 +157,8 @@ fn run(target: &Target, seed: u64) -> Round {
             _ => format!("-runs={}", ROUND.min(wanted - all.executions)),
         };
         let one = round(target, &bound, seed.wrapping_add(number));
+        let ran = one.finding.is_some() || one.executions > 0;
+        assert!(ran, "{}: libFuzzer says nothing of executions", target.name);
         all = Round {
             executions: all.executions + one.executions,
             memory_mib: all.memory_mib.max(one.memory_mib),
@@ -203,6 +205,7 @@ fn c01_guided_garbage_breaks_no_parser() {
             "{name}: {} executions, coverage {}, {} MiB",
             round.executions, round.coverage, round.memory_mib
         );
+        assert!(round.executions > 0, "{name} was not executed");
         assert!(
             round.counters >= COUNTERS_MIN,
             "{name} has {} counters: nothing guides it",

@@ -112,7 +112,7 @@ fn after(outcome: &Outcome) -> String {
     let mut text = String::new();
     if outcome.key_revoked {
         text.push_str(&format!(
-            "\n  {recipient} {part}: sealed to a key that is revoked: whoever got hold of it may read this part"
+            "\n  {recipient} {part}: sealed to a key that the directory lists no more: whoever got hold of it may read this part"
         ));
     }
     if let Some(ended) = &outcome.ended {
@@ -195,7 +195,7 @@ pub fn inbox(deliveries: &[Delivery]) -> String {
                     Some(at) => format!("(destroyed at {})", Timestamp::from_millis(at)),
                     None => names.map_or_else(|| "(sealed)".to_owned(), |n| printable(&n.file_name, 60)),
                 },
-                if delivery.key_revoked { "revoked" } else { "-" }.to_owned(),
+                if delivery.key_revoked { "not listed" } else { "-" }.to_owned(),
                 part.ended
                     .as_ref()
                     .map_or_else(|| "-".to_owned(), |ended| printable(&ended.reason, 64)),

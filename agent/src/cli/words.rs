@@ -41,7 +41,8 @@ pub(super) fn translate(answer: &mut Value, language: &str) {
 fn said(code: &str, remedy: &str, language: &str) -> Option<(String, String)> {
     // What came in English may name numbers: it is more exact than ours.
     let words = words::of(code, language).filter(|_| language != "en")?;
-    let remedy = words::remedy(remedy, language).unwrap_or(words.remedy);
+    // A remedy without words of its own belongs to another finding under this code: all of it stays in English.
+    let remedy = words::remedy(remedy, language)?;
     Some((words.sentence.to_owned(), remedy.to_owned()))
 }
 

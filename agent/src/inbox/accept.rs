@@ -126,7 +126,9 @@ impl Inbox {
         answering: &Answering<'_>,
     ) -> Result<Delivery, Problem> {
         for part in verified.parts() {
-            if let Some((held, received)) = self.part(delivery.packet, part.id) {
+            let there = self.part(delivery.packet, part.id);
+            // What was destroyed since and is handed over again, by a newer decision, is stored again.
+            if let Some((held, received)) = there.filter(|(_, copy)| copy.deleted_ms.is_none()) {
                 self.bind_too(&held, &received, verified, part, answering)?;
                 delivery.again.push(part.id);
             } else {
@@ -162,7 +164,11 @@ impl Inbox {
         delivery.answer = Answer::Refused;
         delivery.reason = problem.code.chars().take(REASON_MAX_CHARS).collect();
         delivery.again = proved.part_ids();
-        let delivery = self.finish(&making, &incoming, hand_over, delivery, answering)?;
+        let kept = self.finish(&making, &incoming, hand_over, delivery, answering);
+        if kept.is_err() {
+            self.give_up(&making);
+        }
+        let delivery = kept?;
         self.quarantine(incoming, Some(hand_over), problem, answering.now)?;
         Ok(delivery)
     }

@@ -63,6 +63,11 @@ impl Inbox {
             part.names = None;
             part.deleted_ms.get_or_insert(now.millis());
             say(part, Kind::Fulfilled, obligation, now);
+            // What another obligation would have ended later is gone as well.
+            let received = Timestamp::from_millis(delivery.at_ms);
+            let ends = |one: &&String| matches!(Meaning::of(one, received), Meaning::DestroyAt(_));
+            let others: Vec<String> = part.obligations.iter().filter(ends).cloned().collect();
+            others.iter().for_each(|one| say(part, Kind::Fulfilled, one, now));
         })
     }
 
@@ -211,7 +216,7 @@ fn say(part: &mut ReceivedPart, kind: Kind, obligation: &str, now: Timestamp) {
 pub fn unknown(part: PartId) -> Problem {
     let remedy = "See `schakel-agent inbox list`.";
     let sentence = "no such part is in the inbox";
-    Problem::new(problem::Kind::NotFound, "PART_UNKNOWN", sentence, remedy).at(part)
+    Problem::new(problem::Kind::NotFound, "NOT_IN_INBOX", sentence, remedy).at(part)
 }
 
 #[cfg(test)]

@@ -134,14 +134,21 @@ impl Inbox {
 
     /// A received part and the hand-over it came with.
     pub fn part(&self, packet: PacketId, part: PartId) -> Option<(Arc<Delivery>, ReceivedPart)> {
-        let mut received = self
+        let received = self
             .of_packet(packet)
             .into_iter()
             .filter(|d| d.answer == Answer::Received);
-        received.find_map(|delivery| {
+        let mut copies = received.filter_map(|delivery| {
             let part = delivery.parts.iter().find(|p| p.part == part)?.clone();
             Some((delivery, part))
-        })
+        });
+        // Handed over again after it was destroyed, it is there twice.
+        let first = copies.next()?;
+        if first.1.deleted_ms.is_none() {
+            return Some(first);
+        }
+        let kept = copies.find(|(_, copy)| copy.deleted_ms.is_none());
+        Some(kept.unwrap_or(first))
     }
 
     /// The folder of a hand-over.

@@ -393,6 +393,40 @@ fn d04_d07_a_step_that_fails_once_leaves_each_part_there_once() {
 }
 
 #[test]
+fn d04_whatever_stops_us_nothing_is_answered_that_does_not_bind() {
+    let town = Town::new(1);
+    let case = CaseRef::random(&mut randomness());
+    let (facts, mut ledger) = (facts(&town, case, &["pz-rupel", RECIPIENT]), Ledger::new(&town));
+    let parcel = parcel(&town, case, 1);
+    let first = handed(&town, &parcel, &mut ledger, &facts);
+    let mut decision = parcel.decision(&town, &facts);
+    decision.parts[0].obligations = vec!["no-forward".to_owned()];
+    let second = handed_as(&parcel, &mut ledger, decision);
+    let keyring = Keyring::new(town.keys(RECIPIENT), Vec::new());
+    let mut steps = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        take(&town, Disk::default(), dir.path(), AtRest::Sealed, &first).unwrap();
+        let disk = Disk::stopping_after(steps);
+        let done = take(&town, disk, dir.path(), AtRest::Sealed, &second).is_ok();
+        let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        let (_, kept) = inbox.part(parcel.sealed.packet_id, parcel.parts[0]).unwrap();
+        let open = open_answers(&town, &inbox, &keyring);
+        let answers_second = open.iter().any(|(delivery, _)| delivery.parts.is_empty());
+        assert!(
+            !answers_second || kept.obligations.contains(&"no-forward".to_owned()),
+            "stopped after {steps}"
+        );
+        assert!(!done || answers_second, "the newest answer is open");
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 8, "{steps}");
+}
+
+#[test]
 fn what_is_handed_over_twice_is_bound_by_both_decisions() {
     for at_rest in [AtRest::Sealed, AtRest::Plain] {
         let town = Town::new(1);

@@ -355,6 +355,10 @@ async fn c02_c03_c05_c06_c09_c11_c12_every_vector_is_set_aside_by_its_readers_ag
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let script = running.script.lock().unwrap();
+    assert!(
+        !script.acknowledgements.is_empty(),
+        "what is the sender's fault is answered"
+    );
     for signed in &script.acknowledgements {
         let said = wire::Acknowledgement::decode(&*signed.bytes).unwrap();
         assert_eq!(said.outcome, "refused", "{}", said.reason);

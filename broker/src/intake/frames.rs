@@ -15,8 +15,6 @@ use tokio::time::Instant;
 
 use crate::intake::held::{Held, Hold};
 
-/// Slowest sender that is served, in bytes per second over the whole submission.
-const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// Longest all session-key packets of a submission together.
 const KEY_PACKETS_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Time that a submission of any size has.
@@ -36,6 +34,8 @@ pub struct Frames {
     /// Whose memory head and key packets count against.
     whose: Option<(AgencyId, Held)>,
     holds: Vec<Hold>,
+    /// What came in frames too short to count one by one.
+    loose_bytes: usize,
 }
 
 impl Frames {
@@ -48,6 +48,7 @@ impl Frames {
             idle: Duration::from_millis(limits::BODY_MAX_MILLIS),
             whose: None,
             holds: Vec::new(),
+            loose_bytes: 0,
         }
     }
 
@@ -61,7 +62,11 @@ impl Frames {
 
     fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
         if let Some((agency, held)) = &self.whose {
-            self.holds.extend(held.take(agency, bytes)?);
+            self.loose_bytes += bytes;
+            if let Some(hold) = held.take(agency, self.loose_bytes)? {
+                self.holds.push(hold);
+                self.loose_bytes = 0;
+            }
         }
         Ok(())
     }
@@ -118,7 +123,7 @@ impl Frames {
 
     /// Gives the submission the time that `bytes` of ciphertext may take.
     pub fn expect(&mut self, bytes: u64) {
-        self.until = Instant::now() + LEAST + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        self.until = Instant::now() + LEAST + Duration::from_secs(bytes / limits::SLOWEST_BYTES_PER_SECOND);
     }
 
     /// The next chunk; none at the end.

@@ -63,6 +63,13 @@ impl Held {
     }
 }
 
+impl Hold {
+    /// How many they are.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut held = self.shares.held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -351,7 +351,7 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     (super::NEW_ID, "Donnez un nouvel identifiant à chaque paquet."),
     (
         super::REASONS,
-        "Le code de chaque destinataire dit ce qui fait obstacle ; changez-le, puis scellez à nouveau.",
+        "Le code de chaque destinataire dit ce qui fait obstacle ; levez cet obstacle, puis scellez à nouveau.",
     ),
     (
         super::DISTRUST,

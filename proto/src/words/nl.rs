@@ -313,7 +313,7 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
     ),
     (
         "CHUNK_OUT_OF_ORDER",
-        "De versleutelde gegevens komen niet volledig en niet in hun volgorde",
+        "De versleutelde gegevens komen niet volledig of niet in hun volgorde",
     ),
     ("PART_TOO_LONG", "Een deel is langer dan deze broker aanneemt"),
     ("UNKNOWN_IDENTITY", "Geen enkel lid heeft deze TLS-sleutel"),
@@ -355,7 +355,7 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         super::LIST,
-        "Laat de netwerkbeheerder de sleutel in de lijst van leden zetten.",
+        "Laat de autoriteit van het netwerk de sleutel in de lijst van leden zetten.",
     ),
     (super::NEW_ID, "Geef elk pakket een nieuw nummer."),
     (
@@ -364,6 +364,6 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         super::DISTRUST,
-        "Er is niets aangenomen. Verwittig de netwerkbeheerder; beide kanten worden als bewijs bewaard.",
+        "Er is niets aangenomen. Verwittig de autoriteit van het netwerk; beide kanten worden als bewijs bewaard.",
     ),
 ];

@@ -55,15 +55,20 @@ fn bomb() -> Vec<u8> {
     packet(8, &[vec![1], deflated(EXPANDED_BYTES)].concat())
 }
 
+/// What the child says of each.
+const REFUSED: &str = " is refused in flat memory";
+
 #[test]
 fn c02_bombs_are_refused_in_flat_memory() {
     let child = std::env::current_exe().unwrap();
-    let status = std::process::Command::new(child)
-        .args(["bombs::bombs_child", "--exact"])
+    let done = std::process::Command::new(child)
+        .args(["bombs::bombs_child", "--exact", "--show-output"])
         .env("SCHAKEL_BOMBS", "1")
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}");
+    assert_eq!(said.matches(REFUSED).count(), 4, "all of them were tried: {said}");
 }
 
 #[test]
@@ -97,6 +102,7 @@ fn bombs_child() {
         assert!(defects.contains(&error.defect()), "{what}: {error}");
         let grown = peak_kib() - before;
         assert!(grown < GROWN_MAX_KIB, "{what}: {grown} KiB");
+        println!("{what}{REFUSED}");
     }
 }
 

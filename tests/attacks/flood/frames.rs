@@ -202,6 +202,13 @@ fn n09_too_many_header_fields_are_refused_and_resets_at_leisure_are_counted() {
 
 #[test]
 fn n09_an_answer_that_nobody_takes_is_not_kept() {
+    // No window at all; and one byte of it, upon which HTTP/2 takes as much as it is given.
+    for window in [0, 1] {
+        not_taken(window);
+    }
+}
+
+fn not_taken(window: u8) {
     let mut town = Town::rupel();
     // No more than a few answers of the directory's size at once.
     town.limit("memory_max_mebibytes = 1\nbody_max_seconds = 2");
@@ -209,8 +216,7 @@ fn n09_an_answer_that_nobody_takes_is_not_kept() {
     runtime().block_on(async {
         let door = Door::of(&town, HOSTILE, [127, 0, 1, 1]);
         let mut stream = door.tls().await.unwrap();
-        // No window at all: nothing of an answer may be sent.
-        let none = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        let none = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window]);
         stream.write_all(&[PREFACE, &none].concat()).await.unwrap();
         let one = |n: u32| {
             let stream = 2 * n + 1;

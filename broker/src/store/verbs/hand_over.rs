@@ -150,9 +150,17 @@ fn decide(state: &mut PartState, decided: &DecidedPart, hand_over: &HandOver, le
     if state.stage != stage {
         state.since = hand_over.at;
     }
+    // Handed over again, it is bound by what it was bound by before as well.
+    let again = state.stage == Stage::HandedOver && stage == Stage::HandedOver;
+    let before = std::mem::replace(&mut state.obligations, decided.obligations.clone());
+    if again {
+        let more = before
+            .into_iter()
+            .filter(|one| !decided.obligations.contains(one));
+        state.obligations.extend(more);
+    }
     state.stage = stage;
     state.possibly_disclosed |= stage == Stage::HandedOver;
     state.reason.clone_from(&decided.reason);
-    state.obligations.clone_from(&decided.obligations);
     state.leaf_hash = leaf.or(state.leaf_hash);
 }
