@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything on one machine; generous, since nothing here asserts speed.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for anything on one machine; generous, since nothing here asserts speed. More than two leases (60 s each): what
+/// was on its way to an agent that stopped is offered again when its lease ends.
+pub const LIMIT: Duration = Duration::from_secs(150);
 
 /// Asks every 20 ms until there is an answer.
 ///
