@@ -58,6 +58,8 @@ pub mod erasure;
 
 pub mod receipt;
 
+pub mod reading;
+
 // Support.
 
 pub mod state;

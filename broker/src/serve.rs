@@ -36,8 +36,9 @@ use crate::log::publish::Evidences;
 use crate::log::sequencer::{LogState, Sequencer};
 use crate::meters::Meters;
 use crate::overdue::{self, Gauges};
+use crate::reading::{self, Reading};
 use crate::redact::{Code, safe};
-use crate::requests::Bounded;
+use crate::requests::{Around, by_status};
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
 use crate::store::sled::SledStore;
@@ -279,14 +280,15 @@ async fn load_rules(
         .map_err(|error| ServeError::Server(error.to_string()))??)
 }
 
-/// The gRPC server, with every limit of HTTP/2 set. Connections have no greatest age: streams of deliveries last for
+/// The gRPC server and the log's files beside it, with every limit of HTTP/2 set. Connections have no greatest age: streams of deliveries last for
 /// days, a key that leaves the directory is refused at the next call, and one that asks for nothing is closed.
 async fn grpc(
     state: Arc<State>,
     connections: ReceiverStream<std::io::Result<tls::Connection>>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let (bounds, meters) = (state.bounds.clone(), Arc::clone(&state.meters));
+    let around = Around::new(&state.bounds, Arc::clone(&state.meters));
+    let reading = around.put(Reading::new(Arc::clone(&state)), reading::refused);
     let service = BrokerServer::new(Service::new(state))
         .max_decoding_message_size(limits::MESSAGE_MAX_BYTES)
         .max_encoding_message_size(ANSWER_MAX_BYTES);
@@ -300,7 +302,8 @@ async fn grpc(
         .http2_max_local_error_reset_streams(Some(limits::RESETS_CAUSED_MAX_COUNT))
         .http2_keepalive_interval(Some(Duration::from_millis(limits::KEEP_ALIVE_INTERVAL_MILLIS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(limits::KEEP_ALIVE_TIMEOUT_MILLIS)))
-        .add_service(Bounded::new(service, &bounds, meters))
+        .add_service(around.put(service, by_status))
+        .add_service(reading)
         .serve_with_incoming_shutdown(connections, async move {
             // A dropped sender means the broker is gone: stop as well.
             let _stopped = stop.wait_for(|stop| *stop).await;

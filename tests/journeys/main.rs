@@ -25,6 +25,10 @@ mod deciding;
 
 mod oversight;
 
+mod outside;
+
+mod verdicts;
+
 mod stopping;
 
 mod recalled;

@@ -193,6 +193,9 @@ pub trait Store: Send + Sync {
     /// Hash of a complete subtree; `None`: not complete yet.
     async fn node(&self, node: Node) -> Result<Option<Digest>, StoreError>;
 
+    /// Hashes of complete subtrees of one level, from one on, in order; at most `limit`.
+    async fn nodes(&self, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError>;
+
     /// Position of a leaf; `None`: not in the tree (yet).
     async fn index_of(&self, leaf_hash: Digest) -> Result<Option<u64>, StoreError>;
 

@@ -17,6 +17,7 @@ mod oversight;
 mod packet;
 mod peer;
 mod question;
+mod reading;
 mod refusal;
 mod submission;
 

@@ -221,6 +221,10 @@ impl<K: Kv> Store for KvStore<K> {
         self.engine.read(move |r| log::node(r, node)).await
     }
 
+    async fn nodes(&self, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError> {
+        self.engine.read(move |r| log::nodes(r, first, page(limit))).await
+    }
+
     async fn index_of(&self, leaf_hash: Digest) -> Result<Option<u64>, StoreError> {
         self.engine.read(move |r| log::index_of(r, &leaf_hash)).await
     }

@@ -92,6 +92,18 @@ pub(crate) fn node(read: &impl Read, node: Node) -> Result<Option<Digest>, Store
     read.get(&keys::node(node))?.map(|hash| id(&hash)).transpose()
 }
 
+/// Hashes of complete subtrees of one level, in order, up to the first that is not there.
+pub(crate) fn nodes(read: &impl Read, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError> {
+    let mut all = Vec::new();
+    for index in (first.index..).take(limit) {
+        let Some(hash) = node(read, Node { index, ..first })? else {
+            break;
+        };
+        all.push(hash);
+    }
+    Ok(all)
+}
+
 fn must_node(read: &impl Read, at: Node) -> Result<Digest, StoreError> {
     node(read, at)?.ok_or_else(|| StoreError::Corrupt("a node of the tree".into()))
 }

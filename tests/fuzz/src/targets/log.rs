@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use prost::Message;
+use schakel_broker::log::tiles::Resource;
 use schakel_proto::evidence::{BODY_TYPE, Body, DECISION_TYPE, Event, LEAF_TYPE, attachment_digest, check};
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogSecret, SignedCheckpoint};
@@ -14,7 +15,7 @@ use schakel_proto::vectors::NOW;
 use schakel_proto::wire;
 
 use crate::fixtures::{LOG, WORLD};
-use crate::{choice, chosen, said};
+use crate::{choice, chosen, refused, said};
 
 /// What the log has signed.
 static SIGNED: LazyLock<Vec<SignedCheckpoint>> = LazyLock::new(|| {
@@ -305,5 +306,26 @@ pub fn all_evidence() -> Vec<Vec<u8>> {
     [ready(plain), ready(full)]
         .iter()
         .flat_map(|e| [chosen(0, e), chosen(1, e)])
+        .collect()
+}
+
+/// A path of the log over HTTP: what is read has that one way to be written, and no number of it is out of bounds.
+pub fn path(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    match Resource::parse(text) {
+        Ok(resource) => assert_eq!(resource.to_string(), text),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Paths of each kind, and at the edges.
+pub fn paths() -> Vec<Vec<u8>> {
+    let paths = "checkpoint tile/0/000 tile/63/x001/x234/067.p/255 tile/entries/000.p/1 tile/entries/x012/345 entry/0 \
+        entry/18446744073709551615 tile/1/x018/x446/x744/x073/x709/x551/615 tile/0/000.p/256 tile/64/000 entry/01";
+    paths
+        .split_whitespace()
+        .map(|path| path.as_bytes().to_vec())
         .collect()
 }
