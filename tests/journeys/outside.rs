@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -14,9 +15,13 @@ use schakel_tests::system::outside::{Reader, program};
 use schakel_tests::system::peer::runtime;
 use schakel_tests::system::player::{Piece, Player};
 use schakel_tests::system::told::{count, rounds, seeded, skip};
+use schakel_tests::system::wait::LIMIT;
 
 const POLICE: &str = "pz-rupel";
 const PARKET: &str = "parket-antwerpen";
+
+/// Between two looks at the checkpoint.
+const PAUSE: Duration = Duration::from_millis(6);
 
 /// What a log has by then: more than a full tile.
 const ENTRIES: u64 = 310;
@@ -31,7 +36,9 @@ struct Seen {
 impl Seen {
     /// Asks for the newest checkpoint until it has `size` leaves; gives how many it has.
     async fn until(&mut self, reader: &mut Reader, key: &LogKey, size: u64) -> u64 {
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < LIMIT, "a checkpoint of {size} leaves in time");
             let (status, note) = reader.get("checkpoint").await;
             assert_eq!(status, 200);
             let newest = SignedCheckpoint::open(&note, key).unwrap().size();
@@ -39,6 +46,8 @@ impl Seen {
             if newest >= size {
                 return newest;
             }
+            // Not faster than an agency may read.
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -81,10 +90,12 @@ async fn busy(town: &Town, rng: &mut StdRng, key: &LogKey) -> Seen {
             let mut client = police.client.clone();
             tokio::spawn(async move { client.submit(tokio_stream::iter(Vec::new())).await.map(drop) })
         });
-        for one in refused.collect::<Vec<_>>() {
+        let refused: Vec<_> = refused.collect();
+        // Checkpoints are looked for while they are made.
+        size = seen.until(&mut reader, key, size + crowd).await;
+        for one in refused {
             one.await.unwrap().expect_err("an empty submission");
         }
-        size = seen.until(&mut reader, key, size + crowd).await;
     }
     seen.shown_to(&mut police, size).await;
     seen
