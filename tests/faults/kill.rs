@@ -87,7 +87,7 @@ fn kill_some(town: &mut Town, rng: &mut StdRng) -> Vec<&'static str> {
 #[test]
 fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
     let _turn = turn::take();
-    let (mut rng, kills) = (seeded(), rounds(20, 2_000));
+    let (mut rng, kills) = (seeded(), rounds(30, 2_000));
     let mut town = Town::rupel();
     town.lift_rates();
     town.start_broker();
