@@ -1,6 +1,6 @@
-//! A fair queue for what costs processor time: each agency has as many submissions being checked at once as there are
-//! processors, the others of it wait in their order. Whoever sends a hundred at once waits for itself; another
-//! agency's submission waits for what runs, never for what stands in that line.
+//! A fair queue for what costs processor time: each agency has as many submissions (and questions about their outcome)
+//! being checked at once as there are processors, the others of it wait in their order. Whoever sends a hundred at once
+//! waits for itself; another agency's submission waits for what runs, never for what stands in that line.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
