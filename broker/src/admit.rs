@@ -43,7 +43,7 @@ pub enum Admission {
 /// # Errors
 /// The id was used for another packet, the facts cannot be read, or every recipient is denied.
 pub async fn admit(state: &State, verified: VerifiedPacket) -> Result<Admission, Rejection> {
-    let (caller, submission, rest) = verified.into_parts();
+    let (caller, submission, mut rest) = verified.into_parts();
     let parsed = submission.parsed();
     let packet = parsed.manifest().packet_id;
     let known = state
@@ -69,6 +69,7 @@ pub async fn admit(state: &State, verified: VerifiedPacket) -> Result<Admission,
         return Err(reject(state, (&caller, parsed), &rulings, (opened, now)).await);
     }
     let outlook = outlook(&rulings);
+    rest.checked();
     Ok(Admission::New(Box::new(AdmittedPacket {
         caller,
         submission,

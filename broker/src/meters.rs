@@ -13,7 +13,7 @@ pub enum Closed {
     HandshakeSlow,
     /// The handshake failed: no certificate of the network, another protocol.
     HandshakeFailed,
-    /// The address has as many handshakes under way as one may have.
+    /// The address has as many handshakes under way as one may have, or as all may begin in a second are waited for.
     AddressFull,
     /// The key has as many connections as one may have.
     IdentityFull,

@@ -30,6 +30,7 @@ use crate::health::{self, Readiness};
 use crate::intake::held::Held;
 use crate::intake::rates::Intake;
 use crate::intake::rejection::{self, Rejections};
+use crate::intake::turns::Turns;
 use crate::log::entry::EntryMaker;
 use crate::log::key;
 use crate::log::publish::Evidences;
@@ -212,6 +213,7 @@ async fn share(
             bounds.submissions_per_minute_max_count,
             bounds.submissions_at_once_max_count,
         ),
+        turns: Turns::for_this_machine(),
         reads: Intake::new(READS.0, READS.1),
         rejections: Rejections::new(bounds.rejection_leaves_per_hour_max_count),
         held: Held::new(bounds.memory_max_bytes),

@@ -193,6 +193,9 @@ impl Broker for Service {
         request: Request<wire::GetOutcomeRequest>,
     ) -> Result<Response<wire::GetOutcomeAnswer>, Status> {
         let (caller, _place) = self.reader(&request)?;
+        // The rules are asked about every part that was handed over: as costly as a submission.
+        let turn = self.state.turns.take(caller.agency()).await;
+        let _turn = turn.map_err(|refusal| self.refused(&refusal))?;
         self.answer(recall::outcome(&self.state, &caller, request.get_ref()).await)
     }
 

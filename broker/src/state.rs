@@ -20,6 +20,7 @@ use crate::directory::Directories;
 use crate::intake::held::Held;
 use crate::intake::rates::Intake;
 use crate::intake::rejection::Rejections;
+use crate::intake::turns::Turns;
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::log::publish::Evidences;
 use crate::log::sequencer::LogHandle;
@@ -50,6 +51,8 @@ pub struct State {
     pub bounds: Bounds,
     /// How fast and how many submissions, statements and recalls of one agency.
     pub submissions: Intake,
+    /// Whose submission is checked next.
+    pub turns: Turns,
     /// How fast and how many calls of one agency that only read.
     pub reads: Intake,
     /// How many rejections of one agency are logged.

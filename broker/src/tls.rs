@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::config::{Bounds, ConfigError, TlsFiles};
-use crate::guard::bucket::Bucket;
+use crate::guard::pace::Pace;
 use crate::guard::{Answers, Guard, Limits, Started};
 use crate::meters::{Closed, Meters};
 use crate::places::{Counts, Place};
@@ -38,8 +38,6 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How much the thread that computes handshakes gives way (see nice(2)).
 const HANDSHAKE_NICE: i32 = 5;
-/// Rest when handshakes came as fast as they may.
-const PACE_REST: Duration = Duration::from_millis(5);
 /// Connections past their handshake that wait to be served.
 const BACKLOG_MAX_COUNT: usize = 64;
 
@@ -298,6 +296,7 @@ pub fn accept(
         identities: Arc::default(),
         connections: Arc::new(Semaphore::new(bounds.connections_max_count)),
         started: Arc::new(Started::new(bounds.requests_per_minute())),
+        pace: Pace::new(bounds.handshakes_per_second_max_count, Instant::now()),
         bounds: bounds.clone(),
         meters,
         ready,
@@ -305,8 +304,6 @@ pub fn accept(
     });
     let apart = Apart::new();
     tokio::spawn(async move {
-        let per_second = door.bounds.handshakes_per_second_max_count;
-        let mut pace = Bucket::new(per_second, per_second, Instant::now());
         loop {
             let next = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => None,
@@ -316,13 +313,10 @@ pub fn accept(
                 None => return,
                 Some(Ok((under_way, tcp, from))) => {
                     let max = door.bounds.handshakes_per_address_max_count;
-                    match door.addresses.enter(network(from.ip()), max) {
+                    let address = network(from.ip());
+                    match door.addresses.enter(address, max) {
                         Some(place) => {
-                            // A handshake costs as much as many calls: those who are in come first.
-                            while !pace.take(1, Instant::now()) {
-                                tokio::time::sleep(PACE_REST).await;
-                            }
-                            apart.spawn(Arc::clone(&door).admit((under_way, place), tcp));
+                            apart.spawn(Arc::clone(&door).admit((under_way, place), (tcp, address)));
                         }
                         None => door.closed(Closed::AddressFull, None),
                     }
@@ -407,6 +401,7 @@ struct Door {
     identities: Arc<Counts<TlsIdentity>>,
     connections: Arc<Semaphore>,
     started: Arc<Started>,
+    pace: Pace,
     bounds: Bounds,
     meters: Arc<Meters>,
     ready: mpsc::Sender<io::Result<Connection>>,
@@ -415,8 +410,19 @@ struct Door {
 
 impl Door {
     /// `under_way` is held until the handshake is over.
-    async fn admit(self: Arc<Self>, under_way: (OwnedSemaphorePermit, Place<IpAddr>), tcp: TcpStream) {
+    async fn admit(
+        self: Arc<Self>,
+        under_way: (OwnedSemaphorePermit, Place<IpAddr>),
+        (tcp, address): (TcpStream, IpAddr),
+    ) {
         let limit = Duration::from_secs(self.bounds.handshake_max_seconds);
+        // A handshake costs as much as many calls: those who are in come first.
+        if tokio::time::timeout(limit, self.pace.wait(address))
+            .await
+            .is_err()
+        {
+            return self.closed(Closed::AddressFull, None);
+        }
         let (stream, identity) = match tokio::time::timeout(limit, greet(tcp, &self.acceptor)).await {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(_)) => return self.closed(Closed::HandshakeFailed, None),

@@ -52,13 +52,18 @@ fn reference(n: usize) -> CaseRef {
     CaseRef::from_bytes(mixed.to_be_bytes())
 }
 
+/// Recipients of a packet, and its parts.
+const RECIPIENTS: usize = 3;
+const PARTS: usize = 3;
+
 /// The agency of a role in the n-th case; a network of some hundred agencies.
 fn agency(role: &str, n: usize) -> String {
     format!("{role}-{}", n % 60)
 }
 
 impl Facts {
-    fn new(count: usize, question: &ReceiveQuestion) -> Self {
+    /// Each case with so many agencies of the recipient's role.
+    fn new(count: usize, question: &ReceiveQuestion, recipients: usize) -> Self {
         let seat = |id: String| Participant {
             id: id.into(),
             status: "active".into(),
@@ -72,8 +77,10 @@ impl Facts {
                     &question.sender.role,
                     &question.recipient.role,
                 ];
+                let others = (1..recipients).map(|k| agency(&question.recipient.role, n + k));
+                let seats = roles.iter().map(|role| agency(role, n)).chain(others);
                 let case = CaseState {
-                    participants: roles.iter().map(|role| seat(agency(role, n))).collect(),
+                    participants: seats.map(seat).collect(),
                     ..CaseState::clone(&question.case)
                 };
                 (reference(n), Arc::new(case))
@@ -84,6 +91,17 @@ impl Facts {
             question: question.clone(),
             asked: Cell::new(0),
         }
+    }
+
+    /// The same for each recipient of a packet about another case.
+    fn packet(&self) -> [ReceiveQuestion; RECIPIENTS] {
+        let first = self.next();
+        let n = self.asked.get().wrapping_mul(7_919) % self.cases.len();
+        std::array::from_fn(|k| {
+            let mut question = first.clone();
+            question.recipient.id = agency(&question.recipient.role, n + k);
+            question
+        })
     }
 
     /// Another case, other agencies and another moment each time.
@@ -196,8 +214,8 @@ fn decides(engine: &Engine, facts: &Facts, outcome: Outcome) {
 }
 
 fn measure(c: &mut Criterion, group: &str, size: usize, engine: &Engine, cases: usize) {
-    let delivered = elsewhere(|| Facts::new(cases, &case(DELIVERED)));
-    let refused = elsewhere(|| Facts::new(cases, &case(REFUSED)));
+    let delivered = elsewhere(|| Facts::new(cases, &case(DELIVERED), 1));
+    let refused = elsewhere(|| Facts::new(cases, &case(REFUSED), 1));
     decides(engine, &delivered, Outcome::Deliver);
     decides(engine, &refused, Outcome::Withhold);
     let told = explain(engine, &refused.next(), "nl", Audience::Sender).unwrap();
@@ -208,6 +226,20 @@ fn measure(c: &mut Criterion, group: &str, size: usize, engine: &Engine, cases: 
     });
     group.bench_function(BenchmarkId::new("delivered", size), |b| {
         b.iter(|| black_box(engine.receive(&delivered.next())));
+    });
+    let several = elsewhere(|| Facts::new(cases, &case(DELIVERED), RECIPIENTS));
+    for question in several.packet() {
+        assert_eq!(engine.receive(&question).outcome(), Outcome::Deliver);
+    }
+    // Nine decisions: three parts of one category to each of three agencies.
+    group.bench_function(BenchmarkId::new("packet of 3 parts to 3, delivered", size), |b| {
+        b.iter(|| {
+            for question in several.packet() {
+                for _part in 0..PARTS {
+                    let _ruling = black_box(engine.receive(black_box(&question)));
+                }
+            }
+        });
     });
     group.bench_function(BenchmarkId::new("refused", size), |b| {
         b.iter(|| black_box(engine.receive(&refused.next())));
@@ -230,7 +262,7 @@ fn decide(c: &mut Criterion) {
         let engine = elsewhere(|| Engine::untested(&bundle));
         measure(c, "further policies", count, &engine, USUAL_CASES);
         let whole = Engine::untested(&bundle).unsliced();
-        let facts = elsewhere(|| Facts::new(USUAL_CASES, &case(DELIVERED)));
+        let facts = elsewhere(|| Facts::new(USUAL_CASES, &case(DELIVERED), 1));
         decides(&whole, &facts, Outcome::Deliver);
         let mut group = c.benchmark_group("further policies");
         group.sample_size(10).measurement_time(Duration::from_secs(3));

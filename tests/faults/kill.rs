@@ -20,8 +20,10 @@ use schakel_tests::system::told::{count, rounds, seeded};
 
 use crate::turn;
 
-const RECIPIENTS: [&str; 2] = ["parket-antwerpen", "pz-rupel-opvolgcel"];
-const TRIAGE: (&str, &str) = ("triage", "legal_duty");
+/// Who gets each packet.
+pub const RECIPIENTS: [&str; 2] = ["parket-antwerpen", "pz-rupel-opvolgcel"];
+/// Purpose and basis.
+pub const TRIAGE: (&str, &str) = ("triage", "legal_duty");
 
 /// Sends until told to stop; what the agent took on, with its content.
 fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) -> BTreeMap<String, Vec<u8>> {
@@ -87,7 +89,7 @@ fn kill_some(town: &mut Town, rng: &mut StdRng) -> Vec<&'static str> {
 #[test]
 fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
     let _turn = turn::take();
-    let (mut rng, kills) = (seeded(), rounds(20, 2_000));
+    let (mut rng, kills) = (seeded(), rounds(30, 2_000));
     let mut town = Town::rupel();
     town.lift_rates();
     town.start_broker();
@@ -126,7 +128,7 @@ fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
 }
 
 /// Each packet is settled, and stands exactly once in each inbox, with its content.
-fn check_arrivals(town: &Town, taken: &BTreeMap<String, Vec<u8>>) {
+pub fn check_arrivals(town: &Town, taken: &BTreeMap<String, Vec<u8>>) {
     let police = Office::of(town, "pz-rupel");
     for packet in taken.keys() {
         let settled = police.packet(packet, "settled");
@@ -171,7 +173,7 @@ fn quarantine_is_empty(office: &Office) -> bool {
 }
 
 /// Every log entry that concerns the sender proves itself; each packet was accepted exactly once in it.
-async fn check_log(town: &Town, taken: &BTreeMap<String, Vec<u8>>) -> usize {
+pub async fn check_log(town: &Town, taken: &BTreeMap<String, Vec<u8>>) -> usize {
     let mut police = Player::of(town, "pz-rupel", StdRng::seed_from_u64(1));
     let directory = town.network().directory(now()).unwrap();
     let request = wire::FollowEvidenceRequest {

@@ -27,3 +27,5 @@ mod keys;
 mod race;
 
 mod released;
+
+mod steps;

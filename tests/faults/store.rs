@@ -81,7 +81,8 @@ fn tampered(injections: &[&str]) -> Command {
     command
 }
 
-fn has_strace() -> Result<(), String> {
+/// Whether the tracer works here.
+pub fn has_strace() -> Result<(), String> {
     let tried = run("strace", &["--output=/dev/null", "--trace=fsync", "true"]);
     tried
         .map(drop)

@@ -27,6 +27,8 @@ const USUAL_SECONDS: u64 = 5;
 const PLANTED_SECONDS: u64 = 60;
 /// Executions in one process of the long run: what a library keeps between inputs is not one input's.
 const ROUND: u64 = 500_000;
+/// Longest input of the long run: longer ones cost most of the time there; the usual run has them.
+const LONG_MAX_BYTES: u64 = 16 * 1024;
 /// Fewest counters that a program with our crates in it has.
 const COUNTERS_MIN: u64 = 20_000;
 
@@ -43,6 +45,13 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The whole workspace is named, so that dependencies have the features that they are built with already.
     cargo.args(["build", "--locked", "--workspace", "--example", "schakel-fuzz"]);
+    // Ten million executions of each are worth an optimised build.
+    let (profile, folder) = if told::rounds(0, 1) > 0 {
+        ("release", "release")
+    } else {
+        ("dev", "debug")
+    };
+    cargo.args(["--profile", profile]);
     cargo
         .args(["--features", "schakel-fuzz/guided", "--target-dir"])
         .arg(target);
@@ -60,7 +69,7 @@ fn build() -> PathBuf {
         done.status.success(),
         "the fuzzing program does not build:\n{said}"
     );
-    target.join("debug/examples/schakel-fuzz")
+    target.join(folder).join("examples/schakel-fuzz")
 }
 
 /// Where seeds, what they grew into, and findings lie.
@@ -93,14 +102,14 @@ fn number_after(text: &str, label: &str) -> u64 {
 }
 
 /// One process: begins with the seeds and what earlier rounds found worth keeping.
-fn round(target: &Target, bound: &str, seed: u64) -> Round {
+fn round(target: &Target, bounds: &[String], seed: u64) -> Round {
     let findings = folder("findings", target);
     let mut program = Command::new(&*PROGRAM);
     // A library's error is no reason to unwind the stack: that would be most of the time.
     program.env("RUST_LIB_BACKTRACE", "0");
     program
         .env("SCHAKEL_FUZZ_TARGET", target.name)
-        .arg(bound)
+        .args(bounds)
         .arg(format!("-seed={}", seed as u32));
     program.args(["-print_final_stats=1", "-timeout=60", "-rss_limit_mb=2048"]);
     program.arg(format!("-artifact_prefix={}/", findings.display()));
@@ -156,7 +165,12 @@ fn run(target: &Target, seed: u64) -> Round {
             0 => format!("-max_total_time={USUAL_SECONDS}"),
             _ => format!("-runs={}", ROUND.min(wanted - all.executions)),
         };
-        let one = round(target, &bound, seed.wrapping_add(number));
+        let longest = if wanted == 0 { 0 } else { LONG_MAX_BYTES };
+        let one = round(
+            target,
+            &[bound, format!("-max_len={longest}")],
+            seed.wrapping_add(number),
+        );
         let ran = one.finding.is_some() || one.executions > 0;
         assert!(ran, "{}: libFuzzer says nothing of executions", target.name);
         all = Round {
@@ -226,7 +240,7 @@ fn what_is_planted_is_found() {
     }
     for target in PLANTED {
         fs::remove_dir_all(folder("corpus", target)).unwrap();
-        let round = round(target, &format!("-max_total_time={PLANTED_SECONDS}"), 1);
+        let round = round(target, &[format!("-max_total_time={PLANTED_SECONDS}")], 1);
         let finding = round
             .finding
             .unwrap_or_else(|| panic!("{} was not found", target.name));

@@ -2,7 +2,7 @@
 //! verified again from the proofs that came with it; nothing is written before everything holds.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use schakel_proto::directory::Directory;
@@ -82,7 +82,17 @@ impl Inbox {
         let unwritten = |e: io::Error| Problem::io(&e, target);
         let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, file);
         if part.key_packet_bytes == 0 {
-            io::copy(&mut File::open(&stored).map_err(failed)?, &mut out).map_err(unwritten)?;
+            let mut from = File::open(&stored).map_err(failed)?;
+            let mut piece = vec![0; limits::CHUNK_MAX_BYTES];
+            loop {
+                // Which of the two files is at fault is the first thing that a reader of the error wants to know.
+                let count = from.read(&mut piece).map_err(failed)?;
+                if count == 0 {
+                    break;
+                }
+                out.write_all(piece.get(..count).unwrap_or_default())
+                    .map_err(unwritten)?;
+            }
             out.flush().map_err(unwritten)?;
             return Ok(part.names.clone());
         }

@@ -3,6 +3,8 @@
 
 pub mod bucket;
 
+pub mod pace;
+
 mod frames;
 
 use std::collections::{HashMap, HashSet};

@@ -11,6 +11,8 @@ pub mod rejection;
 
 pub mod sealings;
 
+pub mod turns;
+
 use std::time::Duration;
 
 use schakel_proto::packet::parse::ParsedSubmission;
@@ -21,6 +23,7 @@ use crate::state::State;
 use crate::store::StoreHealth;
 use frames::{Frames, SubmitStream};
 use rates::Place;
+use turns::Turn;
 
 /// A submission whose head and key packets are within every bound and fit each other. Nobody has
 /// checked who signed it.
@@ -29,6 +32,7 @@ pub struct Received {
     parsed: ParsedSubmission,
     frames: Frames,
     place: Place,
+    turn: Turn,
 }
 
 /// Takes head and key packets off the stream.
@@ -44,7 +48,11 @@ pub async fn receive(state: &State, caller: Caller, stream: SubmitStream) -> Res
     }
     let idle = Duration::from_secs(state.bounds.body_max_seconds);
     let mut frames = Frames::new(stream).of(caller.agency(), &state.held, idle);
-    let head = ParsedSubmission::parse(&frames.head().await?)?;
+    let head = frames.head().await?;
+    // Nobody has a turn while the network is waited for.
+    let turn = state.turns.take(caller.agency()).await?;
+    let head = ParsedSubmission::parse(&head)?;
+    drop(turn);
     for sealing in head.sealings() {
         if sealing.length > state.bounds.part_max_bytes {
             let sentence = format!("A part is longer than {} bytes", state.bounds.part_max_bytes);
@@ -56,6 +64,7 @@ pub async fn receive(state: &State, caller: Caller, stream: SubmitStream) -> Res
     let key_packets = frames
         .key_packets(head.parts().len() * head.recipients().len())
         .await?;
+    let turn = state.turns.take(caller.agency()).await?;
     let parsed = head.with_key_packets(key_packets)?;
     frames.expect(parsed.sealings().map(|sealing| sealing.length).sum());
     Ok(Received {
@@ -63,6 +72,7 @@ pub async fn receive(state: &State, caller: Caller, stream: SubmitStream) -> Res
         parsed,
         frames,
         place,
+        turn,
     })
 }
 
@@ -75,6 +85,7 @@ impl Received {
             Rest {
                 frames: self.frames,
                 place: self.place,
+                turn: Some(self.turn),
             },
         )
     }
@@ -84,9 +95,16 @@ impl Received {
 pub(crate) struct Rest {
     pub(crate) frames: Frames,
     place: Place,
+    /// Until it is admitted.
+    turn: Option<Turn>,
 }
 
 impl Rest {
+    /// Everything is checked that can be before the ciphertext: the agency's next submission has its turn.
+    pub(crate) fn checked(&mut self) {
+        self.turn = None;
+    }
+
     /// Nothing more comes; the place is held until the packet is durable.
     pub(crate) fn into_place(self) -> Place {
         self.place

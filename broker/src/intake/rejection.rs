@@ -167,15 +167,37 @@ pub async fn record(state: &State, member: &AgencyId, rejection: &Rejection, wha
     write(state, draft, member, left_out.saturating_add(1)).await;
 }
 
+/// Rejections that a leaf is being written for. Dropped before it is there (its caller went away, or it failed), they
+/// count as left out.
+struct Unwritten<'a> {
+    rejections: &'a Rejections,
+    member: &'a AgencyId,
+    count: u64,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.rejections.missed(self.member, self.count);
+        }
+    }
+}
+
 /// Commits a leaf that stands for `count` rejections.
 async fn write(state: &State, draft: EntryDraft, member: &AgencyId, count: u64) {
+    let mut unwritten = Unwritten {
+        rejections: &state.rejections,
+        member,
+        count,
+    };
     let recorded = match state.entry(draft.concerning(member, false)).await {
         Ok(entry) => state.store.record(entry).await.map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = recorded {
-        state.rejections.missed(member, count);
         tracing::error!(code = safe(Code(&refusal)), "a rejection could not be logged");
+    } else {
+        unwritten.count = 0;
     }
 }
 
@@ -223,6 +245,22 @@ mod tests {
         assert_eq!(rejections.owed(at(3_600_000), true), [], "it is said once");
         rejections.enter(&pz, at(3_600_000));
         assert_eq!(rejections.owed(at(3_600_000), true), [(pz, 1)]);
+    }
+
+    #[test]
+    fn whoever_goes_away_while_a_leaf_is_written_is_counted_all_the_same() {
+        let pz = AgencyId::new("pz-rupel").unwrap();
+        let (rejections, at) = (Rejections::new(1), Timestamp::from_millis(0));
+        let count = 1 + rejections.enter(&pz, at).unwrap();
+        let unwritten = |count| Unwritten {
+            rejections: &rejections,
+            member: &pz,
+            count,
+        };
+        drop(unwritten(count));
+        assert_eq!(rejections.owed(at, true), [(pz.clone(), 1)]);
+        drop(unwritten(0));
+        assert_eq!(rejections.owed(at, true), []);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use schakel_proto::packet::seal::{MemorySink, seal};
 use super::world::{NOW, World};
 
 /// Packets sealed by default, and in the long run (about 2 ms of processor time each in the development profile).
-const PACKETS: (usize, usize) = (20_000, 1_000_000);
+const PACKETS: (usize, usize) = (100_000, 1_000_000);
 /// Random values of 32 bytes that a packet of one part for one recipient takes: session key, salt, two nonces, and
 /// what its lists are padded with (63 of parts, 63 of recipients, 3 of key packets).
 const DRAWN_COUNT: usize = 1 + 1 + 2 + 63 + 63 + 3;

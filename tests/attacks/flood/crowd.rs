@@ -30,7 +30,7 @@ async fn connects(door: &Door, number: u64, at_once: usize) -> Vec<TlsStream<Tcp
 #[test]
 fn n10_a_certificate_has_so_many_connections_however_many_it_opens() {
     let town = Town::running(&[]);
-    let number = rounds(1_000, 5_000);
+    let number = rounds(400, 5_000);
     let (left, served) = runtime().block_on(while_honest_is_served(&town, async {
         let door = Door::of(&town, HOSTILE, [127, 0, 1, 1]);
         let kept = connects(&door, number, 32).await;

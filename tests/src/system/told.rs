@@ -37,9 +37,16 @@ pub fn count(number: u64, what: &str) {
     say(&format!("COUNT {short}: {number} {what}"));
 }
 
-/// The usual number of rounds, or the long one under `tests/run --long`.
+/// The usual number of rounds, or the long one under `tests/run --long`, or as many as `SCHAKEL_ROUNDS` says.
+///
+/// # Panics
+/// When that is not a number.
 pub fn rounds(usual: u64, long: u64) -> u64 {
-    if is_set("SCHAKEL_LONG") { long } else { usual }
+    match std::env::var("SCHAKEL_ROUNDS") {
+        Ok(given) => given.parse().expect("SCHAKEL_ROUNDS is a number"),
+        Err(_) if is_set("SCHAKEL_LONG") => long,
+        Err(_) => usual,
+    }
 }
 
 /// A generator for one test, from `SCHAKEL_SEED` or a new seed; the seed is printed.
