@@ -90,6 +90,8 @@ pub mod replay;
 
 pub mod disclosures;
 
+pub mod csv;
+
 pub mod admin;
 
 pub mod brief;

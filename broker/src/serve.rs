@@ -123,6 +123,7 @@ pub struct Running {
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     tasks: Vec<JoinHandle<()>>,
     sequencer: Sequencer,
+    desk: Arc<Desk>,
     drain_max: Duration,
     data_dir: PathBuf,
 }
@@ -154,7 +155,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     ));
     let mut tasks = chores(&state, &readiness);
     match socket::bind(&config.data_dir) {
-        Ok(admin) => tasks.push(tokio::spawn(socket::serve(admin, desk, stopped))),
+        Ok(admin) => tasks.push(tokio::spawn(socket::serve(admin, Arc::clone(&desk), stopped))),
         // What agencies need goes on without it.
         Err(error) => tracing::error!(kind = %error.kind(), "alarm: the operator's socket cannot be made"),
     }
@@ -170,6 +171,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         server,
         tasks,
         sequencer,
+        desk,
         drain_max,
         data_dir: config.data_dir,
     })
@@ -417,6 +419,7 @@ impl Running {
         }
         socket::unbind(&self.data_dir);
         rejection::settle(&self.state, true).await;
+        self.desk.settle().await;
         self.sequencer.stop().await;
         self.state.store.close().await;
         tracing::info!("stopped");

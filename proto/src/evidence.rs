@@ -43,6 +43,8 @@ pub const MISLABELLED: &str = "mislabelled";
 pub const OBLIGATION_MAX_BYTES: usize = 128;
 /// Longest reason code, in bytes.
 pub const REASON_MAX_BYTES: usize = 64;
+/// Longest name of an operator's user, in bytes.
+pub const ACTOR_MAX_BYTES: usize = 64;
 const COMMITMENT_LABEL: &[u8] = b"schakel/leaf/v1";
 const SALT_LABEL: &[u8] = b"schakel/leaf-salt/v1";
 
@@ -231,6 +233,8 @@ pub struct Body {
     pub hidden_digest: Option<Digest>,
     /// Digest of the signed thing that the event is about.
     pub attachment_digest: Option<Digest>,
+    /// Of an operator's act: the Unix user who asked; else empty.
+    pub actor: String,
 }
 
 fn optional<'a, T, E>(
@@ -278,7 +282,7 @@ impl Body {
         }
         let body = wire::EvidenceBody::decode(bytes).map_err(|_| bad.clone())?;
         check_header((&body.r#type, BODY_TYPE), &body.network, network, "body")?;
-        if body.reason.len() > REASON_MAX_BYTES {
+        if body.reason.len() > REASON_MAX_BYTES || body.actor.len() > ACTOR_MAX_BYTES {
             return Err(bad);
         }
         let digest = |value, what| optional::<Digest, _>(value, what, Digest::try_from);
@@ -296,6 +300,7 @@ impl Body {
             shown_digest: digest(&body.shown_digest, "shown digest")?,
             hidden_digest: digest(&body.hidden_digest, "hidden digest")?,
             attachment_digest: digest(&body.attachment_digest, "attachment digest")?,
+            actor: body.actor,
         })
     }
 }
@@ -433,6 +438,31 @@ pub fn check(
         hidden,
         attachment,
     })
+}
+
+/// Checks a leaf against the body that it commits to, under the salt that the case's key gives.
+///
+/// # Errors
+/// Leaf or body does not parse, or the leaf commits to something else.
+pub fn check_leaf(
+    (leaf, body): (&[u8], &[u8]),
+    network: &NetworkName,
+    key: &ErasureKey,
+) -> Result<Body, EvidenceError> {
+    if leaf.len() > LEAF_MAX_BYTES {
+        return Err(EvidenceError::Malformed("leaf"));
+    }
+    let leaf = wire::Leaf::decode(leaf).map_err(|_| EvidenceError::Malformed("leaf"))?;
+    check_header((&leaf.r#type, LEAF_TYPE), &leaf.network, network, "leaf")?;
+    if *leaf.commitment != *commitment(key.salt(body).as_bytes(), body).as_bytes() {
+        return Err(EvidenceError::Commitment);
+    }
+    let body = Body::parse(body, network)?;
+    if body.at.millis() == leaf.at_ms {
+        Ok(body)
+    } else {
+        Err(EvidenceError::Malformed("time"))
+    }
 }
 
 #[cfg(test)]

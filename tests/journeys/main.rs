@@ -19,6 +19,8 @@ mod labels;
 
 mod large;
 
+mod logs;
+
 mod measuring;
 
 mod deciding;

@@ -448,7 +448,13 @@ async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
     let desk = schakel_broker::admin::Desk::stopped(&config, Arc::new(SystemClock))
         .await
         .unwrap();
-    let found = desk.answer(schakel_broker::admin::Ask::Replay).await.unwrap();
+    let found = desk
+        .answer(
+            schakel_broker::admin::Ask::Replay,
+            &schakel_broker::admin::Told::default(),
+        )
+        .await
+        .unwrap();
     assert_eq!(found["differ"], 0, "{found:#}");
     desk.close().await;
 }

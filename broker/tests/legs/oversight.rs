@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schakel_broker::admin::{Ask, Desk, socket};
+use schakel_broker::admin::{Ask, Desk, Told, socket};
 use schakel_broker::clock::{SetClock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::log::entry::{DecisionDraft, EntryDraft};
@@ -153,12 +153,12 @@ async fn stopped(ground: &Ground, case: CaseRef, found: &Value) {
     let config = config(ground);
     assert!(socket::ask(&config.data_dir, &Ask::Replay).is_none());
     let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
-    assert_eq!(desk.answer(Ask::Replay).await.unwrap(), *found);
+    assert_eq!(desk.answer(Ask::Replay, &Told::default()).await.unwrap(), *found);
     desk.close().await;
     let key = config.erasure_dir.join(format!("{}.key", hex(case)));
     std::fs::remove_file(key).unwrap();
     let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
-    let found = desk.answer(Ask::Replay).await.unwrap();
+    let found = desk.answer(Ask::Replay, &Told::default()).await.unwrap();
     assert_eq!((&found["replayed"], &found["differ"]), (&0.into(), &0.into()));
     assert_eq!(found["not_replayable"], serde_json::json!({ "erasure_key": 9 }));
     desk.close().await;

@@ -755,6 +755,9 @@ pub struct EvidenceBody {
     /// on a rejection: how many of the same sender before it got no entry of their own
     #[prost(uint64, tag = "15")]
     pub left_out: u64,
+    /// of an operator's act: the Unix user who asked
+    #[prost(string, tag = "16")]
+    pub actor: ::prost::alloc::string::String,
 }
 /// The decision for one recipient of one packet, at hand-over.
 #[derive(Clone, PartialEq, ::prost::Message)]

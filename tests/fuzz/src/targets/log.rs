@@ -235,6 +235,7 @@ fn body_message(event: &str) -> wire::EvidenceBody {
         hidden_digest: vec![6; 32].into(),
         attachment_digest: vec![7; 32].into(),
         left_out: 8,
+        actor: "unix:1000".to_owned(),
     }
 }
 
