@@ -21,6 +21,9 @@ const PROVED_MAX_COUNT: usize = 256;
 /// Attempts to get two proofs that end in the same checkpoint while the log grows.
 const ATTEMPTS_MAX_COUNT: usize = 16;
 
+/// Longest directory with its signatures that is put beside a contradiction.
+const DIRECTORY_FILE_MAX_BYTES: u64 = 2 * 1024 * 1024;
+
 /// Keeps watch over the log.
 pub struct Audit {
     disk: Disk,
@@ -38,9 +41,9 @@ struct State {
 }
 
 /// A newer checkpoint with the proof that led to it.
-struct Answer {
-    checkpoint: SignedCheckpoint,
-    proof: Vec<Digest>,
+pub(crate) struct Answer {
+    pub(crate) checkpoint: SignedCheckpoint,
+    pub(crate) proof: Vec<Digest>,
 }
 
 impl Audit {
@@ -253,6 +256,11 @@ impl Audit {
         self.disk.make_dir(&dir)?;
         self.disk.write(&dir.join("first.note"), one.note())?;
         self.disk.write(&dir.join("second.note"), other.note())?;
+        // Whoever is shown the folder finds in it whose key signed both sides.
+        let directory = self.dir.with_file_name("network").join("directory.bin");
+        if let Some(directory) = disk::read(&directory, DIRECTORY_FILE_MAX_BYTES)? {
+            self.disk.write(&dir.join("directory.bin"), &directory)?;
+        }
         let path = dir.join("found.json");
         let found = serde_json::json!({ "what": what, "proof": proof });
         self.disk.write(&path, &disk::to_json(&found, &path)?)
@@ -274,7 +282,7 @@ fn remember(state: &mut State, checkpoint: &SignedCheckpoint) {
     state.proved.push_back((checkpoint.size(), checkpoint.root()));
 }
 
-async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
+pub(crate) async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
     let request = bounded(wire::GetConsistencyRequest { from_size });
     let answer = client.get_consistency(request).await?.into_inner();
     let wrong = |what: String| Problem::distrust("LOG_CHECKPOINT", what);

@@ -260,6 +260,20 @@ impl Network {
         Directory::verify_encoded(&bytes, &self.authority, &self.name, at).map_err(directory_problem)
     }
 
+    /// Versions of the directories that may have been in force at `at`, newest first.
+    pub fn versions_of(&self, at: Timestamp) -> Vec<u64> {
+        self.former.in_force_at(at)
+    }
+
+    /// A former directory as the authority signed it; none if it is not kept.
+    pub fn signed_directory(&self, version: u64) -> Result<Option<wire::MultiSigned>, Problem> {
+        let path = self.former.path(version);
+        let bytes = disk::read(&path, 2 * limits::DIRECTORY_MAX_BYTES as u64)?;
+        let decode =
+            |bytes: Vec<u8>| wire::MultiSigned::decode(&*bytes).map_err(|e| Problem::damaged(&path, e));
+        bytes.map(decode).transpose()
+    }
+
     /// The directories that may have been in force at `at`, as far as this agent has seen them, newest first.
     pub fn directories_of(&self, at: Timestamp) -> Vec<Directory> {
         let versions = self.former.in_force_at(at).into_iter();

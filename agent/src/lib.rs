@@ -53,6 +53,8 @@ pub mod receipts;
 
 pub mod keeper;
 
+pub mod evidence;
+
 pub mod local_door;
 
 pub mod local_api;

@@ -105,6 +105,7 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener) {
         .route("/v1/inbox/open", post(open))
         .route("/v1/inbox/fulfilled", post(fulfilled))
         .route("/v1/quarantine", get(quarantine))
+        .route("/v1/evidence", post(evidence))
         .fallback(unknown_route)
         .layer(from_fn_with_state(local_door::REQUEST_MAX, local_door::in_time))
         .with_state(agent);
@@ -338,6 +339,10 @@ async fn open(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     Ok(Json(
         json!({ "packet": packet, "part": part, "out": out, "names": names }),
     ))
+}
+
+async fn evidence(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    value(&agent.export_evidence(body(&bytes)?).await?)
 }
 
 async fn quarantine(State(agent): Shared) -> Answered {

@@ -2,7 +2,7 @@
 //! turned into the outcome of each part for each recipient. Only what is proved here settles a packet; what
 //! is not, yet, is judged again when the directory changes.
 
-mod judge;
+pub(crate) mod judge;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +125,7 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
         agent.stir(case);
     }
     if body.recipient.as_ref() == Some(agent.network.agency()) {
-        answered(agent, checked)?;
+        answered(agent, evidence, checked)?;
     }
     let ours = body.sender.as_ref() == Some(agent.network.agency());
     let Some(packet) = body.packet.filter(|_| ours) else {
@@ -154,7 +154,7 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
 }
 
 /// The log has an answer of ours, or a later word: which one, it says itself.
-fn answered(agent: &Agent, checked: &CheckedEvidence) -> Result<(), Problem> {
+fn answered(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) -> Result<(), Problem> {
     let body = checked.body();
     let told = matches!(
         body.event,
@@ -169,6 +169,9 @@ fn answered(agent: &Agent, checked: &CheckedEvidence) -> Result<(), Problem> {
     let Ok(consignment) = Digest::try_from(&*said.consignment_leaf) else {
         return Ok(());
     };
+    agent
+        .inbox
+        .keep_evidence((packet, consignment), checked.index(), evidence)?;
     let later = match said.outcome.as_str() {
         "taken" => Some(Kind::Taken),
         "fulfilled" => Some(Kind::Fulfilled),

@@ -9,5 +9,7 @@ pub mod proof;
 
 pub mod checkpoint;
 
+pub mod text;
+
 #[cfg(test)]
 mod tests;

@@ -272,6 +272,29 @@ impl Outbox {
         self.read_message(packet, &format!("evidence/{index}.bin"))
     }
 
+    /// All log entries that were kept of a packet.
+    pub fn kept_evidence(&self, packet: &PacketId) -> Result<Vec<wire::Evidence>, Problem> {
+        let mut kept = Vec::new();
+        for path in disk::list(&self.folder(*packet).join("evidence"))? {
+            let name = disk::name_of(&path);
+            if name.ends_with(".bin") {
+                kept.extend(self.read_message(packet, &format!("evidence/{name}"))?);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The sealed parts that are still here.
+    pub fn sealed_parts(&self, packet: &PacketId) -> Result<Vec<PathBuf>, Problem> {
+        let mut files = disk::list(&self.folder(*packet))?;
+        files.retain(|path| {
+            [".v6", ".v4"]
+                .iter()
+                .any(|end| disk::name_of(path).ends_with(end))
+        });
+        Ok(files)
+    }
+
     /// Settles the packet if everything about it is proved; then the sealed copy goes.
     pub fn settle_if_proved(&self, packet: &PacketId) -> Result<bool, Problem> {
         let record = self.update(packet, |record| {
