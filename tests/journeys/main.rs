@@ -28,3 +28,5 @@ mod oversight;
 mod stopping;
 
 mod recalled;
+
+mod evidence;

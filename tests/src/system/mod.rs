@@ -35,3 +35,5 @@ pub mod player;
 pub mod forge;
 
 pub mod leaves;
+
+pub mod pack;
