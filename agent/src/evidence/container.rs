@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::names;
@@ -34,6 +34,7 @@ pub struct Members {
 enum Source {
     Tar(File),
     Folder(PathBuf),
+    Memory(Vec<u8>),
 }
 
 #[derive(Clone, Copy)]
@@ -46,7 +47,7 @@ struct Place {
 ///
 /// # Errors
 /// The name or the length does not fit.
-pub(super) fn header(name: &str, length: u64, made_seconds: u64) -> Result<Vec<u8>, Problem> {
+pub fn header(name: &str, length: u64, made_seconds: u64) -> Result<Vec<u8>, Problem> {
     if !is_name(name) || length >= 1 << 33 {
         let sentence = "this cannot be a member of a pack";
         return Err(Problem::new(Kind::Local, "PACK_MEMBER", sentence, "").at(name));
@@ -217,6 +218,23 @@ impl Members {
         self.index.contains_key(name)
     }
 
+    /// A tar in memory.
+    ///
+    /// # Errors
+    /// It is a damaged one, or none.
+    pub fn of_bytes(bytes: Vec<u8>) -> Result<Self, Damage> {
+        let length = bytes.len() as u64;
+        let index = index(&mut Cursor::new(&bytes), length);
+        let none = |_| Damage {
+            member: String::new(),
+            what: "it cannot be read",
+        };
+        Ok(Self {
+            index: index.map_err(none)??,
+            source: Source::Memory(bytes),
+        })
+    }
+
     /// A member's bytes as they come.
     ///
     /// # Errors
@@ -226,6 +244,11 @@ impl Members {
             return Ok(None);
         };
         let (path, opened) = match &self.source {
+            Source::Memory(bytes) => {
+                let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+                let rest = bytes.get(start..).unwrap_or_default();
+                return Ok(Some(Box::new(rest.take(place.length))));
+            }
             Source::Folder(folder) => {
                 let path = folder.join(name);
                 (path.clone(), File::open(path))
@@ -255,7 +278,7 @@ impl Members {
 }
 
 /// Where each member lies; the file is read through once.
-fn index(file: &mut File, length: u64) -> io::Result<Result<BTreeMap<String, Place>, Damage>> {
+fn index(file: &mut (impl Read + Seek), length: u64) -> io::Result<Result<BTreeMap<String, Place>, Damage>> {
     let mut index = BTreeMap::new();
     let mut at = 0_u64;
     let mut last = String::new();

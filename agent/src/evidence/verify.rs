@@ -56,17 +56,25 @@ pub fn verify(path: &Path, anchor: &Anchor) -> Result<Report, Problem> {
             return Ok(report);
         }
     };
+    look(&members, anchor, &mut report)?;
+    Ok(report)
+}
+
+/// Checks the members of a pack, or of a contradiction that was kept.
+///
+/// # Errors
+/// They are neither.
+pub fn look(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), Problem> {
     report.note(Check::Container, "", Ok(()));
     if members.has(names::FIRST) {
-        contradiction::verify(&members, anchor, &mut report)?;
+        contradiction::verify(members, anchor, report)
     } else if members.has(names::DESCRIPTION) || members.has(names::MANIFEST) {
-        pack(&members, anchor, &mut report)?;
+        pack(members, anchor, report)
     } else {
         let sentence = "neither evidence of a packet nor of a contradiction is in it";
         let remedy = "Name a file that `schakel-agent evidence export` wrote, or a contradiction's folder.";
-        return Err(Problem::new(Kind::Usage, "PACK_UNREADABLE", sentence, remedy).at(path.display()));
+        Err(Problem::new(Kind::Usage, "PACK_UNREADABLE", sentence, remedy).at(&report.about))
     }
-    Ok(report)
 }
 
 fn pack(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), Problem> {

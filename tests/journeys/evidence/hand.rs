@@ -36,6 +36,20 @@ fn run(folder: &Path, name: &str, variables: &[(&str, &str)]) -> (bool, String) 
     (output.status.success(), said.concat())
 }
 
+/// A step that cannot fail checks nothing: it succeeds, and after a change of one bit it does not.
+fn good_then_changed(folder: &Path, name: &str, member: &str, variables: &[(&str, &str)]) {
+    let (good, said) = run(folder, name, variables);
+    assert!(good, "{name}: {said}");
+    let member = folder.join(member);
+    let before = std::fs::read(&member).unwrap();
+    let mut changed = before.clone();
+    changed[20.min(before.len() / 2)] ^= 1;
+    std::fs::write(&member, changed).unwrap();
+    let (good, said) = run(folder, name, variables);
+    assert!(!good, "{name} after a change: {said}");
+    std::fs::write(&member, before).unwrap();
+}
+
 #[test]
 fn the_commands_of_the_page_find_a_good_pack_good_and_a_changed_one_changed() {
     let wanted = ["sha256sum", "tar", "od", "openssl", "gpg", "base64"];
@@ -84,28 +98,17 @@ fn the_commands_of_the_page_find_a_good_pack_good_and_a_changed_one_changed() {
         ("GNUPGHOME", path(&home)),
     ];
     let steps = [
-        ("digests", "manifest.bin"),
-        ("openings", &format!("openings/{part}.bin")),
-        ("content", &format!("parts/{part}/content.bin")),
-        ("entry", &format!("{consigned}/salt.bin")),
-        ("decision", &format!("{consigned}/shown.bin")),
-        ("acknowledgement", &format!("{received}/attachment.sig")),
-        ("gpg", &format!("{received}/attachment.bin")),
-        ("checkpoint", "checkpoint.note"),
+        ("digests", "manifest.bin".to_owned()),
+        ("openings", format!("openings/{part}.bin")),
+        ("content", format!("parts/{part}/content.bin")),
+        ("entry", format!("{consigned}/salt.bin")),
+        ("decision", format!("{consigned}/shown.bin")),
+        ("acknowledgement", format!("{received}/attachment.sig")),
+        ("gpg", format!("{received}/attachment.bin")),
+        ("checkpoint", "checkpoint.note".to_owned()),
     ];
     for (name, member) in steps {
-        let (good, said) = run(&folder, name, &variables);
-        assert!(good, "{name}: {said}");
-        // A step that cannot fail checks nothing.
-        let member = folder.join(member);
-        let before = std::fs::read(&member).unwrap();
-        let mut changed = before.clone();
-        let at = 20.min(changed.len() / 2);
-        changed[at] ^= 1;
-        std::fs::write(&member, changed).unwrap();
-        let (good, said) = run(&folder, name, &variables);
-        assert!(!good, "{name} after a change: {said}");
-        std::fs::write(&member, before).unwrap();
+        good_then_changed(&folder, name, &member, &variables);
     }
     if has("sq") {
         let (good, said) = run(&folder, "sq", &variables);
