@@ -1,6 +1,8 @@
 //! The agent's memory of the log: the last checkpoint it saw, proved consistent at each contact.
 //! If two checkpoints contradict each other, both are kept and no delivery is accepted any more.
 
+pub mod gossip;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -9,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogKey, NOTE_MAX_BYTES, SignedCheckpoint};
 use schakel_proto::tlog::proof::{PROOF_MAX_COUNT, check_consistency};
+use schakel_proto::tlog::witnessed::same_history;
 use schakel_proto::wire;
 use tokio::sync::Mutex;
 
@@ -18,6 +21,8 @@ use crate::transport::{Client, bounded};
 
 /// Checkpoints remembered as proved, so that they are not proved again.
 const PROVED_MAX_COUNT: usize = 256;
+/// What the folders begin with in which an agency's word against the log is kept.
+const DISPUTED: &str = "disputed-";
 /// Attempts to get two proofs that end in the same checkpoint while the log grows.
 const ATTEMPTS_MAX_COUNT: usize = 16;
 
@@ -43,7 +48,7 @@ struct State {
 /// A newer checkpoint with the proof that led to it.
 pub(crate) struct Answer {
     pub(crate) checkpoint: SignedCheckpoint,
-    pub(crate) proof: Vec<Digest>,
+    proof: Vec<Digest>,
 }
 
 impl Audit {
@@ -219,6 +224,35 @@ impl Audit {
         Err(self.contradiction(one, other, &[], "two roots of one size"))
     }
 
+    /// Keeps two checkpoints that cannot both be: what we cosigned, and what is to be cosigned now.
+    pub(crate) fn contradict(&self, one: &SignedCheckpoint, other: &SignedCheckpoint, what: &str) -> Problem {
+        self.contradiction(one, other, &[], what)
+    }
+
+    /// Proves that two checkpoints are of one history, and gives the proof.
+    pub(crate) async fn between(
+        &self,
+        client: &mut Client,
+        key: &LogKey,
+        (one, other): (&SignedCheckpoint, &SignedCheckpoint),
+    ) -> Result<Vec<Digest>, Problem> {
+        let (older, newer) = if one.size() <= other.size() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let mut proof = Vec::new();
+        if older.size() < newer.size() {
+            proof = fetch_between(client, key, older.size(), newer.size())
+                .await?
+                .proof;
+        }
+        match same_history(older, newer, &proof) {
+            Ok(()) => Ok(proof),
+            Err(e) => Err(self.contradiction(older, newer, &proof, &e.to_string())),
+        }
+    }
+
     /// Keeps both sides, and refuses everything from here on.
     fn contradiction(
         &self,
@@ -276,14 +310,28 @@ fn to_wire(checkpoint: &SignedCheckpoint) -> wire::CheckpointSeen {
 }
 
 fn remember(state: &mut State, checkpoint: &SignedCheckpoint) {
+    remember_seen(state, (checkpoint.size(), checkpoint.root()));
+}
+
+fn remember_seen(state: &mut State, seen: (u64, Digest)) {
     if state.proved.len() >= PROVED_MAX_COUNT {
         state.proved.pop_front();
     }
-    state.proved.push_back((checkpoint.size(), checkpoint.root()));
+    state.proved.push_back(seen);
 }
 
 pub(crate) async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
-    let request = bounded(wire::GetConsistencyRequest { from_size });
+    fetch_between(client, key, from_size, 0).await
+}
+
+/// The newest checkpoint, and the proof between two sizes; 0 as the second: to the newest.
+async fn fetch_between(
+    client: &mut Client,
+    key: &LogKey,
+    from_size: u64,
+    to_size: u64,
+) -> Result<Answer, Problem> {
+    let request = bounded(wire::GetConsistencyRequest { from_size, to_size });
     let answer = client.get_consistency(request).await?.into_inner();
     let wrong = |what: String| Problem::distrust("LOG_CHECKPOINT", what);
     let checkpoint = SignedCheckpoint::open(&answer.checkpoint, key)

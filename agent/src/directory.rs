@@ -30,6 +30,8 @@ use crate::transport::{Client, bounded, tls::Pins};
 const BUNDLES_REMEMBERED_MAX_COUNT: usize = 16;
 /// How long a decision under a superseded bundle is still understood, in milliseconds.
 const BUNDLE_GRACE_MILLIS: i64 = 60_000;
+/// Refused directories kept.
+const REFUSED_MAX_COUNT: usize = 16;
 /// Keys are judged again this long after they were last judged, in milliseconds.
 const JUDGE_AGAIN_MILLIS: i64 = 10 * 60_000;
 
@@ -394,7 +396,9 @@ impl Network {
         let answer = client.get_directory(bounded(request)).await?;
         self.skew.note(&answer, asked, self.clock.now());
         match (answer.into_inner().directory, known) {
-            (Some(signed), _) => self.adopt(&signed)?,
+            (Some(signed), _) => self
+                .adopt(&signed)
+                .inspect_err(|problem| self.keep_refused(&signed, problem))?,
             (None, Some(view)) if self.clock.now().millis_since(view.judged) > JUDGE_AGAIN_MILLIS => {
                 self.adopt(view.directory().signed())?;
             }
@@ -405,6 +409,28 @@ impl Network {
             self.check_first_contact()?;
         }
         self.refresh_bundle(client).await
+    }
+
+    /// Keeps a directory that does not hold, as it was served: who served it cannot say that it was another.
+    fn keep_refused(&self, signed: &wire::MultiSigned, problem: &Problem) {
+        let encoded = signed.encode_to_vec();
+        let name = Digest::of(&encoded).to_string();
+        let name: String = name.chars().take(16).collect();
+        let kept = || -> Result<(), Problem> {
+            let all = self.dir.join("refused");
+            self.disk.make_dir(&all)?;
+            let dir = all.join(name);
+            if dir.is_dir() || disk::list(&all)?.len() >= REFUSED_MAX_COUNT {
+                return Ok(());
+            }
+            self.disk.make_dir(&dir)?;
+            self.disk.write(&dir.join("directory.bin"), &encoded)?;
+            let path = dir.join("reason.json");
+            self.disk.write(&path, &disk::to_json(problem, &path)?)
+        };
+        if let Err(problem) = kept() {
+            tracing::warn!(code = problem.code, "a refused directory could not be kept");
+        }
     }
 
     fn check_first_contact(&self) -> Result<(), Problem> {

@@ -30,6 +30,7 @@ use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::shown;
 use crate::stated;
 use crate::statements::StatementRequest;
+use crate::{witness, witnessed};
 
 /// Longest socket path that the system takes, in bytes; longer ones go by way of an open folder.
 const SOCKET_PATH_MAX_BYTES: usize = 100;
@@ -165,10 +166,12 @@ async fn status(State(agent): Shared) -> Answered {
         "connected": link.is_none() && view.is_some(),
         "problem": link,
         "trust": agent.audit.trust().err(),
+        "witness": witness::status(&agent),
         "clock": agent.network.skew().problem(),
         "directory_version": view.map(|v| v.directory().version()),
         "bundle_version": bundle,
         "unsettled": unsettled,
+        "receipts_overdue": witnessed::overdue(&agent),
         "unanswered": agent.inbox().all().iter().filter(|d| d.is_open()).count(),
         "ended_sent": shown::disclosed(&records, true, None).len(),
         "ended_received": agent.inbox().all().iter().flat_map(|d| &d.parts).filter(|p| p.ended.is_some()).count(),

@@ -30,6 +30,7 @@ use crate::health::{self, Readiness};
 use crate::intake::held::Held;
 use crate::intake::rates::Intake;
 use crate::intake::rejection::{self, Rejections};
+use crate::log::cosigned::Cosigned;
 use crate::log::entry::EntryMaker;
 use crate::log::key;
 use crate::log::publish::Evidences;
@@ -205,6 +206,7 @@ async fn share(
         entries,
         evidences: Evidences::new(keys),
         log,
+        cosigned: Cosigned::default(),
         directories: Directories::new(source, directory),
         rules,
         submissions: Intake::new(

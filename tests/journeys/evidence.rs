@@ -165,6 +165,10 @@ fn sender_and_recipient_show_a_stranger_what_became_of_a_packet() {
         "what was shown and what was hidden"
     );
     assert_eq!(count(&report, "opening"), 3);
+    assert!(
+        report.told.iter().all(|told| !told.witnessed),
+        "two witnesses are too few"
+    );
     let report = good(&scene.town, &scene.received);
     assert_eq!(events(&report)[..4], said);
     assert_eq!((count(&report, "part"), count(&report, "decision")), (2, 1));

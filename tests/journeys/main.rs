@@ -11,6 +11,8 @@ mod sending;
 
 mod withheld;
 
+mod witnessed;
+
 mod changes;
 
 mod facts;

@@ -76,6 +76,7 @@ struct Gathered {
     sealed: Vec<PathBuf>,
     versions: BTreeSet<u64>,
     stamp: Option<(Vec<u8>, Vec<u8>)>,
+    witnessed: Option<Vec<u8>>,
 }
 
 impl Agent {
@@ -117,8 +118,27 @@ impl Agent {
         }
         let audit = self.config.data_dir.join("audit");
         let note = disk::read(&audit.join("stamped.note"), NOTE_MAX_BYTES as u64)?;
+        gathered.witnessed = match self.witness.newest.note() {
+            Some(note) => Some(note),
+            None => self.kept_witnessed(packet, &gathered)?,
+        };
         gathered.stamp = note.zip(disk::read(&audit.join("stamped.tsr"), STAMP_MAX_BYTES)?);
         Ok(gathered)
+    }
+
+    /// The largest checkpoint that is kept beside what we sent because enough witnesses cosigned it.
+    fn kept_witnessed(&self, packet: PacketId, gathered: &Gathered) -> Result<Option<Vec<u8>>, Problem> {
+        let mut largest = None;
+        if self.outbox.get(&packet).is_some() {
+            for index in gathered.entries.keys() {
+                largest = largest.max(
+                    self.outbox
+                        .witness(&packet, *index)?
+                        .map(|p| (p.size, p.checkpoint)),
+                );
+            }
+        }
+        Ok(largest.map(|(_, note)| note.to_vec()))
     }
 
     fn of_sent(&self, packet: PacketId) -> Result<Gathered, Problem> {
@@ -234,6 +254,9 @@ impl Agent {
             for (size, proof) in &history.proofs {
                 writing.add(&names::consistency(*size), hashes_to_text(proof).as_bytes())?;
             }
+        }
+        if let Some(note) = &gathered.witnessed {
+            writing.add(names::WITNESSED, note)?;
         }
         if let Some((note, token)) = &gathered.stamp {
             writing.add(names::STAMPED, note)?;
@@ -386,8 +409,11 @@ impl Agent {
                 Body::parse(&entry.body, self.network.name()).ok(),
             )
         });
-        let stamped = gathered.stamp.iter().map(|(note, _)| (note.as_slice(), None));
-        for (note, body) in entries.chain(stamped) {
+        let stamped = gathered.stamp.iter().map(|(note, _)| note);
+        let apart = stamped
+            .chain(&gathered.witnessed)
+            .map(|note| (note.as_slice(), None));
+        for (note, body) in entries.chain(apart) {
             match SignedCheckpoint::open(note, key) {
                 Ok(checkpoint) => drop(found.insert(checkpoint.size(), checkpoint)),
                 Err(error) => {

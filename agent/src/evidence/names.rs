@@ -30,6 +30,8 @@ pub const MANIFEST: &str = "manifest.bin";
 pub const MANIFEST_SIGNATURE: &str = "manifest.sig";
 /// The newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint.note";
+/// The newest checkpoint that enough witnesses cosigned, as far as the maker of the pack knows.
+pub const WITNESSED: &str = "witnessed.note";
 /// A checkpoint that a time-stamping authority has seen.
 pub const STAMPED: &str = "timestamp/checkpoint.note";
 /// What it answered: an RFC 3161 response.

@@ -233,6 +233,8 @@ pub struct Told {
     pub recipient: Option<AgencyId>,
     /// Reason code, and what else is known of it.
     pub more: String,
+    /// It stands in the tree of a checkpoint that enough witnesses cosigned.
+    pub witnessed: bool,
 }
 
 /// Everything that was found.
@@ -296,11 +298,9 @@ impl Report {
         for told in &self.told {
             let recipient = told.recipient.as_ref().map_or("-", AgencyId::as_str);
             let (index, at, event, more) = (told.index, told.at, told.event, &told.more);
-            lines.push(
-                format!("  {at}  {index:>6}  {event}  {recipient}  {more}")
-                    .trim_end()
-                    .to_owned(),
-            );
+            let standing = words::standing(told.witnessed, language);
+            let line = format!("  {at}  {index:>6}  {event}  {recipient}  [{standing}]  {more}");
+            lines.push(line.trim_end().to_owned());
         }
         lines.extend(self.log_keys.iter().map(|key| format!("  {key}")));
         let width = words::MARKS_WIDTH;
@@ -346,7 +346,7 @@ impl Report {
         let told = |told: &Told| {
             json!({
                 "index": told.index, "at_ms": told.at.millis(), "event": told.event,
-                "recipient": told.recipient, "more": told.more,
+                "recipient": told.recipient, "more": told.more, "witnessed": told.witnessed,
             })
         };
         json!({

@@ -408,7 +408,7 @@ fn file_name(part: &PartId, at_rest: AtRest) -> String {
 
 /// Name of the file with the sealed header of a part whose content lies open.
 pub(super) fn header_name(part: &PartId) -> String {
-    format!("{part}.header")
+    format!("header-{part}")
 }
 
 /// The names inside the seal, made fit for showing.

@@ -4,7 +4,7 @@
 //! ```text
 //! inbox/<packet>/<consignment>/state.json     what it is, what we answered
 //! inbox/<packet>/<consignment>/<part>.pgp     session-key packet and encrypted data (sealed at rest)
-//! inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest), beside it <part>.header
+//! inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest), beside it header-<part>
 //! inbox/<packet>/<consignment>/manifest.bin   the manifest and the sender's signature
 //! inbox/<packet>/<consignment>/hand-over.bin  openings, key packets, evidence
 //! inbox/<packet>/<consignment>/answer.bin     our signed acknowledgement, sent until it is settled

@@ -8,3 +8,5 @@ pub mod entry;
 pub mod sequencer;
 
 pub mod publish;
+
+pub mod cosigned;

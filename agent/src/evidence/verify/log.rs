@@ -1,6 +1,6 @@
 //! What the log says: each entry of a pack, its place in the tree, and the one history behind all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schakel_proto::evidence::{Body, Decision, Event, steps};
 use schakel_proto::ids::Digest;
@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) hidden: Option<Decision>,
     /// The signed thing that it is about.
     pub(super) attachment: Option<wire::Signed>,
+    /// Size of its checkpoint.
+    size: u64,
 }
 
 impl Entry {
@@ -53,6 +55,8 @@ pub(super) struct Log {
     /// By note: the checkpoint, and the member that it was read from first.
     checkpoints: BTreeMap<Vec<u8>, (Option<SignedCheckpoint>, String)>,
     newest: Option<SignedCheckpoint>,
+    /// Size of the checkpoint that enough witnesses cosigned.
+    witnessed: Option<u64>,
 }
 
 impl Log {
@@ -66,13 +70,25 @@ impl Log {
             entries: Vec::new(),
             checkpoints: BTreeMap::new(),
             newest: None,
+            witnessed: None,
         };
         if let Some(note) = members.bytes(names::CHECKPOINT)? {
             log.newest = log.open(&note, names::CHECKPOINT, directories, report);
             match &log.newest {
-                Some(newest) => cosigned::check(newest, names::CHECKPOINT, directories, report),
+                // Which of them the maker knows to be cosigned stands apart.
+                Some(_) if members.has(names::WITNESSED) => {}
+                Some(newest) => {
+                    let enough = cosigned::check(newest, names::CHECKPOINT, directories, report);
+                    log.witnessed = enough.then_some(newest.size());
+                }
                 None => report.skip(Check::Cosignatures, names::CHECKPOINT, why("CHECKPOINT_WRONG")),
             }
+        }
+        if let Some(note) = members.bytes(names::WITNESSED)?
+            && let Some(witnessed) = log.open(&note, names::WITNESSED, directories, report)
+            && cosigned::check(&witnessed, names::WITNESSED, directories, report)
+        {
+            log.witnessed = Some(witnessed.size());
         }
         for folder in folders(members, "log/")
             .into_iter()
@@ -188,6 +204,7 @@ impl Log {
             shown,
             hidden,
             attachment,
+            size: evidence.tree_size,
         });
         Ok(())
     }
@@ -211,6 +228,7 @@ impl Log {
             }
             return Ok(());
         };
+        let mut good = BTreeSet::from([newest.size()]);
         for (older, about) in held.into_iter().filter(|(older, _)| *older != newest) {
             let about = format!("{about}, size {}", older.size());
             if older.origin() != newest.origin() {
@@ -230,7 +248,16 @@ impl Log {
                     Some(text) => extends(older, newest, &text),
                 }
             };
-            report.note(Check::Consistency, about, outcome);
+            if report.note(Check::Consistency, about, outcome) {
+                good.insert(older.size());
+            }
+        }
+        // What stands in a tree that witnesses cosigned, of the one history of the newest.
+        let witnessed = self.witnessed.filter(|size| good.contains(size)).unwrap_or(0);
+        for told in &mut report.told {
+            let mut entries = self.entries.iter();
+            let entry = entries.find(|entry| entry.index == told.index && good.contains(&entry.size));
+            told.witnessed = entry.is_some_and(|entry| entry.index < witnessed);
         }
         Ok(())
     }
@@ -341,5 +368,6 @@ fn told(entry: &Entry) -> Option<Told> {
         event: body.event.as_str(),
         recipient: body.recipient.clone(),
         more: crate::problem::printable(more.trim(), 300),
+        witnessed: false,
     })
 }

@@ -244,11 +244,19 @@ pub(super) const WHYS: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "COSIGNATURE_WRONG",
+        [
+            "a witness' line does not hold",
+            "een regel van een getuige klopt niet",
+            "la ligne d'un témoin n'est pas exacte",
+        ],
+    ),
+    (
         "PROVISIONAL",
         [
-            "provisional: no cosignature of a witness is in it",
-            "voorlopig: er staat geen handtekening van een getuige in",
-            "provisoire : aucune signature d'un témoin n'y figure",
+            "provisional: too few witnesses cosigned it",
+            "voorlopig: te weinig getuigen tekenden mee",
+            "provisoire : trop peu de témoins l'ont cosigné",
         ],
     ),
     (
