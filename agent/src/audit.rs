@@ -1,6 +1,8 @@
 //! The agent's memory of the log: the last checkpoint it saw, proved consistent at each contact.
 //! If two checkpoints contradict each other, both are kept and no delivery is accepted any more.
 
+pub mod gossip;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -9,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogKey, NOTE_MAX_BYTES, SignedCheckpoint};
 use schakel_proto::tlog::proof::{PROOF_MAX_COUNT, check_consistency};
+use schakel_proto::tlog::witnessed::same_history;
 use schakel_proto::wire;
 use tokio::sync::Mutex;
 
@@ -18,8 +21,13 @@ use crate::transport::{Client, bounded};
 
 /// Checkpoints remembered as proved, so that they are not proved again.
 const PROVED_MAX_COUNT: usize = 256;
+/// What the folders begin with in which an agency's word against the log is kept.
+const DISPUTED: &str = "disputed-";
 /// Attempts to get two proofs that end in the same checkpoint while the log grows.
 const ATTEMPTS_MAX_COUNT: usize = 16;
+
+/// Longest directory with its signatures that is put beside a contradiction.
+const DIRECTORY_FILE_MAX_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Keeps watch over the log.
 pub struct Audit {
@@ -38,8 +46,8 @@ struct State {
 }
 
 /// A newer checkpoint with the proof that led to it.
-struct Answer {
-    checkpoint: SignedCheckpoint,
+pub(crate) struct Answer {
+    pub(crate) checkpoint: SignedCheckpoint,
     proof: Vec<Digest>,
 }
 
@@ -216,6 +224,35 @@ impl Audit {
         Err(self.contradiction(one, other, &[], "two roots of one size"))
     }
 
+    /// Keeps two checkpoints that cannot both be: what we cosigned, and what is to be cosigned now.
+    pub(crate) fn contradict(&self, one: &SignedCheckpoint, other: &SignedCheckpoint, what: &str) -> Problem {
+        self.contradiction(one, other, &[], what)
+    }
+
+    /// Proves that two checkpoints are of one history, and gives the proof.
+    pub(crate) async fn between(
+        &self,
+        client: &mut Client,
+        key: &LogKey,
+        (one, other): (&SignedCheckpoint, &SignedCheckpoint),
+    ) -> Result<Vec<Digest>, Problem> {
+        let (older, newer) = if one.size() <= other.size() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let mut proof = Vec::new();
+        if older.size() < newer.size() {
+            proof = fetch_between(client, key, older.size(), newer.size())
+                .await?
+                .proof;
+        }
+        match same_history(older, newer, &proof) {
+            Ok(()) => Ok(proof),
+            Err(e) => Err(self.contradiction(older, newer, &proof, &e.to_string())),
+        }
+    }
+
     /// Keeps both sides, and refuses everything from here on.
     fn contradiction(
         &self,
@@ -253,6 +290,11 @@ impl Audit {
         self.disk.make_dir(&dir)?;
         self.disk.write(&dir.join("first.note"), one.note())?;
         self.disk.write(&dir.join("second.note"), other.note())?;
+        // Whoever is shown the folder finds in it whose key signed both sides.
+        let directory = self.dir.with_file_name("network").join("directory.bin");
+        if let Some(directory) = disk::read(&directory, DIRECTORY_FILE_MAX_BYTES)? {
+            self.disk.write(&dir.join("directory.bin"), &directory)?;
+        }
         let path = dir.join("found.json");
         let found = serde_json::json!({ "what": what, "proof": proof });
         self.disk.write(&path, &disk::to_json(&found, &path)?)
@@ -268,14 +310,28 @@ fn to_wire(checkpoint: &SignedCheckpoint) -> wire::CheckpointSeen {
 }
 
 fn remember(state: &mut State, checkpoint: &SignedCheckpoint) {
+    remember_seen(state, (checkpoint.size(), checkpoint.root()));
+}
+
+fn remember_seen(state: &mut State, seen: (u64, Digest)) {
     if state.proved.len() >= PROVED_MAX_COUNT {
         state.proved.pop_front();
     }
-    state.proved.push_back((checkpoint.size(), checkpoint.root()));
+    state.proved.push_back(seen);
 }
 
-async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
-    let request = bounded(wire::GetConsistencyRequest { from_size });
+pub(crate) async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
+    fetch_between(client, key, from_size, 0).await
+}
+
+/// The newest checkpoint, and the proof between two sizes; 0 as the second: to the newest.
+async fn fetch_between(
+    client: &mut Client,
+    key: &LogKey,
+    from_size: u64,
+    to_size: u64,
+) -> Result<Answer, Problem> {
+    let request = bounded(wire::GetConsistencyRequest { from_size, to_size });
     let answer = client.get_consistency(request).await?.into_inner();
     let wrong = |what: String| Problem::distrust("LOG_CHECKPOINT", what);
     let checkpoint = SignedCheckpoint::open(&answer.checkpoint, key)

@@ -31,6 +31,7 @@ use crate::intake::held::Held;
 use crate::intake::rates::Intake;
 use crate::intake::rejection::{self, Rejections};
 use crate::intake::turns::Turns;
+use crate::log::cosigned::Cosigned;
 use crate::log::entry::EntryMaker;
 use crate::log::key;
 use crate::log::publish::Evidences;
@@ -209,6 +210,7 @@ async fn share(
         entries,
         evidences: Evidences::new(keys),
         log,
+        cosigned: Cosigned::default(),
         directories: Directories::new(source, directory),
         rules,
         submissions: Intake::new(

@@ -125,6 +125,19 @@ pub fn remedy(english: &str, language: &str) -> Option<&'static str> {
     found.map(|(_, words)| *words)
 }
 
+/// How far a receipt can be relied on: whether enough witnesses cosigned the log that holds it. In English for a language
+/// that is not known here.
+pub fn standing(witnessed: bool, language: &str) -> &'static str {
+    match (witnessed, language) {
+        (true, "nl") => "bevestigd door getuigen",
+        (false, "nl") => "voorlopig",
+        (true, "fr") => "attesté par les témoins",
+        (false, "fr") => "provisoire",
+        (true, _) => "witnessed",
+        (false, _) => "provisional",
+    }
+}
+
 fn english(code: &str) -> Option<(&'static str, &'static str)> {
     let defect = Defect::ALL.iter().find(|defect| defect.code() == code);
     if let Some(defect) = defect {

@@ -11,6 +11,8 @@ mod sending;
 
 mod withheld;
 
+mod witnessed;
+
 mod changes;
 
 mod facts;
@@ -34,3 +36,5 @@ mod verdicts;
 mod stopping;
 
 mod recalled;
+
+mod evidence;

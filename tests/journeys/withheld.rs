@@ -86,7 +86,7 @@ async fn receive(town: &Town, rng: &mut StdRng, pieces: &[Piece<'_>]) -> (Got, V
         .into_inner()
         .encoded_len();
     let evidence = evidence(&mut cell).await;
-    let request = wire::GetConsistencyRequest { from_size: 0 };
+    let request = wire::GetConsistencyRequest::default();
     let note = cell
         .client
         .get_consistency(request)

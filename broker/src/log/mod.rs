@@ -10,3 +10,5 @@ pub mod sequencer;
 pub mod publish;
 
 pub mod tiles;
+
+pub mod cosigned;

@@ -8,6 +8,7 @@
 )]
 
 mod bundles;
+mod cosigning;
 mod delivery;
 mod door;
 mod emergency;

@@ -106,6 +106,7 @@ pub const ALL: &[Target] = &[
     ),
     Target::new("bundle", targets::policy::bundle, targets::policy::bundles).heavy(),
     Target::new("request", targets::api::request, targets::api::requests),
+    Target::new("pack", targets::pack::pack, targets::pack::packs),
     Target::new("identifier", targets::api::identifier, targets::api::identifiers),
 ];
 

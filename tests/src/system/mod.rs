@@ -37,3 +37,5 @@ pub mod forge;
 pub mod leaves;
 
 pub mod outside;
+
+pub mod pack;

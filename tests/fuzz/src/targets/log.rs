@@ -8,13 +8,14 @@ use schakel_broker::log::tiles::Resource;
 use schakel_proto::evidence::{BODY_TYPE, Body, DECISION_TYPE, Event, LEAF_TYPE, attachment_digest, check};
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogSecret, SignedCheckpoint};
+use schakel_proto::tlog::cosignature::with_lines;
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::{self, check_consistency, check_inclusion};
 use schakel_proto::tlog::tree::{Frontier, Node};
 use schakel_proto::vectors::NOW;
 use schakel_proto::wire;
 
-use crate::fixtures::{LOG, WORLD};
+use crate::fixtures::{DIRECTORY, LOG, WORLD, witness};
 use crate::{choice, chosen, refused, said};
 
 /// What the log has signed.
@@ -33,6 +34,7 @@ pub fn checkpoint(input: &[u8]) {
         match SignedCheckpoint::open(rest, LOG.public()) {
             Ok(opened) => {
                 assert_eq!(opened.note(), rest);
+                cosigned(&opened);
                 let same = |s: &&SignedCheckpoint| s.size() == opened.size() && s.root() == opened.root();
                 assert!(SIGNED.iter().any(|s| same(&s)), "signed by nobody");
             }
@@ -54,12 +56,32 @@ pub fn checkpoint(input: &[u8]) {
     }
 }
 
-/// Checkpoints, one with a witness' line, and a key.
+/// Whatever lines a note has, a witness counts once, and only for what it cosigned.
+fn cosigned(opened: &SignedCheckpoint) {
+    match DIRECTORY.log().watch().standing(opened) {
+        Ok(standing) => {
+            assert!(standing.by().len() <= 1);
+            assert!(
+                standing.by().is_empty() || opened.size() == 17,
+                "cosigned by nobody"
+            );
+        }
+        Err(error) => said(&error.to_string()),
+    }
+}
+
+/// Checkpoints, one with a witness' line of a stranger, some with true and spoilt ones, and a key.
 pub fn checkpoints() -> Vec<Vec<u8>> {
     let mut all: Vec<_> = SIGNED.iter().map(|s| chosen(0, s.note())).collect();
     let mut witnessed = SIGNED[1].note().to_vec();
     witnessed.extend("\u{2014} witness.example AAAAAAAAAAAA\n".as_bytes());
     all.push(chosen(0, &witnessed));
+    let agency = DIRECTORY.log().witnesses().first().unwrap();
+    let secret = witness(agency);
+    let lines = [5, 7].map(|seconds| secret.cosign(&SIGNED[2], seconds).unwrap().line);
+    let lines = || lines.iter().map(String::as_str);
+    all.push(chosen(0, &with_lines(SIGNED[2].note(), lines())));
+    all.push(chosen(0, &with_lines(SIGNED[1].note(), lines())));
     all.push(chosen(1, LOG.to_text().as_bytes()));
     all
 }
