@@ -111,7 +111,7 @@ async fn show(state: &State, agency: &AgencyId, request: &Parts) -> Result<Respo
 async fn read(state: &State, agency: &AgencyId, resource: Resource) -> Result<Bytes, Refusal> {
     let store = state.store.as_ref();
     let found = match resource {
-        Resource::Checkpoint => store.latest_checkpoint().await?.map(|newest| newest.note),
+        Resource::Checkpoint => state.newest_note().await?,
         Resource::Tile(level, span) => tiles::tile(store, level, span).await?,
         Resource::Entries(span) => tiles::entries(store, span).await?,
         Resource::Entry(index) => return entry(state, agency, index).await,
