@@ -110,6 +110,8 @@ async fn show(state: &State, agency: &AgencyId, request: &Parts) -> Result<Respo
 
 async fn read(state: &State, agency: &AgencyId, resource: Resource) -> Result<Bytes, Refusal> {
     let store = state.store.as_ref();
+    // A bundle is read from as many rows as it has leaves: whoever asks for many at once waits for itself.
+    let _turn = state.turns.take(agency).await?;
     let found = match resource {
         Resource::Checkpoint => state.newest_note().await?,
         Resource::Tile(level, span) => tiles::tile(store, level, span).await?,

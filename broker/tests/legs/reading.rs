@@ -261,6 +261,26 @@ async fn i03_who_is_no_member_reads_nothing_and_other_methods_and_paths_are_refu
 }
 
 #[tokio::test]
+async fn n16_who_asks_for_much_at_once_waits_for_itself() {
+    let ground = Ground::new();
+    let broker = told(&ground, None).await;
+    let [hot, calm] = [STRANGER, WELFARE].map(|id| ground.channel(broker.address(), id));
+    let (hot, calm) = (hot.await, calm.await);
+    let mut turns = Vec::new();
+    for _ in 0..std::thread::available_parallelism().unwrap().get() {
+        turns.push(broker.state().turns.take(&agency(STRANGER)).await.unwrap());
+    }
+    let waiting = tokio::spawn(async move { get(&hot, "/log/tile/entries/000.p/1").await.0 });
+    for _ in 0..20 {
+        assert_eq!(get(&calm, "/log/tile/entries/000.p/1").await.0, 200);
+    }
+    assert!(!waiting.is_finished(), "all its turns are taken");
+    drop(turns);
+    assert_eq!(waiting.await.unwrap(), 200);
+    broker.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn n16_reading_counts_with_all_that_the_agency_reads_and_says_when_to_come_again() {
     let ground = Ground::new();
     let file = ground.network.broker_config();
