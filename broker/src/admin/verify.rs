@@ -8,12 +8,13 @@ use schakel_proto::ids::Digest;
 use schakel_proto::refusal::Refusal;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::hash::leaf_hash;
-use schakel_proto::tlog::tree::Frontier;
+use schakel_proto::tlog::tree::{Frontier, Node};
 use serde_json::{Value, json};
 
 use super::{Desk, Told};
 use crate::store::{
-    CeilingOf, Filed, FiledEntry, Finding, PAGE_MAX_COUNT, Page, Store, StoreError, StoredCheckpoint,
+    CeilingOf, Ceilings, Filed, FiledEntry, Finding, PAGE_MAX_COUNT, Page, Store, StoreError,
+    StoredCheckpoint,
 };
 use signatures::{Judged, Signatures};
 
@@ -89,6 +90,8 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
 struct Walk<'a> {
     desk: &'a Desk,
     newest: Option<StoredCheckpoint>,
+    /// What was in force when the walk began: its entries were committed before.
+    ceilings: Ceilings,
     frontier: Frontier,
     /// Position of the next entry.
     at: u64,
@@ -118,9 +121,16 @@ impl<'a> Walk<'a> {
                 Ok(_) => verdict.signatures += 1,
             }
         }
+        let ceilings = match desk.store.ceilings().await {
+            Ok(ceilings) => ceilings,
+            // Said by the audit of its row.
+            Err(StoreError::Corrupt(_)) => Ceilings::default(),
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self {
             desk,
             newest,
+            ceilings,
             frontier: Frontier::default(),
             at: 0,
             signatures: Signatures::default(),
@@ -137,10 +147,15 @@ impl<'a> Walk<'a> {
         for _ in 0..ROUNDS_MAX_COUNT {
             self.integrated(told).await?;
             if self.pending().await? {
+                if self.newest.as_ref().is_some_and(|newest| newest.size > self.at) {
+                    let what = "the log is shorter than its newest checkpoint says";
+                    self.verdict.wrong(None, "the tree", what);
+                }
                 return Ok(());
             }
         }
-        Ok(self.verdict.gone("entries that were added meanwhile", 1))
+        self.verdict.gone("entries that were added meanwhile", 1);
+        Ok(())
     }
 
     async fn integrated(&mut self, told: &Told) -> Result<(), Refusal> {
@@ -179,6 +194,14 @@ impl<'a> Walk<'a> {
             Err(StoreError::Corrupt(what)) => {
                 self.verdict
                     .wrong(Some(self.at), "an entry of the log", what.to_string());
+                // The tree may still be whole: it grows by the leaf that stands there.
+                let node = Node {
+                    level: 0,
+                    index: self.at,
+                };
+                let leaf = self.store().node(node).await.ok().flatten();
+                self.frontier
+                    .append(leaf.unwrap_or(Digest::from_bytes([0; 32])), &mut |_, _| {});
                 self.at += 1;
                 let end = self.newest.as_ref().map_or(0, |newest| newest.size);
                 let next = Some(self.at).filter(|at| *at < end);
@@ -322,15 +345,9 @@ impl<'a> Walk<'a> {
                 Judged::Unsigned => {}
             }
         }
-        let ceilings = match self.store().ceilings().await {
-            Ok(ceilings) => ceilings,
-            // Said by the audit of its row.
-            Err(StoreError::Corrupt(_)) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
         for (of, ceiling) in [
-            (CeilingOf::Directory, ceilings.directory),
-            (CeilingOf::Bundle, ceilings.bundle),
+            (CeilingOf::Directory, self.ceilings.directory),
+            (CeilingOf::Bundle, self.ceilings.bundle),
         ] {
             let Some(ceiling) = ceiling else { continue };
             if !self.signatures.was_activated(of, ceiling) {

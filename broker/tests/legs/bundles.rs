@@ -292,6 +292,7 @@ async fn p03_p16_a_bad_bundle_by_name_gives_one_clear_error_and_the_one_in_force
     let newer = signed(&ground, &of_version(2), &officers(&ground)[..2]);
     put(&ground, &broker, &newer.to_bytes()).await;
     assert_eq!(broker.state().rules.current().version(), 2);
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -334,6 +335,7 @@ async fn p03_officers_of_one_agency_or_with_a_key_that_is_not_valid_now_change_n
         assert_eq!(broker.state().alarms.count(code), 1, "{code}");
         assert_eq!(broker.state().rules.current().digest(), in_force, "{code}");
     }
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -359,6 +361,7 @@ async fn p01_an_older_bundle_is_refused_while_running_and_after_a_restart() {
     put(&ground, &broker, &first).await;
     assert_eq!(broker.state().alarms.count("BUNDLE_OLDER"), 1);
     assert_eq!(broker.state().rules.current().digest(), in_force);
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
     let refused = refused_start(&ground).await;
     assert!(refused.contains("BUNDLE_OLDER"), "{refused}");
@@ -371,6 +374,7 @@ async fn p01_an_older_bundle_is_refused_while_running_and_after_a_restart() {
     std::fs::write(&file, newer.to_bytes()).unwrap();
     let broker = ground.broker().await;
     assert_eq!(broker.state().rules.current().digest(), in_force);
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -442,6 +446,7 @@ async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
         () = decided => {}
         _ = async { while inbox.next().await.is_some() {} } => panic!("the stream ended"),
     }
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
     // What was in force is in the store; without the first rules their decisions could not be made again.
     let config = Config::load(&ground.network.broker_config()).unwrap();

@@ -1,6 +1,7 @@
 //! `schakel-broker log ls|show|export|stats|verify`: their arguments, and what they print.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -72,8 +73,8 @@ pub struct Ls {
     #[arg(long, value_name = "COUNT", conflicts_with = "after")]
     last: Option<u64>,
     /// Most entries.
-    #[arg(long, value_name = "COUNT", default_value_t = 100, conflicts_with = "follow")]
-    limit: usize,
+    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "follow")]
+    limit: NonZeroUsize,
     /// Go on with new entries until interrupted; begins at the log's end unless told otherwise.
     #[arg(long)]
     follow: bool,
@@ -186,7 +187,7 @@ pub(super) fn ls(arguments: &Ls) -> Result<ExitCode, CommandError> {
 }
 
 fn once(target: &mut Target, arguments: &Ls) -> Result<ExitCode, CommandError> {
-    let place = (arguments.after, arguments.last, arguments.limit);
+    let place = (arguments.after, arguments.last, arguments.limit.get());
     let filter = arguments.which.filter();
     let mut found = Vec::new();
     let (next, done) = pages(target, (&filter, false), place, &mut |entry| {

@@ -108,7 +108,7 @@ async fn bundle(
         activated.ceiling.digest.as_bytes(),
     ];
     let of = Digest::of_all(
-        &all.map(|part| Digest::of(part))
+        &all.map(Digest::of)
             .each_ref()
             .map(|digest| &digest.as_bytes()[..]),
     );
