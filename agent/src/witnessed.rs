@@ -131,70 +131,77 @@ async fn prove(
     cosigned: SignedCheckpoint,
 ) -> Result<(), Problem> {
     let size = cosigned.size();
-    let due = agent.outbox.all().into_iter().flat_map(|record| {
-        let due = record.provisional.range(..size).copied();
-        due.map(|index| (record.packet, index)).collect::<Vec<_>>()
-    });
-    let due: Vec<_> = due.take(ENTRIES_MAX_COUNT).collect();
+    let mut room = ENTRIES_MAX_COUNT;
     let mut proofs: BTreeMap<u64, Vec<Digest>> = BTreeMap::new();
-    let mut changed = false;
-    for (packet, index) in due {
-        let Some(kept) = agent.outbox.evidence(&packet, index)? else {
+    for record in agent.outbox.all() {
+        let due: Vec<u64> = record.provisional.range(..size).take(room).copied().collect();
+        if due.is_empty() {
             continue;
-        };
-        let own = SignedCheckpoint::open(&kept.checkpoint, view.log_key())
-            .map_err(|e| Problem::distrust("EVIDENCE_WRONG", e.to_string()).at(packet))?;
-        let proof = match proofs.get(&own.size()) {
-            Some(proof) => proof.clone(),
-            None => {
-                let sides = (&own, &cosigned);
-                let proof = agent.audit.between(client, view.log_key(), sides).await?;
-                proofs.insert(own.size(), proof.clone());
-                proof
-            }
-        };
-        let proof = wire::WitnessProof {
-            size,
-            checkpoint: cosigned.note().to_vec().into(),
-            consistency: proof.iter().map(|hash| hash.to_vec().into()).collect(),
-        };
-        keep(agent, (packet, index), kept, proof).await?;
-        changed = true;
-    }
-    if changed {
+        }
+        room -= due.len();
+        let mut proved = Vec::with_capacity(due.len());
+        for index in due {
+            let Some(kept) = agent.outbox.evidence(&record.packet, index)? else {
+                continue;
+            };
+            let own = SignedCheckpoint::open(&kept.checkpoint, view.log_key())
+                .map_err(|e| Problem::distrust("EVIDENCE_WRONG", e.to_string()).at(record.packet))?;
+            let proof = match proofs.get(&own.size()) {
+                Some(proof) => proof.clone(),
+                None => {
+                    let sides = (&own, &cosigned);
+                    agent.audit.between(client, view.log_key(), sides).await?
+                }
+            };
+            let consistency = proof.iter().map(|hash| hash.to_vec().into()).collect();
+            proofs.insert(own.size(), proof);
+            let proof = wire::WitnessProof {
+                size,
+                checkpoint: cosigned.note().to_vec().into(),
+                consistency,
+            };
+            proved.push((index, kept, proof));
+        }
+        keep(agent, record.packet, proved).await?;
         agent.changed();
     }
     Ok(())
 }
 
-/// Checks one entry's proof as anybody would, and keeps it.
+/// Checks the proofs of a packet's entries as anybody would, and keeps them.
 async fn keep(
     agent: &Arc<Agent>,
-    (packet, index): (PacketId, u64),
-    kept: wire::Evidence,
-    proof: wire::WitnessProof,
+    packet: PacketId,
+    proved: Vec<(u64, wire::Evidence, wire::WitnessProof)>,
 ) -> Result<(), Problem> {
     let agent = Arc::clone(agent);
     blocking(move || {
         let view = agent.network.view()?;
         let wrong = |what: String| Problem::distrust("WITNESSED_WRONG", what).at(packet);
-        let checked = evidence::check(&kept, agent.network.name(), view.log_key());
-        let checked = checked.map_err(|e| wrong(e.to_string()))?;
         let watch = view.directory().log().watch();
-        let standing = check(&checked, &proof, view.log_key(), watch).map_err(|e| wrong(e.to_string()))?;
-        let Standing::Witnessed { by } = standing else {
-            return Ok(());
-        };
-        let cosigned = Cosigned {
-            size: proof.size,
-            by: by.into_iter().map(|one| one.agency).collect(),
-            of: watch.count(),
-            needed: watch.needed(),
-        };
-        agent.outbox.keep_witness(&packet, index, proof)?;
-        agent
-            .outbox
-            .update(&packet, |record| record.note_witnessed(index, cosigned))?;
+        let mut witnessed = Vec::with_capacity(proved.len());
+        for (index, kept, proof) in proved {
+            let checked = evidence::check(&kept, agent.network.name(), view.log_key());
+            let checked = checked.map_err(|e| wrong(e.to_string()))?;
+            let standing =
+                check(&checked, &proof, view.log_key(), watch).map_err(|e| wrong(e.to_string()))?;
+            let Standing::Witnessed { by } = standing else {
+                continue;
+            };
+            let cosigned = Cosigned {
+                size: proof.size,
+                by: by.into_iter().map(|one| one.agency).collect(),
+                of: watch.count(),
+                needed: watch.needed(),
+            };
+            agent.outbox.keep_witness(&packet, index, proof)?;
+            witnessed.push((index, cosigned));
+        }
+        agent.outbox.update(&packet, |record| {
+            for (index, cosigned) in witnessed {
+                record.note_witnessed(index, cosigned);
+            }
+        })?;
         Ok(())
     })
     .await

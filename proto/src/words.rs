@@ -62,6 +62,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "Our own policy engine does not deliver it",
         DISTRUST,
     ),
+    (
+        "CHECKPOINT_OTHER_HISTORY",
+        "The sender saw another history of the log than we were shown",
+        DISTRUST,
+    ),
 ];
 
 /// A refusal in one language.

@@ -50,7 +50,12 @@ impl Audit {
         }
         let mut proof = Vec::new();
         if seen.size > 0 && seen.size < own.size() && heard.origin == key.origin() {
-            proof = fetch_between(client, key, seen.size, own.size()).await?.proof;
+            // A broker that refuses the proof shows none.
+            proof = match fetch_between(client, key, seen.size, own.size()).await {
+                Ok(answer) => answer.proof,
+                Err(problem) if problem.is_temporary() => return Err(problem),
+                Err(_) => Vec::new(),
+            };
         }
         let same_log = heard.origin == key.origin();
         if same_log && judge_seen(seen, own.note(), &proof, key).is_err() {

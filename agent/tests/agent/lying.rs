@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use schakel_proto::directory::Directory;
-use schakel_proto::evidence::{self, Event, EvidenceError};
+use schakel_proto::evidence::{self, CheckedEvidence, Event, EvidenceError};
 use schakel_proto::ids::{CaseRef, Digest};
 use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::statement::FactChain;
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::flow::{Daemon, police, send};
 use crate::hostile::{HONEST, Lie, await_quarantine, await_received, case, received, tell, walk};
-use crate::support::broker;
+use crate::support::broker::{self, Running};
 use crate::support::ledger::{Ledger, body};
 use crate::support::parcel::{Parcel, RECIPIENT, SENDER, and_then, parcel};
 use crate::support::town::{Town, agency, now};
@@ -242,33 +242,49 @@ fn hand_over(frames: &mut [Frame]) -> &mut wire::HandOver {
     found.unwrap()
 }
 
+/// A recipient in a case with the sender, of a broker that lies to it in its hand-overs.
+struct Deceived {
+    town: Town,
+    running: Running,
+    daemon: Daemon,
+    case: CaseRef,
+}
+
+impl Deceived {
+    async fn start() -> Self {
+        let (town, running) = broker::start(None).await;
+        running.script.lock().unwrap().ledger = log_of(&town, 5);
+        let daemon = Daemon::start(&town, RECIPIENT);
+        let case = case(&running, &town, &[SENDER, RECIPIENT]);
+        Self {
+            town,
+            running,
+            daemon,
+            case,
+        }
+    }
+
+    /// Tells a lie, which must be refused by its code; what is kept of it.
+    fn told(&self, lie: &Lie) -> (wire::HandOver, wire::Manifest) {
+        let (town, name) = (&self.town, lie.name);
+        let parcel = parcel(town, self.case, 1);
+        tell(&self.running, town, &parcel, lie);
+        assert_eq!(await_quarantine(town, &parcel, name), lie.code, "{name}");
+        assert!(received(town, &parcel).is_empty(), "{name}");
+        set_aside(town, &parcel)
+    }
+
+    /// What anybody finds who checks kept evidence offline.
+    fn check(&self, evidence: Option<&wire::Evidence>) -> Result<CheckedEvidence, EvidenceError> {
+        let directory = self.town.directory();
+        evidence::check(evidence.unwrap(), directory.network(), directory.log().key())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l02_l06_proofs_of_others_old_keys_and_false_dates_are_refused_and_kept() {
-    let (town, running) = broker::start(None).await;
-    running.script.lock().unwrap().ledger = log_of(&town, 5);
-    let daemon = Daemon::start(&town, RECIPIENT);
-    let case = case(&running, &town, &[SENDER, RECIPIENT]);
-    let tell = |lie: Lie| {
-        let parcel = parcel(&town, case, 1);
-        tell(&running, &town, &parcel, &lie);
-        assert_eq!(
-            await_quarantine(&town, &parcel, lie.name),
-            lie.code,
-            "{}",
-            lie.name
-        );
-        assert!(received(&town, &parcel).is_empty(), "{}", lie.name);
-        set_aside(&town, &parcel)
-    };
-    let directory = town.directory();
-    let check = |evidence: &Option<wire::Evidence>| {
-        evidence::check(
-            evidence.as_ref().unwrap(),
-            directory.network(),
-            directory.log().key(),
-        )
-    };
-    let (kept, _) = tell(Lie {
+async fn l06_proofs_and_receipts_of_others_are_refused_and_kept() {
+    let deceived = Deceived::start().await;
+    let (kept, _) = deceived.told(&Lie {
         name: "answers with another entry's proof",
         code: "EVIDENCE_WRONG",
         bend: |frames, ledger| {
@@ -277,20 +293,27 @@ async fn l02_l06_proofs_of_others_old_keys_and_false_dates_are_refused_and_kept(
         },
         ..HONEST
     });
-    assert!(matches!(check(&kept.submission), Err(EvidenceError::Proof(_))));
-    assert!(check(&kept.consignment).is_ok());
-    let (kept, manifest) = tell(Lie {
+    let checked = deceived.check(kept.submission.as_ref());
+    assert!(matches!(checked, Err(EvidenceError::Proof(_))));
+    assert!(deceived.check(kept.consignment.as_ref()).is_ok());
+    let (kept, manifest) = deceived.told(&Lie {
         name: "shows another packet's receipt",
         code: "EVIDENCE_OTHER_PACKET",
         bend: |frames, ledger| hand_over(frames).submission = Some(ledger.evidence(1)),
         ..HONEST
     });
-    let shown = check(&kept.submission).unwrap().body().packet;
+    let shown = deceived.check(kept.submission.as_ref()).unwrap().body().packet;
     assert_ne!(
         shown.map(|packet| packet.to_vec()),
         Some(manifest.packet_id.to_vec())
     );
-    let (kept, _) = tell(Lie {
+    deceived.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l02_l06_an_old_key_and_a_false_date_are_refused_and_kept() {
+    let deceived = Deceived::start().await;
+    let (kept, _) = deceived.told(&Lie {
         name: "signs with an old key",
         code: "EVIDENCE_WRONG",
         bend: |frames, ledger| {
@@ -301,24 +324,22 @@ async fn l02_l06_proofs_of_others_old_keys_and_false_dates_are_refused_and_kept(
         },
         ..HONEST
     });
-    assert!(matches!(
-        check(&kept.consignment),
-        Err(EvidenceError::Checkpoint(_))
-    ));
-    let (kept, manifest) = tell(Lie {
+    let checked = deceived.check(kept.consignment.as_ref());
+    assert!(matches!(checked, Err(EvidenceError::Checkpoint(_))));
+    let (kept, manifest) = deceived.told(&Lie {
         name: "back-dates a decision",
         code: "DECISION_TIME",
         decide: |decision| decision.at_ms -= 7_200_000,
         log: |body| body.at_ms -= 7_200_000,
         ..HONEST
     });
-    let checked = check(&kept.consignment).unwrap();
+    let checked = deceived.check(kept.consignment.as_ref()).unwrap();
     let decided = checked.shown().unwrap().at().millis();
     assert!(
         decided < manifest.created_ms,
         "decided before the sender had made it"
     );
-    daemon.stop().await;
+    deceived.daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

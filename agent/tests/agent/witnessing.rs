@@ -190,6 +190,30 @@ async fn l01_l07_an_agent_cosigns_what_it_proved_and_keeps_both_sides_of_a_fork_
     );
 }
 
+/// Anybody can check offline that the packet's first entry is witnessed, with the directory; and not with another's proof.
+fn holds_offline(town: &Town, folder: &std::path::Path) {
+    let read = |name: &str| std::fs::read(folder.join("evidence").join(name)).unwrap();
+    let proof = wire::WitnessProof::decode(&*read("0.witness")).unwrap();
+    let proof = wire::WitnessProof {
+        checkpoint: read(&format!("{}.note", proof.size)).into(),
+        ..proof
+    };
+    let kept = wire::Evidence::decode(&*read("0.bin")).unwrap();
+    let directory = town.directory();
+    let log = directory.log();
+    let checked = evidence::check(&kept, directory.network(), log.key()).unwrap();
+    let judged = |proof: &wire::WitnessProof| check(&checked, proof, log.key(), log.watch());
+    assert!(judged(&proof).unwrap().is_witnessed());
+    let text = std::fs::read_to_string(town.network.broker_folder().join("log-key.txt")).unwrap();
+    let secret = LogSecret::from_text(&text).unwrap();
+    let other = secret.sign(proof.size, Digest::of(b"another root"));
+    let other = wire::WitnessProof {
+        checkpoint: other.note().to_vec().into(),
+        ..proof
+    };
+    assert!(judged(&other).is_err());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l08_receipts_stay_provisional_until_enough_witnesses_cosigned_and_then_witnessed_for_good() {
     let (town, running, daemon) = police(Vec::new()).await;
@@ -239,8 +263,10 @@ async fn l08_receipts_stay_provisional_until_enough_witnesses_cosigned_and_then_
     // Submissions go on all the while.
     send(&daemon, &town, &["--wait", "accepted"]).await.unwrap();
     hold_up(enough);
-    let proof = folder.join("evidence/0.witness");
-    let there = || proof.is_file().then_some(());
+    let there = || {
+        let state: Value = serde_json::from_slice(&std::fs::read(folder.join("state.json")).ok()?).ok()?;
+        state.pointer("/witnessed/0").map(|_| ())
+    };
     tokio::task::block_in_place(|| until("a witnessed receipt", there));
     let told = daemon.command(&["status", &id.to_string()]).await.unwrap();
     let told = told.pointer("/packets/0").unwrap_or(&told).clone();
@@ -248,22 +274,7 @@ async fn l08_receipts_stay_provisional_until_enough_witnesses_cosigned_and_then_
     assert_eq!(receipt.pointer("/standing").unwrap(), "witnessed");
     assert_eq!(receipt.pointer("/words/nl").unwrap(), "bevestigd door getuigen");
     assert_eq!(receipt.pointer("/by").unwrap().as_array().unwrap().len(), needed);
-    // Anybody can check it offline, with the directory.
-    let read = |path: std::path::PathBuf| std::fs::read(path).unwrap();
-    let proof = wire::WitnessProof::decode(&*read(proof)).unwrap();
-    let proof = wire::WitnessProof {
-        checkpoint: read(folder.join(format!("evidence/{}.note", proof.size))).into(),
-        ..proof
-    };
-    let directory = town.directory();
-    let kept = wire::Evidence::decode(&*read(folder.join("evidence/0.bin"))).unwrap();
-    let log = directory.log();
-    let checked = evidence::check(&kept, directory.network(), log.key()).unwrap();
-    assert!(
-        check(&checked, &proof, log.key(), log.watch())
-            .unwrap()
-            .is_witnessed()
-    );
+    holds_offline(&town, &folder);
     // The witnesses are gone, the broker shows nothing, the agent starts again: it stays witnessed.
     hold_up(Vec::new());
     daemon.stop().await;

@@ -91,25 +91,35 @@ async fn l01_l08_enough_witnesses_make_a_checkpoint_witnessed_and_fewer_do_not()
         .cosign(request(&secret(&ground, id.as_str()), &next, seconds))
         .await
         .unwrap();
-    let between = wire::GetConsistencyRequest {
-        from_size: candidate.size(),
-        to_size: next.size(),
-    };
-    let answer = police.get_consistency(between).await.unwrap().into_inner();
-    let newest = open(&ground, &answer.checkpoint);
-    let known = broker.state().newest_note().await.unwrap().unwrap();
-    assert_eq!(known, answer.checkpoint);
+    let answer = published(&ground, &mut police, (&candidate, &next)).await;
+    assert_eq!(broker.state().newest_note().await.unwrap().unwrap(), answer);
+    let newest = open(&ground, &answer);
     if newest.size() == next.size() {
         assert_eq!(watch.standing(&newest).unwrap().by().len(), 1);
     }
+    broker.stop().await.unwrap();
+}
+
+/// The newest note as it is published, once two checkpoints were proved to be of one history.
+async fn published(
+    ground: &Ground,
+    client: &mut Client,
+    (older, newer): (&SignedCheckpoint, &SignedCheckpoint),
+) -> bytes::Bytes {
+    let between = wire::GetConsistencyRequest {
+        from_size: older.size(),
+        to_size: newer.size(),
+    };
+    let answer = client.get_consistency(between).await.unwrap().into_inner();
     let proof: Vec<_> = answer
         .proof
         .iter()
         .map(|h| h.as_ref().try_into().unwrap())
         .collect();
-    let same = schakel_proto::tlog::witnessed::same_history(&candidate, &next, &proof);
+    let same = schakel_proto::tlog::witnessed::same_history(older, newer, &proof);
     assert_eq!(same, Ok(()));
-    broker.stop().await.unwrap();
+    assert!(open(ground, &answer.checkpoint).size() >= newer.size());
+    answer.checkpoint
 }
 
 #[tokio::test]

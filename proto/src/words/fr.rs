@@ -316,6 +316,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
     ("DELIVERY_MALFORMED", "La livraison n'a pas la forme requise"),
     ("DELIVERY_TRUNCATED", "La livraison n'est pas venue en entier"),
     ("OWN_DECISION_DIFFERS", "Nos propres règles ne le livrent pas"),
+    (
+        "CHECKPOINT_OTHER_HISTORY",
+        "L'expéditeur a vu une autre histoire du journal que celle qui nous a été montrée",
+    ),
 ];
 
 /// What to do, beside the English words for it.

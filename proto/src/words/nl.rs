@@ -325,6 +325,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
     ),
     ("DELIVERY_TRUNCATED", "Van de levering kwam niet alles"),
     ("OWN_DECISION_DIFFERS", "De eigen regels leveren dit niet"),
+    (
+        "CHECKPOINT_OTHER_HISTORY",
+        "De afzender zag een ander verloop van het logboek dan ons werd getoond",
+    ),
 ];
 
 /// What to do, beside the English words for it.

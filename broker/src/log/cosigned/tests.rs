@@ -1,3 +1,5 @@
+//! What is published with a checkpoint: the lines of that checkpoint, and of no other.
+
 use std::collections::BTreeMap;
 
 use rand::SeedableRng;
