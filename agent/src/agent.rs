@@ -32,6 +32,7 @@ use crate::problem::{Kind, Problem};
 use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::statements::StatementRequest;
 use crate::transport::{Client, Transport, bounded, tls::Pins};
+use crate::witness::Witness;
 
 /// Longest wait for the case's facts before sealing without the newest.
 const FACTS_WAIT: Duration = Duration::from_secs(10);
@@ -49,6 +50,7 @@ pub struct Agent {
     pub(crate) keyring: Keyring,
     pub(crate) network: Network,
     pub(crate) audit: Audit,
+    pub(crate) witness: Witness,
     pub(crate) facts: Facts,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) inbox: Inbox,
@@ -103,6 +105,7 @@ impl Agent {
         )?;
         let client = Mutex::new(transport.client());
         Ok(Self {
+            witness: Witness::of(disk.clone(), dir("audit"), &config, &network)?,
             audit: Audit::open(disk.clone(), dir("audit"))?,
             facts: Facts::open(disk.clone(), dir("facts"))?,
             outbox: Arc::new(outbox),

@@ -50,6 +50,8 @@ pub struct Config {
     pub tls_key: PathBuf,
     /// CA of the network, PEM.
     pub tls_ca: PathBuf,
+    /// The key with which the agency cosigns the log; none: it is no witness.
+    pub witness_key: Option<PathBuf>,
     /// How the inbox keeps parts.
     pub at_rest: AtRest,
     /// Packets asked for at once.
@@ -78,6 +80,7 @@ struct Raw {
     #[serde(default)]
     former_openpgp_keys: Vec<Spanned<PathBuf>>,
     refresh_seconds: Option<Spanned<u64>>,
+    witness_key: Option<Spanned<PathBuf>>,
     tls: RawTls,
     #[serde(default)]
     inbox: RawInbox,
@@ -216,6 +219,7 @@ impl Config {
             tls_certificate: source.file(&raw.tls.certificate, false)?,
             tls_key: source.file(&raw.tls.key, true)?,
             tls_ca: source.file(&raw.tls.ca, false)?,
+            witness_key: raw.witness_key.map(|key| source.file(&key, true)).transpose()?,
             at_rest: at_rest(&source, raw.inbox.at_rest.as_ref())?,
             credit_packets: source.bounded(raw.inbox.credit_packets, 8, (1, 256))?,
             quarantine_max_count: source.bounded(raw.inbox.quarantine_max_count, 64, (1, 4096))? as usize,

@@ -1,4 +1,4 @@
-//! The daemon: one lock on the data folder, five loops and the local API, until it is told to stop.
+//! The daemon: one lock on the data folder, six loops and the local API, until it is told to stop.
 
 use std::fs::{File, TryLockError};
 use std::future::Future;
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::problem::{Kind, Problem};
 use crate::transport::backoff::Backoff;
-use crate::{keeper, local_api, receipts, receive, submitter};
+use crate::{keeper, local_api, receipts, receive, submitter, witness};
 
 /// Takes the data folder for this process alone; the lock goes with the process.
 fn lock(config: &Config, disk: &Disk) -> Result<File, Problem> {
@@ -49,6 +49,7 @@ pub async fn run(
     loops.spawn(receive::run(Arc::clone(&agent)));
     loops.spawn(receipts::run(Arc::clone(&agent)));
     loops.spawn(keeper::run(Arc::clone(&agent)));
+    loops.spawn(witness::run(Arc::clone(&agent)));
     loops.spawn(local_api::serve(Arc::clone(&agent), listener));
     let ended = tokio::select! {
         () = stop => Ok(()),

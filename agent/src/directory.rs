@@ -30,6 +30,8 @@ use crate::transport::{Client, bounded, tls::Pins};
 const BUNDLES_REMEMBERED_MAX_COUNT: usize = 16;
 /// How long a decision under a superseded bundle is still understood, in milliseconds.
 const BUNDLE_GRACE_MILLIS: i64 = 60_000;
+/// Refused directories kept.
+const REFUSED_MAX_COUNT: usize = 16;
 /// Keys are judged again this long after they were last judged, in milliseconds.
 const JUDGE_AGAIN_MILLIS: i64 = 10 * 60_000;
 
@@ -260,6 +262,20 @@ impl Network {
         Directory::verify_encoded(&bytes, &self.authority, &self.name, at).map_err(directory_problem)
     }
 
+    /// Versions of the directories that may have been in force at `at`, newest first.
+    pub fn versions_of(&self, at: Timestamp) -> Vec<u64> {
+        self.former.in_force_at(at)
+    }
+
+    /// A former directory as the authority signed it; none if it is not kept.
+    pub fn signed_directory(&self, version: u64) -> Result<Option<wire::MultiSigned>, Problem> {
+        let path = self.former.path(version);
+        let bytes = disk::read(&path, 2 * limits::DIRECTORY_MAX_BYTES as u64)?;
+        let decode =
+            |bytes: Vec<u8>| wire::MultiSigned::decode(&*bytes).map_err(|e| Problem::damaged(&path, e));
+        bytes.map(decode).transpose()
+    }
+
     /// The directories that may have been in force at `at`, as far as this agent has seen them, newest first.
     pub fn directories_of(&self, at: Timestamp) -> Vec<Directory> {
         let versions = self.former.in_force_at(at).into_iter();
@@ -380,7 +396,9 @@ impl Network {
         let answer = client.get_directory(bounded(request)).await?;
         self.skew.note(&answer, asked, self.clock.now());
         match (answer.into_inner().directory, known) {
-            (Some(signed), _) => self.adopt(&signed)?,
+            (Some(signed), _) => self
+                .adopt(&signed)
+                .inspect_err(|problem| self.keep_refused(&signed, problem))?,
             (None, Some(view)) if self.clock.now().millis_since(view.judged) > JUDGE_AGAIN_MILLIS => {
                 self.adopt(view.directory().signed())?;
             }
@@ -391,6 +409,28 @@ impl Network {
             self.check_first_contact()?;
         }
         self.refresh_bundle(client).await
+    }
+
+    /// Keeps a directory that does not hold, as it was served: who served it cannot say that it was another.
+    fn keep_refused(&self, signed: &wire::MultiSigned, problem: &Problem) {
+        let encoded = signed.encode_to_vec();
+        let name = Digest::of(&encoded).to_string();
+        let name: String = name.chars().take(16).collect();
+        let kept = || -> Result<(), Problem> {
+            let all = self.dir.join("refused");
+            self.disk.make_dir(&all)?;
+            let dir = all.join(name);
+            if dir.is_dir() || disk::list(&all)?.len() >= REFUSED_MAX_COUNT {
+                return Ok(());
+            }
+            self.disk.make_dir(&dir)?;
+            self.disk.write(&dir.join("directory.bin"), &encoded)?;
+            let path = dir.join("reason.json");
+            self.disk.write(&path, &disk::to_json(problem, &path)?)
+        };
+        if let Err(problem) = kept() {
+            tracing::warn!(code = problem.code, "a refused directory could not be kept");
+        }
     }
 
     fn check_first_contact(&self) -> Result<(), Problem> {

@@ -60,22 +60,26 @@ impl Former {
 
     /// Versions that may have been in force at `at`, newest first.
     pub fn in_force_at(&self, at: Timestamp) -> Vec<u64> {
-        let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        let mut next: Option<Timestamp> = None;
-        for (version, since) in issued.iter().rev() {
-            let begun = *since <= at.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS);
-            let over = next.is_some_and(|next| at > next.plus_millis(IN_USE_AFTER_MILLIS));
-            if over {
-                break;
-            }
-            if begun {
-                found.push(*version);
-            }
-            next = Some(*since);
-        }
-        found
+        in_force(&self.issued.read().unwrap_or_else(PoisonError::into_inner), at)
     }
+}
+
+/// Of directories with the moments at which they were issued, those that may have been in force at `at`, newest first.
+pub fn in_force(issued: &BTreeMap<u64, Timestamp>, at: Timestamp) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut next: Option<Timestamp> = None;
+    for (version, since) in issued.iter().rev() {
+        let begun = *since <= at.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS);
+        let over = next.is_some_and(|next| at > next.plus_millis(IN_USE_AFTER_MILLIS));
+        if over {
+            break;
+        }
+        if begun {
+            found.push(*version);
+        }
+        next = Some(*since);
+    }
+    found
 }
 
 #[cfg(test)]

@@ -53,6 +53,12 @@ pub mod receipts;
 
 pub mod keeper;
 
+pub mod witness;
+
+pub mod witnessed;
+
+pub mod evidence;
+
 pub mod local_door;
 
 pub mod local_api;

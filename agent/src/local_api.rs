@@ -30,6 +30,7 @@ use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::shown;
 use crate::stated;
 use crate::statements::StatementRequest;
+use crate::{witness, witnessed};
 
 /// Longest socket path that the system takes, in bytes; longer ones go by way of an open folder.
 const SOCKET_PATH_MAX_BYTES: usize = 100;
@@ -105,6 +106,7 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener) {
         .route("/v1/inbox/open", post(open))
         .route("/v1/inbox/fulfilled", post(fulfilled))
         .route("/v1/quarantine", get(quarantine))
+        .route("/v1/evidence", post(evidence))
         .fallback(unknown_route)
         .layer(from_fn_with_state(local_door::REQUEST_MAX, local_door::in_time))
         .with_state(agent);
@@ -164,10 +166,12 @@ async fn status(State(agent): Shared) -> Answered {
         "connected": link.is_none() && view.is_some(),
         "problem": link,
         "trust": agent.audit.trust().err(),
+        "witness": witness::status(&agent),
         "clock": agent.network.skew().problem(),
         "directory_version": view.map(|v| v.directory().version()),
         "bundle_version": bundle,
         "unsettled": unsettled,
+        "receipts_overdue": witnessed::overdue(&agent),
         "unanswered": agent.inbox().all().iter().filter(|d| d.is_open()).count(),
         "ended_sent": shown::disclosed(&records, true, None).len(),
         "ended_received": agent.inbox().all().iter().flat_map(|d| &d.parts).filter(|p| p.ended.is_some()).count(),
@@ -338,6 +342,10 @@ async fn open(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
     Ok(Json(
         json!({ "packet": packet, "part": part, "out": out, "names": names }),
     ))
+}
+
+async fn evidence(State(agent): Shared, bytes: bytes::Bytes) -> Answered {
+    value(&agent.export_evidence(body(&bytes)?).await?)
 }
 
 async fn quarantine(State(agent): Shared) -> Answered {

@@ -2,7 +2,7 @@
 //! turned into the outcome of each part for each recipient. Only what is proved here settles a packet; what
 //! is not, yet, is judged again when the directory changes.
 
-mod judge;
+pub(crate) mod judge;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,18 @@ use std::time::Duration;
 use prost::Message;
 use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event, MISLABELLED, NO_FURTHER_USE};
 use schakel_proto::ids::{Digest, PacketId, PartId};
-use schakel_proto::tlog::checkpoint::LogKey;
+use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
+use schakel_proto::tlog::contradiction::Seen;
 use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking};
+use crate::audit::gossip::{Heard, OTHER_HISTORY};
 use crate::clock::randomness;
 use crate::disk;
 use crate::inbox::record::Kind;
 use crate::outbox::record::{Accepted, Fulfilled, HandedOver, Outcome, PartState, Record};
 use crate::problem::Problem;
+use crate::transport::Client;
 use crate::transport::backoff::Backoff;
 use judge::{Said, Word, judge};
 
@@ -92,21 +95,70 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
             .place(&mut client, view.log_key(), checked.checkpoint())
             .await?;
         next = checked.index() + 1;
+        let (heard, own) = (said_in(&checked), checked.checkpoint().clone());
         let proved = {
-            let (agent, path) = (Arc::clone(agent), path.clone());
-            blocking(move || {
-                let proved = apply(&agent, &evidence, &checked)?;
-                agent.disk.write(&path, &disk::to_json(&next, &path)?)?;
-                Ok(proved)
-            })
-            .await?
+            let agent = Arc::clone(agent);
+            blocking(move || apply(&agent, &evidence, &checked)).await?
         };
+        if let Some((said, signed)) = heard.filter(|_| proved) {
+            compare(agent, &mut client, &said, &signed, &own).await?;
+        }
+        // Only now: an entry that could not be compared yet comes again.
+        {
+            let (agent, path) = (Arc::clone(agent), path.clone());
+            blocking(move || agent.disk.write(&path, &disk::to_json(&next, &path)?)).await?;
+        }
         if !proved {
             // Perhaps our directory is older than what was signed.
             if let Err(problem) = agent.network.refresh(&mut client).await {
                 tracing::debug!(code = problem.code, "no newer directory");
             }
         }
+    }
+}
+
+/// An acknowledgement within an entry.
+fn said_in(checked: &CheckedEvidence) -> Option<(wire::Acknowledgement, wire::Signed)> {
+    let event = checked.body().event;
+    let answered = matches!(
+        event,
+        Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled
+    );
+    let signed = checked.attachment().filter(|_| answered)?;
+    let said = wire::Acknowledgement::decode(&*signed.bytes).ok()?;
+    Some((said, signed.clone()))
+}
+
+/// Compares the checkpoint that a recipient says it saw with our history: what contradicts it is kept, and an alarm; it
+/// unsettles nothing that the log proves.
+async fn compare(
+    agent: &Agent,
+    client: &mut Client,
+    said: &wire::Acknowledgement,
+    signed: &wire::Signed,
+    own: &SignedCheckpoint,
+) -> Result<(), Problem> {
+    let ours = said.recipient == agent.network.agency().as_str();
+    let Some(seen) = said.checkpoint_seen.as_ref().filter(|_| !ours) else {
+        return Ok(());
+    };
+    let Ok(root) = Digest::try_from(&*seen.root) else {
+        return Ok(());
+    };
+    let heard = Heard {
+        seen: Seen {
+            size: seen.size,
+            root,
+        },
+        origin: &seen.origin,
+        by: &said.recipient,
+        signed,
+        what: "acknowledgement",
+    };
+    let view = agent.network.view()?;
+    match agent.audit.hear(client, view.log_key(), &heard, own).await {
+        Err(problem) if problem.code == OTHER_HISTORY => Ok(()),
+        other => other,
     }
 }
 
@@ -125,7 +177,7 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
         agent.stir(case);
     }
     if body.recipient.as_ref() == Some(agent.network.agency()) {
-        answered(agent, checked)?;
+        answered(agent, evidence, checked)?;
     }
     let ours = body.sender.as_ref() == Some(agent.network.agency());
     let Some(packet) = body.packet.filter(|_| ours) else {
@@ -144,6 +196,7 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
         Err(problem) => {
             tracing::error!(%packet, code = problem.code, sentence = problem.sentence, "alarm: unproved");
             agent.outbox.update(&packet, |record| {
+                record.note_kept(checked.index());
                 if record.unproved.len() < UNPROVED_MAX_COUNT {
                     record.unproved.insert(checked.index());
                 }
@@ -154,7 +207,7 @@ fn apply(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) ->
 }
 
 /// The log has an answer of ours, or a later word: which one, it says itself.
-fn answered(agent: &Agent, checked: &CheckedEvidence) -> Result<(), Problem> {
+fn answered(agent: &Agent, evidence: &wire::Evidence, checked: &CheckedEvidence) -> Result<(), Problem> {
     let body = checked.body();
     let told = matches!(
         body.event,
@@ -169,6 +222,9 @@ fn answered(agent: &Agent, checked: &CheckedEvidence) -> Result<(), Problem> {
     let Ok(consignment) = Digest::try_from(&*said.consignment_leaf) else {
         return Ok(());
     };
+    agent
+        .inbox
+        .keep_evidence((packet, consignment), checked.index(), evidence)?;
     let later = match said.outcome.as_str() {
         "taken" => Some(Kind::Taken),
         "fulfilled" => Some(Kind::Fulfilled),
@@ -203,6 +259,7 @@ fn take(
 ) -> Result<(), Problem> {
     agent.outbox.update(&packet, |record| {
         record.unproved.remove(&checked.index());
+        record.note_kept(checked.index());
         change(record, checked, said);
     })?;
     if agent.outbox.settle_if_proved(&packet)? {

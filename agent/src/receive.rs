@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schakel_proto::ids::{CaseRef, DeliveryId, Digest};
+use schakel_proto::tlog::contradiction::Seen;
 use schakel_proto::wire::{self, receive_frame::Frame, receive_request::Request};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::agent::Agent;
+use crate::audit::gossip::Heard;
 use crate::clock::randomness;
 use crate::decide::{Own, Shown};
 use crate::directory::View;
@@ -351,6 +353,7 @@ impl Worker {
             let context = self.context(&view);
             verify(incoming, hand_over, proved, &context)?
         };
+        self.compare(&view, incoming, &verified)?;
         if let Some(problem) = self.other_packet(&verified) {
             return Err(verified.unsound(problem));
         }
@@ -360,6 +363,34 @@ impl Worker {
             return Err(verified.unsound(Problem::distrust("OWN_DECISION_DIFFERS", sentence)));
         }
         Ok((verified, decided_again))
+    }
+
+    /// Compares the checkpoint that the sender says it saw with our history. If it is not of it, either of sender and
+    /// broker lies, and which of them nobody can tell from here: nothing is accepted and nothing answered.
+    fn compare(
+        &mut self,
+        view: &View,
+        incoming: &Incoming,
+        verified: &VerifiedDelivery,
+    ) -> Result<(), Problem> {
+        let manifest = verified.handed().manifest();
+        let Some(seen) = &manifest.checkpoint_seen else {
+            return Ok(());
+        };
+        let [_, own] = verified.proved().checkpoints();
+        let heard = Heard {
+            seen: Seen {
+                size: seen.size,
+                root: seen.root,
+            },
+            origin: &seen.origin,
+            by: manifest.sender.as_str(),
+            signed: incoming.manifest(),
+            what: "manifest",
+        };
+        let audit = &self.agent.audit;
+        let heard = audit.hear(&mut self.client, view.log_key(), &heard, own);
+        self.handle.block_on(heard)
     }
 
     fn context<'a>(&'a self, view: &'a View) -> Context<'a> {

@@ -46,6 +46,22 @@ pub struct SendRequest {
     pub parts: Vec<PartRequest>,
 }
 
+/// Evidence of a packet to be written to a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceRequest {
+    /// The packet, sent or received.
+    pub packet: PacketId,
+    /// The new file, an absolute path.
+    pub out: PathBuf,
+    /// Leave contents and ciphertext out; their commitments stay.
+    #[serde(default)]
+    pub without_content: bool,
+    /// Ask the broker for nothing: what is here must do.
+    #[serde(default)]
+    pub offline: bool,
+}
+
 /// The conditions of the right to report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

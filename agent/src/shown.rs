@@ -8,8 +8,9 @@ use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::packet::verify::DirectoryView;
 use schakel_proto::party::AgencyId;
+use schakel_proto::words::{self, LANGUAGES};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::inbox::record::{Delivery, Kind, Names};
 use crate::obligations::{duties, is_masked};
@@ -44,8 +45,37 @@ pub fn packet(record: &Record, directory: Option<&Directory>) -> Value {
     let outcomes = shown.get_mut("outcomes").and_then(Value::as_array_mut);
     for (shown, outcome) in outcomes.into_iter().flatten().zip(&record.outcomes) {
         add(shown, "disclosure", json!(outcome.disclosure()));
+        add(shown, "receipt", receipt(&record, outcome.log_index));
     }
+    let accepted = record.accepted.as_ref().and_then(|accepted| accepted.log_index);
+    let receipt = receipt(&record, accepted);
+    add(&mut shown, "receipt", receipt);
     shown
+}
+
+/// How far the log entry at a position can be relied on: provisional, or witnessed, by whom and how many of how many;
+/// null: there is none.
+fn receipt(record: &Record, index: Option<u64>) -> Value {
+    let Some(index) = index else { return Value::Null };
+    let covered = record.covered(index);
+    let words: Map<String, Value> = LANGUAGES
+        .iter()
+        .map(|language| {
+            (
+                (*language).to_owned(),
+                words::standing(covered.is_some(), language).into(),
+            )
+        })
+        .collect();
+    json!({
+        "log_index": index,
+        "standing": words::standing(covered.is_some(), "en"),
+        "words": words,
+        "by": covered.map(|one| &one.by),
+        "of": covered.map(|one| one.of),
+        "needed": covered.map(|one| one.needed),
+        "size": covered.map(|one| one.size),
+    })
 }
 
 /// A hand-over that we, `agency`, received, each part with its duties; masked names are not shown; marked by the

@@ -153,7 +153,7 @@ fn part(parsed: &ParsedSubmission, contents: &[Content], part: &Part) -> NewPart
 }
 
 /// Order in the queue, lower first.
-fn priority(urgency: &str) -> u8 {
+pub(crate) fn priority(urgency: &str) -> u8 {
     match urgency {
         "immediate" => 0,
         "urgent" => 1,

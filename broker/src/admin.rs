@@ -1,11 +1,12 @@
-//! What the broker's operator asks: replay, disclosures, what is overdue. Answered by the running broker over a
-//! socket of its own, or out of the store of a stopped one; by the same code.
+//! What the broker's operator asks: the log, replay, disclosures, what is overdue. Answered by the running broker over a
+//! socket of its own, or out of the store of a stopped one; by the same code. Each act stands in the log itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schakel_policy::bundle::Bundle;
 use schakel_proto::directory::Directory;
-use schakel_proto::ids::{CaseRef, SubjectRef};
+use schakel_proto::ids::{CaseRef, PacketId, SubjectRef};
 use schakel_proto::party::NetworkName;
 use schakel_proto::refusal::{Fault, Refusal};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Source;
 use crate::erasure::ErasureKeys;
+use crate::log::entry::EntryMaker;
 use crate::log::publish::Evidences;
 use crate::overdue::settings::Settings;
 use crate::replay::{Archive, replay};
@@ -27,6 +29,21 @@ use crate::{disclosures, overdue};
 pub mod command;
 
 pub mod socket;
+
+pub mod filter;
+
+mod acts;
+
+mod listing;
+
+mod stats;
+
+mod timeline;
+
+mod verify;
+
+use acts::{Act, Acts};
+pub use filter::Filter;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +62,49 @@ pub enum Ask {
     },
     /// What should have happened by now.
     Overdue,
+    /// Entries of the log, a page of them.
+    Entries {
+        /// Which.
+        filter: Filter,
+        /// Those after this position.
+        after: Option<u64>,
+        /// If `after` is not set: only among the last so many positions.
+        last: Option<u64>,
+        /// Most entries in the answer.
+        limit: usize,
+        /// They are to be written out, not looked at.
+        export: bool,
+    },
+    /// The whole way of a packet.
+    Show {
+        /// The packet.
+        packet: String,
+    },
+    /// The log in figures.
+    Stats {
+        /// Of which entries.
+        filter: Filter,
+    },
+    /// Everything that can be recomputed is.
+    Verify,
+}
+
+/// Where a long question says how far it is.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Option<tokio::sync::mpsc::Sender<Value>>);
+
+impl Told {
+    /// Told to this receiver's end; what it does not take in time is left out.
+    pub fn to(sender: tokio::sync::mpsc::Sender<Value>) -> Self {
+        Self(Some(sender))
+    }
+
+    fn say(&self, how_far: Value) {
+        if let Some(sender) = &self.0 {
+            // The next word says it better.
+            let _left_out = sender.try_send(how_far);
+        }
+    }
 }
 
 type View = Box<dyn Fn() -> (Arc<Directory>, Bundle) + Send + Sync>;
@@ -58,8 +118,13 @@ pub struct Desk {
     overdue: Settings,
     clock: Arc<dyn Clock>,
     view: View,
-    /// Held during a replay: one at a time.
+    keys: ErasureKeys,
+    entries: EntryMaker,
+    acts: Acts,
+    /// Held during a replay or a verification: one at a time.
     replaying: tokio::sync::Mutex<()>,
+    /// Bundles whose signatures were verified here already.
+    known_bundles: verify::Known,
 }
 
 impl Desk {
@@ -81,7 +146,11 @@ impl Desk {
             overdue: state.overdue.clone(),
             clock: Arc::clone(&state.clock),
             view: Box::new(view),
+            keys: ErasureKeys::open(&config.erasure_dir)?,
+            entries: state.entries.clone(),
+            acts: Acts::default(),
             replaying: tokio::sync::Mutex::default(),
+            known_bundles: verify::Known::default(),
         })
     }
 
@@ -90,34 +159,54 @@ impl Desk {
     /// # Errors
     /// There is no store, a broker uses it, or directory or bundle cannot be read.
     pub async fn stopped(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
-        if !config.data_dir.join("STORE").is_file() {
-            let sentence = "There is no store in data_dir: this broker has not run yet";
-            let remedy = "Name the configuration of the broker that ran.";
-            return Err(Refusal::new(Fault::NotFound, "STORE_MISSING", sentence, remedy).into());
-        }
+        there(config)?;
+        let store = SledStore::open(&config.data_dir).await?;
+        Self::on(config, clock, Arc::new(store))
+    }
+
+    /// A desk on a store that its broker would not start with, to find out what is wrong with it.
+    ///
+    /// # Errors
+    /// As [`Desk::stopped`].
+    pub async fn damaged(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
+        there(config)?;
+        let store = SledStore::open_unchecked(&config.data_dir).await?;
+        Self::on(config, clock, Arc::new(store))
+    }
+
+    /// A desk on a store of this configuration that nobody else uses.
+    ///
+    /// # Errors
+    /// Directory, bundle or erasure keys cannot be read.
+    pub fn on(config: &Config, clock: Arc<dyn Clock>, store: Arc<dyn Store>) -> Result<Self, ServeError> {
         let source = Source::new(config, true)?;
         let directory = Arc::new(source.as_it_is(clock.now())?);
         let bundle = Bundle::load(&config.bundle).map_err(|error| {
             let remedy = "Put the bundle back that was in force.";
             Refusal::new(Fault::Precondition, error.code, error.sentence, remedy).at(error.place)
         })?;
+        let keys = ErasureKeys::open(&config.erasure_dir)?;
         Ok(Self {
-            store: Arc::new(SledStore::open(&config.data_dir).await?),
-            evidences: Evidences::new(ErasureKeys::open(&config.erasure_dir)?),
+            store,
+            evidences: Evidences::new(keys.clone()),
+            entries: EntryMaker::new(config.network.clone(), keys.clone()),
+            keys,
+            acts: Acts::default(),
             network: config.network.clone(),
             source,
             overdue: config.overdue.clone(),
             clock,
             view: Box::new(move || (Arc::clone(&directory), bundle.clone())),
             replaying: tokio::sync::Mutex::default(),
+            known_bundles: verify::Known::default(),
         })
     }
 
-    /// Answers one question.
+    /// Answers one question. That it was asked is not recorded: for that see [`Session`].
     ///
     /// # Errors
     /// An identifier does not parse, or the store cannot be read.
-    pub async fn answer(&self, ask: Ask) -> Result<Value, Refusal> {
+    pub async fn answer(&self, ask: Ask, told: &Told) -> Result<Value, Refusal> {
         let (directory, bundle) = (self.view)();
         let now = self.clock.now();
         let store = self.store.as_ref();
@@ -147,12 +236,86 @@ impl Desk {
                 let found = overdue::look(store, &self.overdue, (&directory, now)).await?;
                 Ok(found.to_json())
             }
+            Ask::Entries {
+                filter,
+                after,
+                last,
+                limit,
+                ..
+            } => listing::page(self, &filter, listing::Place { after, last, limit }).await,
+            Ask::Show { packet } => {
+                let packet: PacketId = packet.parse().map_err(|_| malformed("packet"))?;
+                timeline::show(self, packet).await
+            }
+            Ask::Stats { filter } => stats::count(self, &filter, told).await,
+            Ask::Verify => {
+                let _one_at_a_time = self.replaying.lock().await;
+                verify::all(self, told).await
+            }
         }
     }
 
     /// Lets go of the store of a stopped broker.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.store.close().await;
+    }
+}
+
+/// Whether there is a store at all: none is made by looking for one.
+fn there(config: &Config) -> Result<(), Refusal> {
+    if config.data_dir.join("STORE").is_file() {
+        return Ok(());
+    }
+    let sentence = "There is no store in data_dir: this broker has not run yet";
+    let remedy = "Name the configuration of the broker that ran.";
+    Err(Refusal::new(Fault::NotFound, "STORE_MISSING", sentence, remedy))
+}
+
+/// Most acts of one session that are told apart: beyond that each question is an act of its own.
+const ACTS_MAX_COUNT: usize = 64;
+
+/// One command of one person: what it asks, in however many pages, is one act in the log.
+pub struct Session {
+    desk: Arc<Desk>,
+    actor: String,
+    /// `None`: nothing is to be written to this store.
+    recorded: Option<BTreeSet<Act>>,
+}
+
+impl Session {
+    /// Of the Unix user with this number.
+    pub fn of(desk: Arc<Desk>, user: u32) -> Self {
+        Self {
+            desk,
+            actor: format!("unix:{user}"),
+            recorded: Some(BTreeSet::new()),
+        }
+    }
+
+    /// On a store that is damaged: nothing is added to it.
+    pub fn on_damage(desk: Arc<Desk>) -> Self {
+        Self {
+            desk,
+            actor: String::new(),
+            recorded: None,
+        }
+    }
+
+    /// Puts the act into the log, then answers.
+    ///
+    /// # Errors
+    /// The act could not be recorded, or as [`Desk::answer`].
+    pub async fn answer(&mut self, ask: Ask, told: &Told) -> Result<Value, Refusal> {
+        let act = Act::of(&ask);
+        if let Some(recorded) = &mut self.recorded
+            && !recorded.contains(&act)
+        {
+            self.desk.record(&self.actor, &act).await?;
+            if recorded.len() < ACTS_MAX_COUNT {
+                recorded.insert(act);
+            }
+        }
+        self.desk.answer(ask, told).await
     }
 }
 

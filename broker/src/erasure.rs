@@ -85,6 +85,11 @@ impl ErasureKeys {
         blocking(move || inner.load(case, None)).await
     }
 
+    /// Whether the key of a case, or that of no case, is there; it is not read.
+    pub fn is_there(&self, case: Option<CaseRef>) -> bool {
+        self.0.path(case).exists()
+    }
+
     fn cached(&self, case: Option<CaseRef>) -> Option<ErasureKey> {
         self.0
             .cache

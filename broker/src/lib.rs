@@ -58,6 +58,8 @@ pub mod erasure;
 
 pub mod receipt;
 
+pub mod reading;
+
 // Support.
 
 pub mod state;
@@ -88,7 +90,11 @@ pub mod replay;
 
 pub mod disclosures;
 
+pub mod csv;
+
 pub mod admin;
+
+pub mod seen;
 
 pub mod brief;
 

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             println!("schakel-broker {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        Command::Log(command::Log::Replay(arguments)) => ended(command::replay(&arguments)),
+        Command::Log(log) => ended(command::log(&log)),
         Command::Disclosures(arguments) => ended(command::disclosures(&arguments)),
         Command::Overdue(arguments) => ended(command::overdue(&arguments)),
         Command::Run(run) => match start(&run) {

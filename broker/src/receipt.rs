@@ -81,7 +81,7 @@ fn stopped() -> Refusal {
     Refusal::new(Fault::Unavailable, "LOG_STOPPED", sentence, "Try again later.").retry_after(5_000)
 }
 
-/// The newest checkpoint, and the proof that it continues the one of size `from_size`.
+/// The newest checkpoint with its cosignatures, and the proof from size `from_size` to `to_size` (0: to the newest).
 ///
 /// # Errors
 /// The log is empty, or shorter than what the caller saw: then it was rewritten or restored.
@@ -93,19 +93,50 @@ pub async fn consistency(
         let sentence = "The log has no checkpoint yet";
         Refusal::new(Fault::Unavailable, "LOG_EMPTY", sentence, "Try again later.").retry_after(1_000)
     })?;
-    if request.from_size > latest.size {
+    let (from, to) = match (request.from_size, request.to_size) {
+        (from, 0) => (from, latest.size),
+        range => range,
+    };
+    if from > latest.size || to > latest.size {
         let sentence = format!("The log has {} leaves, fewer than were seen before", latest.size);
         let remedy = "Keep the checkpoint that was seen as evidence and tell the network's authority.";
         return Err(Refusal::new(Fault::Precondition, "LOG_SHORTER", sentence, remedy).at("from_size"));
     }
-    let proof = match request.from_size {
+    if from > to {
+        let sentence = "A proof leads from a smaller size to a larger one";
+        let refusal = Refusal::new(
+            Fault::Invalid,
+            "SIZES_REVERSED",
+            sentence,
+            "Ask for it the other way round.",
+        );
+        return Err(refusal.at("to_size"));
+    }
+    let proof = match from {
         0 => Vec::new(),
-        from if from == latest.size => Vec::new(),
-        from => state.store.consistency(from, latest.size).await?,
+        from if from == to => Vec::new(),
+        from => state.store.consistency(from, to).await?,
     };
     let proof = proof.iter().map(|hash| hash.to_vec().into()).collect();
     Ok(wire::GetConsistencyAnswer {
-        checkpoint: latest.note,
+        checkpoint: state.cosigned.dress(&latest),
         proof,
     })
+}
+
+/// Takes the caller's cosignature, if it brings one; then says what is to be cosigned and what was.
+///
+/// # Errors
+/// The cosignature does not hold, or its maker is no witness.
+pub async fn cosign(
+    state: &State,
+    caller: &Caller,
+    request: &wire::CosignRequest,
+) -> Result<wire::CosignAnswer, Refusal> {
+    let (directory, now) = (caller.directory(), state.clock.now());
+    if !request.cosignature.is_empty() {
+        state.cosigned.take(caller.agency(), request, directory, now)?;
+    }
+    let newest = state.store.latest_checkpoint().await?;
+    state.cosigned.held_up(newest.as_ref(), directory, now)
 }

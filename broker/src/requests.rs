@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
-use schakel_proto::wire::broker_server::BrokerServer;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -25,7 +24,6 @@ use crate::intake::held::Hold;
 use crate::meters::Meters;
 use crate::places::{Counts, Place};
 use crate::refusals::Refused;
-use crate::service::Service;
 use crate::tls::{Peer, TlsIdentity};
 
 /// Put among an answer's extensions: what it counts as holding until it is taken.
@@ -37,34 +35,62 @@ const LONG_REQUESTS: [&str; 2] = ["/schakel.v1.Broker/Submit", "/schakel.v1.Brok
 /// Calls whose answer goes on. All others are answered in one message.
 const LONG_ANSWERS: [&str; 2] = ["/schakel.v1.Broker/Receive", "/schakel.v1.Broker/FollowEvidence"];
 
-/// The service with its bounds around it.
+/// The bounds around all services of one port: what a key has open at one counts at the others.
 #[derive(Clone)]
-pub struct Bounded {
-    service: BrokerServer<Service>,
+pub struct Around {
     open: Arc<Counts<TlsIdentity>>,
     open_max_count: usize,
     body_max: Duration,
     meters: Arc<Meters>,
 }
 
-impl Bounded {
-    /// Around `service`.
-    pub fn new(service: BrokerServer<Service>, bounds: &Bounds, meters: Arc<Meters>) -> Self {
+impl Around {
+    /// As the operator set them.
+    pub fn new(bounds: &Bounds, meters: Arc<Meters>) -> Self {
         Self {
-            service,
             open: Arc::default(),
             open_max_count: bounds.requests_open_max_count,
             body_max: Duration::from_secs(bounds.body_max_seconds),
             meters,
         }
     }
+
+    /// Puts them around `service`, whose callers are refused as `refuse` says.
+    pub fn put<S>(&self, service: S, refuse: fn(&Refusal) -> http::Response<Body>) -> Bounded<S> {
+        Bounded {
+            service,
+            around: self.clone(),
+            refuse,
+        }
+    }
 }
 
-impl NamedService for Bounded {
-    const NAME: &'static str = <BrokerServer<Service> as NamedService>::NAME;
+/// A refusal as gRPC says it.
+pub fn by_status(refusal: &Refusal) -> http::Response<Body> {
+    refusal.to_status().into_http()
 }
 
-impl Call<http::Request<Body>> for Bounded {
+/// A service with its bounds around it.
+#[derive(Clone)]
+pub struct Bounded<S> {
+    service: S,
+    around: Around,
+    refuse: fn(&Refusal) -> http::Response<Body>,
+}
+
+impl<S: NamedService> NamedService for Bounded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Call<http::Request<Body>> for Bounded<S>
+where
+    S: Call<
+            http::Request<Body>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future = BoxFuture<http::Response<Body>, Infallible>,
+        >,
+{
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -78,10 +104,12 @@ impl Call<http::Request<Body>> for Bounded {
             // Who has no identity is refused by the service itself.
             return self.service.call(request);
         };
-        let Some(place) = self.open.enter(peer.identity, self.open_max_count) else {
-            self.meters.refused(Refused::Request, "TOO_MANY_AT_ONCE");
-            let refused = too_many().to_status().into_http();
-            return Box::pin(std::future::ready(Ok(refused)));
+        let around = &self.around;
+        let headers_only = request.method() == http::Method::HEAD;
+        let Some(place) = around.open.enter(peer.identity, around.open_max_count) else {
+            around.meters.refused(Refused::Request, "TOO_MANY_AT_ONCE");
+            let refused = (self.refuse)(&too_many());
+            return Box::pin(std::future::ready(Ok(cut(refused, headers_only))));
         };
         let path = request.uri().path();
         let is = |paths: [&str; 2]| paths.contains(&path);
@@ -89,12 +117,12 @@ impl Call<http::Request<Body>> for Bounded {
         let mut request = if long_request {
             request
         } else {
-            request.map(|body| Body::new(Arriving::new(body, self.body_max)))
+            request.map(|body| Body::new(Arriving::new(body, around.body_max)))
         };
         request.extensions_mut().insert(peer.identity);
         let answering = self.service.call(request);
         Box::pin(async move {
-            let mut response = answering.await?;
+            let mut response = cut(answering.await?, headers_only);
             let holding = response.extensions_mut().remove::<Holding>();
             let bytes = holding.as_ref().map_or(0, |holding| holding.0.bytes());
             let waiting = (!long_answer).then(|| Waiting::new(peer.answers, bytes));
@@ -108,6 +136,15 @@ impl Call<http::Request<Body>> for Bounded {
                 })
             }))
         })
+    }
+}
+
+/// An answer to HEAD has no body, whatever it says (RFC 9110, section 9.3.2).
+fn cut(response: http::Response<Body>, headers_only: bool) -> http::Response<Body> {
+    if headers_only {
+        response.map(|_| Body::empty())
+    } else {
+        response
     }
 }
 

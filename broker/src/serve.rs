@@ -31,14 +31,17 @@ use crate::intake::held::Held;
 use crate::intake::rates::Intake;
 use crate::intake::rejection::{self, Rejections};
 use crate::intake::turns::Turns;
+use crate::log::cosigned::Cosigned;
 use crate::log::entry::EntryMaker;
 use crate::log::key;
 use crate::log::publish::Evidences;
 use crate::log::sequencer::{LogState, Sequencer};
 use crate::meters::Meters;
 use crate::overdue::{self, Gauges};
+use crate::reading::{self, Reading};
 use crate::redact::{Code, safe};
-use crate::requests::Bounded;
+use crate::requests::{Around, by_status};
+use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
 use crate::store::sled::SledStore;
@@ -122,6 +125,7 @@ pub struct Running {
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     tasks: Vec<JoinHandle<()>>,
     sequencer: Sequencer,
+    desk: Arc<Desk>,
     drain_max: Duration,
     data_dir: PathBuf,
 }
@@ -153,7 +157,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     ));
     let mut tasks = chores(&state, &readiness);
     match socket::bind(&config.data_dir) {
-        Ok(admin) => tasks.push(tokio::spawn(socket::serve(admin, desk, stopped))),
+        Ok(admin) => tasks.push(tokio::spawn(socket::serve(admin, Arc::clone(&desk), stopped))),
         // What agencies need goes on without it.
         Err(error) => tracing::error!(kind = %error.kind(), "alarm: the operator's socket cannot be made"),
     }
@@ -169,6 +173,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         server,
         tasks,
         sequencer,
+        desk,
         drain_max,
         data_dir: config.data_dir,
     })
@@ -206,6 +211,7 @@ async fn share(
         entries,
         evidences: Evidences::new(keys),
         log,
+        cosigned: Cosigned::default(),
         directories: Directories::new(source, directory),
         rules,
         submissions: Intake::new(
@@ -213,6 +219,7 @@ async fn share(
             bounds.submissions_at_once_max_count,
         ),
         turns: Turns::for_this_machine(),
+        seen: seen::Known::default(),
         reads: Intake::new(READS.0, READS.1),
         rejections: Rejections::new(bounds.rejection_leaves_per_hour_max_count),
         held: Held::new(bounds.memory_max_bytes),
@@ -281,14 +288,15 @@ async fn load_rules(
         .map_err(|error| ServeError::Server(error.to_string()))??)
 }
 
-/// The gRPC server, with every limit of HTTP/2 set. Connections have no greatest age: streams of deliveries last for
+/// The gRPC server and the log's files beside it, with every limit of HTTP/2 set. Connections have no greatest age: streams of deliveries last for
 /// days, a key that leaves the directory is refused at the next call, and one that asks for nothing is closed.
 async fn grpc(
     state: Arc<State>,
     connections: ReceiverStream<std::io::Result<tls::Connection>>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let (bounds, meters) = (state.bounds.clone(), Arc::clone(&state.meters));
+    let around = Around::new(&state.bounds, Arc::clone(&state.meters));
+    let reading = around.put(Reading::new(Arc::clone(&state)), reading::refused);
     let service = BrokerServer::new(Service::new(state))
         .max_decoding_message_size(limits::MESSAGE_MAX_BYTES)
         .max_encoding_message_size(ANSWER_MAX_BYTES);
@@ -302,7 +310,8 @@ async fn grpc(
         .http2_max_local_error_reset_streams(Some(limits::RESETS_CAUSED_MAX_COUNT))
         .http2_keepalive_interval(Some(Duration::from_millis(limits::KEEP_ALIVE_INTERVAL_MILLIS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(limits::KEEP_ALIVE_TIMEOUT_MILLIS)))
-        .add_service(Bounded::new(service, &bounds, meters))
+        .add_service(around.put(service, by_status))
+        .add_service(reading)
         .serve_with_incoming_shutdown(connections, async move {
             // A dropped sender means the broker is gone: stop as well.
             let _stopped = stop.wait_for(|stop| *stop).await;
@@ -414,6 +423,7 @@ impl Running {
         }
         socket::unbind(&self.data_dir);
         rejection::settle(&self.state, true).await;
+        self.desk.settle().await;
         self.sequencer.stop().await;
         self.state.store.close().await;
         tracing::info!("stopped");

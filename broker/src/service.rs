@@ -240,4 +240,13 @@ impl Broker for Service {
         let (_caller, _place) = self.reader(&request)?;
         self.answer(receipt::consistency(&self.state, request.get_ref()).await)
     }
+
+    async fn cosign(
+        &self,
+        request: Request<wire::CosignRequest>,
+    ) -> Result<Response<wire::CosignAnswer>, Status> {
+        let (caller, _place) = self.reader(&request)?;
+        let answer = receipt::cosign(&self.state, &caller, request.get_ref()).await;
+        self.held(&caller, answer)
+    }
 }

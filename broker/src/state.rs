@@ -21,13 +21,15 @@ use crate::intake::held::Held;
 use crate::intake::rates::Intake;
 use crate::intake::rejection::Rejections;
 use crate::intake::turns::Turns;
+use crate::log::cosigned::Cosigned;
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::log::publish::Evidences;
 use crate::log::sequencer::LogHandle;
 use crate::meters::Meters;
 use crate::overdue::Gauges;
 use crate::overdue::settings::Settings;
-use crate::store::{NewEntry, Store};
+use crate::seen;
+use crate::store::{NewEntry, Store, StoreError};
 
 /// Shared by all calls, as `Arc<State>`.
 pub struct State {
@@ -43,6 +45,8 @@ pub struct State {
     pub evidences: Evidences,
     /// Waits for checkpoints.
     pub log: LogHandle,
+    /// What witnesses cosigned.
+    pub cosigned: Cosigned,
     /// The directory in force.
     pub directories: Directories,
     /// The rules in force.
@@ -53,6 +57,8 @@ pub struct State {
     pub submissions: Intake,
     /// Whose submission is checked next.
     pub turns: Turns,
+    /// What senders may say that they saw of the log.
+    pub seen: seen::Known,
     /// How fast and how many calls of one agency that only read.
     pub reads: Intake,
     /// How many rejections of one agency are logged.
@@ -82,6 +88,15 @@ impl State {
     /// The erasure key of its case cannot be read or made.
     pub async fn entry(&self, draft: EntryDraft) -> Result<NewEntry, Refusal> {
         Ok(self.entries.make(draft, &mut seeded_rng()).await?)
+    }
+
+    /// The note of the newest checkpoint, with the cosignatures that it has; none: the log is empty.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn newest_note(&self) -> Result<Option<bytes::Bytes>, StoreError> {
+        let newest = self.store.latest_checkpoint().await?;
+        Ok(newest.map(|newest| self.cosigned.dress(&newest)))
     }
 
     /// Fresh lease tokens.

@@ -16,6 +16,8 @@ pub mod network;
 
 mod mint;
 
+mod witness;
+
 #[cfg(feature = "vectors")]
 mod vectors;
 

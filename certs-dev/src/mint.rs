@@ -17,6 +17,7 @@ use crate::problem::Problem;
 use crate::settings::{self, Ports};
 use crate::spec::{AgencySpec, NetworkSpec, OpenPgp};
 use crate::tls::{TlsAuthority, TlsParty, Use};
+use crate::witness;
 
 const KEYS: &str = "This build cannot make these keys: see the OpenPGP backend in docs/operating.";
 /// How long a directory made here is valid.
@@ -70,10 +71,11 @@ pub fn mint_dated(order: &Mint<'_>, tls_at: Timestamp, rng: &mut dyn RngCore) ->
     )?;
     write_spec(&network, files::new_file)?;
     let tls = authority(&network, dates)?;
-    let (service, log) = broker(&network, &tls, ports, tls_at, rng)?;
+    let (service, mut log) = broker(&network, &tls, ports, tls_at, rng)?;
     let mut agencies = Vec::with_capacity(spec.agencies.len());
     for agency in &spec.agencies {
         agencies.push(new_agency(&network, agency, &tls, ports, dates)?);
+        witness::name(&mut log, witness::new_key(&network, agency, rng)?);
     }
     let directory = wire::Directory {
         r#type: "schakel.v1.Directory".to_owned(),
@@ -161,8 +163,7 @@ fn broker(
     let description = wire::LogDescription {
         origin: log.public().origin().to_owned(),
         key: log.public().public().to_vec().into(),
-        witnesses: Vec::new(),
-        tolerated_liars: 0,
+        ..wire::LogDescription::default()
     };
     Ok((service, description))
 }

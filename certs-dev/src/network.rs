@@ -127,6 +127,11 @@ impl Network {
         self.agent_folder(agency).join("openpgp.key")
     }
 
+    /// The key with which an agency cosigns the log.
+    pub fn witness_key_file(&self, agency: &AgencyId) -> PathBuf {
+        self.agent_folder(agency).join("witness.key")
+    }
+
     /// An officer's OpenPGP secret keys.
     pub fn officer_key_file(&self, officer: &OfficerId) -> PathBuf {
         self.root.join("officers").join(format!("{officer}.key"))

@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use prost::Message;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
@@ -16,6 +18,7 @@ use crate::problem::Problem;
 use crate::settings::Ports;
 use crate::spec::AgencySpec;
 use crate::tls::Use;
+use crate::witness;
 
 const KEPT_CERTIFICATES_MAX_COUNT: usize = 16;
 const UNKNOWN: &str = "Name an agency of the network: certs-dev show lists them.";
@@ -40,7 +43,19 @@ impl Network {
         change: impl FnOnce(&mut wire::Directory),
     ) -> Result<wire::MultiSigned, Problem> {
         let mut directory = self.next(at)?;
+        let before: Vec<_> = directory
+            .agencies
+            .iter()
+            .map(|agency| agency.id.clone())
+            .collect();
         change(&mut directory);
+        // Who left is no witness any more: else nobody would take the directory.
+        for gone in &before {
+            let left = directory.agencies.iter().all(|agency| agency.id != *gone);
+            if let Some(log) = directory.log.as_mut().filter(|_| left) {
+                witness::forget(log, gone);
+            }
+        }
         mint::sign_directory(self, &directory, at)
     }
 
@@ -52,10 +67,14 @@ impl Network {
         let ports = self.ports()?;
         let dates = mint::Dates { at, tls_at: at };
         let described = mint::new_agency(self, &agency, &self.tls_authority()?, ports, dates)?;
+        let key = witness::new_key(self, &agency, &mut StdRng::from_os_rng())?;
         self.spec_mut().agencies.push(agency);
         mint::write_spec(self, files::replace)?;
         self.reissue(at, |directory| {
             directory.agencies.push(described);
+            if let Some(log) = &mut directory.log {
+                witness::name(log, key);
+            }
             Ok(())
         })
     }
@@ -68,6 +87,9 @@ impl Network {
         let version = self.reissue(at, |directory| {
             let before = directory.agencies.len();
             directory.agencies.retain(|agency| agency.id != id.as_str());
+            if let Some(log) = &mut directory.log {
+                witness::forget(log, id.as_str());
+            }
             if directory.agencies.len() == before {
                 Err(unknown(id))
             } else {

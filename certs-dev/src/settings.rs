@@ -50,6 +50,7 @@ data_dir = "data"
 authority = "../../authority/authority.pgp"
 authority_threshold = {threshold}
 openpgp_key = "openpgp.key"
+witness_key = "witness.key"
 
 [tls]
 certificate = "tls-cert.pem"

@@ -20,6 +20,7 @@ use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::party::{AgencyId, Code};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::LogSecret;
+use schakel_proto::tlog::cosignature::WitnessSecret;
 use schakel_proto::wire;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_278_600_000);
@@ -68,6 +69,13 @@ fn the_network_is_whole_signed_and_private() {
         LogSecret::from_text(&log).unwrap().public(),
         directory.log().key()
     );
+    let watch = directory.log().watch();
+    assert_eq!((watch.count(), watch.needed()), (7, 5));
+    for witness in directory.log().witnesses() {
+        let text = std::fs::read_to_string(network.witness_key_file(witness)).unwrap();
+        let secret = WitnessSecret::from_text(&text).unwrap();
+        assert_eq!(watch.key(witness), Some(secret.public()), "{witness}");
+    }
     let officers: Vec<OfficerEntry> = directory
         .officers()
         .map(|officer| OfficerEntry {
@@ -105,10 +113,10 @@ fn secrets(root: &Path) -> Vec<std::path::PathBuf> {
             }
         }
     }
-    // Authority (OpenPGP, TLS), broker (TLS, log), two officers, two of each agency.
+    // Authority (OpenPGP, TLS), broker (TLS, log), two officers, three of each agency.
     assert_eq!(
         found.len(),
-        6 + 2 * NetworkSpec::builtin("rupel").unwrap().agencies.len()
+        6 + 3 * NetworkSpec::builtin("rupel").unwrap().agencies.len()
     );
     found
 }

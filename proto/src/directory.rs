@@ -12,6 +12,7 @@ use crate::packet::verify::{DirectoryView, KeyStanding};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
 use crate::tlog::checkpoint::LogKey;
+use crate::tlog::witnessed::Witnesses;
 use crate::wire;
 
 mod authority;
@@ -19,6 +20,7 @@ mod error;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use authority::Authority;
 pub use error::DirectoryError;
@@ -207,6 +209,7 @@ pub struct LogDescription {
     key: LogKey,
     witnesses: Vec<AgencyId>,
     tolerated_liars: u32,
+    watch: Witnesses,
 }
 
 impl LogDescription {
@@ -228,6 +231,11 @@ impl LogDescription {
     /// How many witnesses may lie: *witnessed* means more than (w+f)/2 cosignatures.
     pub fn tolerated_liars(&self) -> u32 {
         self.tolerated_liars
+    }
+
+    /// The witnesses with their keys: what cosignatures are judged by.
+    pub fn watch(&self) -> &Witnesses {
+        &self.watch
     }
 }
 

@@ -12,12 +12,14 @@ use crate::party::{AgencyId, NetworkName};
 use crate::time::Timestamp;
 use crate::tlog::checkpoint::{CheckpointError, LogKey, SignedCheckpoint};
 use crate::tlog::hash::leaf_hash;
-use crate::tlog::proof::{self, ProofError};
+use crate::tlog::proof::ProofError;
 use crate::wire;
 
 mod event;
 
 mod decision;
+
+pub mod steps;
 
 pub use decision::{Decision, PartDecision};
 pub use event::Event;
@@ -43,6 +45,8 @@ pub const MISLABELLED: &str = "mislabelled";
 pub const OBLIGATION_MAX_BYTES: usize = 128;
 /// Longest reason code, in bytes.
 pub const REASON_MAX_BYTES: usize = 64;
+/// Longest name of an operator's user, in bytes.
+pub const ACTOR_MAX_BYTES: usize = 64;
 const COMMITMENT_LABEL: &[u8] = b"schakel/leaf/v1";
 const SALT_LABEL: &[u8] = b"schakel/leaf-salt/v1";
 
@@ -231,6 +235,8 @@ pub struct Body {
     pub hidden_digest: Option<Digest>,
     /// Digest of the signed thing that the event is about.
     pub attachment_digest: Option<Digest>,
+    /// Of an operator's act: the Unix user who asked; else empty.
+    pub actor: String,
 }
 
 fn optional<'a, T, E>(
@@ -278,7 +284,7 @@ impl Body {
         }
         let body = wire::EvidenceBody::decode(bytes).map_err(|_| bad.clone())?;
         check_header((&body.r#type, BODY_TYPE), &body.network, network, "body")?;
-        if body.reason.len() > REASON_MAX_BYTES {
+        if body.reason.len() > REASON_MAX_BYTES || body.actor.len() > ACTOR_MAX_BYTES {
             return Err(bad);
         }
         let digest = |value, what| optional::<Digest, _>(value, what, Digest::try_from);
@@ -296,6 +302,7 @@ impl Body {
             shown_digest: digest(&body.shown_digest, "shown digest")?,
             hidden_digest: digest(&body.hidden_digest, "hidden digest")?,
             attachment_digest: digest(&body.attachment_digest, "attachment digest")?,
+            actor: body.actor,
         })
     }
 }
@@ -349,27 +356,6 @@ impl CheckedEvidence {
     }
 }
 
-fn open(
-    opening: Option<&wire::Opening>,
-    digest: Option<Digest>,
-    body: &Body,
-    network: &NetworkName,
-    what: &'static str,
-) -> Result<Option<Decision>, EvidenceError> {
-    let Some(opening) = opening else { return Ok(None) };
-    if digest != Some(Digest::of_all(&[&opening.nonce, &opening.descriptor])) || opening.nonce.len() != 32 {
-        return Err(EvidenceError::Digest(what));
-    }
-    let decision = Decision::parse(&opening.descriptor, network)?;
-    let same =
-        body.packet == Some(decision.packet()) && body.recipient.as_ref() == Some(decision.recipient());
-    if same {
-        Ok(Some(decision))
-    } else {
-        Err(EvidenceError::Malformed(what))
-    }
-}
-
 /// Checks everything that can be checked offline: checkpoint signature, inclusion, commitment, openings
 /// and the attachment's digest (not the attachment's own signature).
 pub fn check(
@@ -377,50 +363,17 @@ pub fn check(
     network: &NetworkName,
     log_key: &LogKey,
 ) -> Result<CheckedEvidence, EvidenceError> {
-    if evidence.leaf.len() > LEAF_MAX_BYTES || evidence.inclusion.len() > proof::PROOF_MAX_COUNT {
-        return Err(EvidenceError::Malformed("leaf"));
-    }
-    let checkpoint = SignedCheckpoint::open(&evidence.checkpoint, log_key)?;
-    if checkpoint.size() != evidence.tree_size {
-        return Err(EvidenceError::Malformed("tree size"));
-    }
-    let path: Result<Vec<_>, _> = evidence
-        .inclusion
-        .iter()
-        .map(|h| Digest::try_from(&**h))
-        .collect();
-    let path = path.map_err(|_| EvidenceError::Malformed("inclusion proof"))?;
-    let hash = leaf_hash(&evidence.leaf);
-    let included =
-        proof::check_inclusion(hash, evidence.index, checkpoint.size(), &path, &checkpoint.root())?;
-    let leaf = wire::Leaf::decode(&*evidence.leaf).map_err(|_| EvidenceError::Malformed("leaf"))?;
-    check_header((&leaf.r#type, LEAF_TYPE), &leaf.network, network, "leaf")?;
-    if evidence.salt.len() != 32 || *leaf.commitment != *commitment(&evidence.salt, &evidence.body).as_bytes()
-    {
-        return Err(EvidenceError::Commitment);
-    }
-    let body = Body::parse(&evidence.body, network)?;
-    if body.at.millis() != leaf.at_ms {
-        return Err(EvidenceError::Malformed("time"));
-    }
-    let shown = open(
-        evidence.shown.as_ref(),
-        body.shown_digest,
-        &body,
-        network,
-        "shown decision",
-    )?;
-    let hidden = open(
-        evidence.hidden.as_ref(),
-        body.hidden_digest,
-        &body,
-        network,
-        "hidden decision",
-    )?;
-    if let Some(signed) = &evidence.attachment
-        && body.attachment_digest != Some(attachment_digest(signed))
-    {
-        return Err(EvidenceError::Digest("attachment"));
+    let checkpoint = steps::checkpoint(evidence, log_key)?;
+    let included = steps::included(evidence, &checkpoint)?;
+    let body = steps::body(evidence, network)?;
+    let (shown, hidden) = (evidence.shown.as_ref(), evidence.hidden.as_ref());
+    let shown =
+        shown.map(|opening| steps::opened(opening, body.shown_digest, &body, network, "shown decision"));
+    let hidden =
+        hidden.map(|opening| steps::opened(opening, body.hidden_digest, &body, network, "hidden decision"));
+    let (shown, hidden) = (shown.transpose()?, hidden.transpose()?);
+    if let Some(signed) = &evidence.attachment {
+        steps::attached(signed, &body)?;
     }
     let attachment = evidence.attachment.clone();
     let (leaf_hash, index) = (included.leaf(), included.index());
@@ -433,6 +386,31 @@ pub fn check(
         hidden,
         attachment,
     })
+}
+
+/// Checks a leaf against the body that it commits to, under the salt that the case's key gives.
+///
+/// # Errors
+/// Leaf or body does not parse, or the leaf commits to something else.
+pub fn check_leaf(
+    (leaf, body): (&[u8], &[u8]),
+    network: &NetworkName,
+    key: &ErasureKey,
+) -> Result<Body, EvidenceError> {
+    if leaf.len() > LEAF_MAX_BYTES {
+        return Err(EvidenceError::Malformed("leaf"));
+    }
+    let leaf = wire::Leaf::decode(leaf).map_err(|_| EvidenceError::Malformed("leaf"))?;
+    check_header((&leaf.r#type, LEAF_TYPE), &leaf.network, network, "leaf")?;
+    if *leaf.commitment != *commitment(key.salt(body).as_bytes(), body).as_bytes() {
+        return Err(EvidenceError::Commitment);
+    }
+    let body = Body::parse(body, network)?;
+    if body.at.millis() == leaf.at_ms {
+        Ok(body)
+    } else {
+        Err(EvidenceError::Malformed("time"))
+    }
 }
 
 #[cfg(test)]

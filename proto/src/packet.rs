@@ -21,6 +21,8 @@ pub mod verify;
 
 pub mod open;
 
+pub mod shown;
+
 #[cfg(feature = "vectors")]
 pub mod probe;
 

@@ -56,9 +56,44 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// What is no moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a moment is written as 2026-11-21 (its first, UTC) or 2026-11-21T16:30:00Z")]
+pub struct TimeError;
+
+/// A day (its first moment, UTC), or RFC 3339 with `Z` or an offset.
+impl std::str::FromStr for Timestamp {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let whole = if text.contains('T') {
+            text.to_owned()
+        } else {
+            format!("{text}T00:00:00Z")
+        };
+        let moment: jiff::Timestamp = whole.parse().map_err(|_| TimeError)?;
+        Ok(Self(moment.as_millisecond()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_and_a_moment_are_read_and_nothing_else_is() {
+        let read = |text: &str| text.parse::<Timestamp>();
+        let moment = Timestamp::from_millis(1_795_278_600_007);
+        assert_eq!(read(&moment.to_string()), Ok(moment));
+        assert_eq!(read("2026-11-21T17:30:00.007+01:00"), Ok(moment));
+        assert_eq!(
+            read("2026-11-21").unwrap().to_string(),
+            "2026-11-21T00:00:00.000Z"
+        );
+        for wrong in ["", "yesterday", "2026-13-01", "2026-11-21T", "2026-11-21T16:30"] {
+            assert_eq!(read(wrong), Err(TimeError), "{wrong}");
+        }
+    }
 
     #[test]
     fn is_shown_as_rfc_3339_with_milliseconds() {

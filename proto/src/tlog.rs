@@ -7,7 +7,20 @@ pub mod tree;
 
 pub mod proof;
 
+mod note;
+
 pub mod checkpoint;
+
+pub mod text;
+
+pub mod cosignature;
+
+pub mod witnessed;
+
+pub mod contradiction;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod watched;

@@ -20,6 +20,7 @@ const LIST: &str = "Have the network's authority list the key in the directory."
 const NEW_ID: &str = "Give each packet a new id.";
 const REASONS: &str =
     "Each recipient's reason code says what stands in the way; change that, then seal anew.";
+const COMPARE: &str = "Have the newest checkpoint proved against the one that was seen; if that fails, tell the network's authority.";
 const DISTRUST: &str = "Nothing was accepted. Tell the network's authority; both sides are kept as evidence.";
 
 /// Codes of the broker's and the agent's own that a packet may meet, in English.
@@ -61,6 +62,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "OWN_DECISION_DIFFERS",
         "Our own policy engine does not deliver it",
         DISTRUST,
+    ),
+    (
+        "CHECKPOINT_OTHER_HISTORY",
+        "The sender saw another history of the log than we were shown",
+        DISTRUST,
+    ),
+    (
+        "CHECKPOINT_UNKNOWN",
+        "The packet names a checkpoint that is not of this log",
+        COMPARE,
     ),
 ];
 
@@ -123,6 +134,19 @@ pub fn remedy(english: &str, language: &str) -> Option<&'static str> {
         .iter()
         .find(|(key, words)| *key == english || *words == english);
     found.map(|(_, words)| *words)
+}
+
+/// How far a receipt can be relied on: whether enough witnesses cosigned the log that holds it. In English for a language
+/// that is not known here.
+pub fn standing(witnessed: bool, language: &str) -> &'static str {
+    match (witnessed, language) {
+        (true, "nl") => "bevestigd door getuigen",
+        (false, "nl") => "voorlopig",
+        (true, "fr") => "attesté par les témoins",
+        (false, "fr") => "provisoire",
+        (true, _) => "witnessed",
+        (false, _) => "provisional",
+    }
 }
 
 fn english(code: &str) -> Option<(&'static str, &'static str)> {

@@ -24,4 +24,7 @@ mod vectors;
 mod texts;
 
 mod obligations;
+
+mod storage;
+
 mod statements;

@@ -63,6 +63,7 @@ async fn checkpoint(police: &mut Player, town: &Town, since: Option<&SignedCheck
     let directory = town.network().directory(now()).unwrap();
     let request = wire::GetConsistencyRequest {
         from_size: since.map_or(0, SignedCheckpoint::size),
+        to_size: 0,
     };
     let answer = police.client.get_consistency(request).await.unwrap().into_inner();
     let newest = SignedCheckpoint::open(&answer.checkpoint, directory.log().key()).unwrap();

@@ -11,6 +11,8 @@ mod sending;
 
 mod withheld;
 
+mod witnessed;
+
 mod changes;
 
 mod facts;
@@ -19,12 +21,20 @@ mod labels;
 
 mod large;
 
+mod logs;
+
 mod measuring;
 
 mod deciding;
 
 mod oversight;
 
+mod outside;
+
+mod verdicts;
+
 mod stopping;
 
 mod recalled;
+
+mod evidence;

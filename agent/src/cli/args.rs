@@ -82,10 +82,46 @@ pub enum Command {
         /// The case.
         case: CaseRef,
     },
+    /// Evidence of what became of a packet: to a file, and checked from one.
+    Evidence {
+        /// Write it, or check it.
+        #[command(subcommand)]
+        command: Evidence,
+    },
     /// Make a new random reference; keep it beside the case or person in your own system.
     Ref {
         /// Of what.
         kind: RefKind,
+    },
+}
+
+/// Evidence.
+#[derive(Debug, Subcommand)]
+pub enum Evidence {
+    /// Write everything that proves what became of a packet to one new file.
+    Export {
+        /// The packet, sent or received.
+        packet: PacketId,
+        /// The new file; PACKET.tar in the working directory unless given.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Leave contents and ciphertexts out.
+        #[arg(long)]
+        without_content: bool,
+        /// Ask the broker for nothing: what is here must do.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Check such a file, or a contradiction that was kept, without agent, broker or network.
+    Verify {
+        /// The file, or a folder.
+        file: PathBuf,
+        /// Certificates of the network's authority; those of --config unless given.
+        #[arg(long, value_name = "FILE")]
+        authority: Option<PathBuf>,
+        /// How many of them must have signed a directory.
+        #[arg(long, value_name = "COUNT", default_value_t = 1, requires = "authority")]
+        authority_threshold: usize,
     },
 }
 

@@ -3,6 +3,8 @@
 
 pub mod args;
 
+mod evidence;
+
 mod client;
 
 pub(crate) mod parse;
@@ -32,7 +34,7 @@ use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::shown::Disclosed;
 use crate::statements::StatementRequest;
 use crate::transport::{Transport, tls::Pins};
-use args::{Cli, Command, Inbox, RefKind, Send, Wait};
+use args::{Cli, Command, Evidence, Inbox, RefKind, Send, Wait};
 
 /// Where answers are printed; `false`: a line could not be written.
 pub type Print<'a> = &'a mut dyn FnMut(&str);
@@ -47,6 +49,12 @@ pub async fn run(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
 async fn carry_out(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
     if let Command::Ref { kind } = cli.command {
         return reference(kind, cli.json, print);
+    }
+    if let Command::Evidence {
+        command: Evidence::Verify { .. },
+    } = &cli.command
+    {
+        return evidence::verify(&cli, print);
     }
     let config = Config::load(&config_file(cli.config.clone())?)?;
     if let Command::Run {
@@ -71,6 +79,7 @@ async fn carry_out(cli: Cli, print: Print<'_>) -> Result<(), Problem> {
     };
     match cli.command {
         Command::Run { .. } | Command::Ref { .. } => Ok(()),
+        Command::Evidence { command } => asking.evidence(command, print).await,
         Command::Send(send) => asking.send(*send, print).await,
         Command::Statement(statement) => asking.statement(&statement, print).await,
         Command::Inbox { command } => asking.inbox(command.unwrap_or(Inbox::List), print).await,

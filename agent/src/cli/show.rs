@@ -8,6 +8,7 @@ use crate::outbox::record::{Outcome, Record, State};
 use crate::problem::printable;
 use crate::shown::Disclosed;
 use schakel_proto::time::Timestamp;
+use schakel_proto::words;
 
 /// A table with a head, its columns as wide as they must be.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -47,6 +48,22 @@ fn state(record: &Record) -> &'static str {
     }
 }
 
+/// Whether enough witnesses cosigned the log that holds an entry.
+fn receipt(record: &Record, index: u64) -> String {
+    match record.covered(index) {
+        None => words::standing(false, "en").to_owned(),
+        Some(one) => {
+            let count = one.by.len();
+            format!(
+                "{} by {count} of {} ({} needed)",
+                words::standing(true, "en"),
+                one.of,
+                one.needed
+            )
+        }
+    }
+}
+
 /// One packet with the outcome of every part.
 pub fn packet(record: &Record) -> String {
     let mut text = format!(
@@ -60,6 +77,9 @@ pub fn packet(record: &Record) -> String {
     );
     if let Some(new) = record.replaced_by {
         text.push_str(&format!("  stands for it: {new}\n"));
+    }
+    if let Some(index) = record.accepted.as_ref().and_then(|accepted| accepted.log_index) {
+        text.push_str(&format!("  receipt at log {index}: {}\n", receipt(record, index)));
     }
     if let Some(recall) = &record.recall {
         let answered = if recall.answered {
@@ -86,6 +106,10 @@ pub fn packet(record: &Record) -> String {
                 printable(&o.obligations.join(" "), 200),
                 o.log_index
                     .map_or_else(|| "-".to_owned(), |index| index.to_string()),
+                o.log_index.map_or_else(
+                    || "-".to_owned(),
+                    |index| words::standing(record.covered(index).is_some(), "en").to_owned(),
+                ),
             ]
         })
         .collect();
@@ -98,6 +122,7 @@ pub fn packet(record: &Record) -> String {
         "REASON",
         "OBLIGATIONS",
         "LOG",
+        "RECEIPT",
     ];
     text.push_str(&table(&head, &rows));
     for outcome in &record.outcomes {
@@ -263,6 +288,17 @@ pub fn status(value: &Value) -> String {
         text(value, "unsettled"),
         text(value, "unanswered"),
     )];
+    let overdue = value.get("receipts_overdue").and_then(Value::as_array);
+    if let Some(overdue) = overdue.filter(|list| !list.is_empty()) {
+        let count = overdue.len();
+        lines.push(format!("  RECEIPT_OVERDUE: the broker took {count} packets and shows no receipt of them. Tell its operator; the sealed copies are kept."));
+    }
+    if let Some(disputed) = value.pointer("/witness/disputed").and_then(Value::as_array)
+        && !disputed.is_empty()
+    {
+        let count = disputed.len();
+        lines.push(format!("  CHECKPOINT_OTHER_HISTORY: {count} times an agency saw another history of the log than we did. See audit/disputed-* and docs/operating/agent.md."));
+    }
     for key in ["problem", "trust", "clock"] {
         if let Some(problem) = value.get(key).filter(|p| !p.is_null()) {
             let (code, sentence) = (text(problem, "code"), text(problem, "sentence"));

@@ -224,14 +224,14 @@ impl Inbox {
         })
     }
 
-    /// Opens a part's content into `to`, which is `path`; gives the names inside the seal, and the mark of the content.
+    /// Opens a part's content into `to`, which is `path`; gives what the seal says, and the mark of the content.
     fn content(
         &self,
         verified: &VerifiedDelivery,
         part: &VerifiedPart,
         answering: &Answering<'_>,
         (to, path): (&mut dyn Write, &Path),
-    ) -> Result<(Names, Digest), Problem> {
+    ) -> Result<(OpenedPart, Digest), Problem> {
         let mut open = || Ok(Box::new(File::open(&part.ciphertext)?) as _);
         let keys = answering.keyring.opening(verified.handed().recipient().key());
         let mut writing = Writing::new(to);
@@ -246,7 +246,7 @@ impl Inbox {
         );
         let digest = digest.finish();
         let opened = opened.map_err(|e| writing.problem(&e, path))?;
-        Ok((names(&opened), self.marks.of(&digest)))
+        Ok((opened, self.marks.of(&digest)))
     }
 
     /// Writes one part; gives the names inside the seal if they may be kept in the open, and the mark of a
@@ -273,8 +273,11 @@ impl Inbox {
                 (None, opened.transpose()?.map(|(_, mark)| mark))
             }
             AtRest::Plain => {
-                let (names, mark) = self.content(verified, part, answering, (&mut out, &path))?;
-                (Some(names), bound.then_some(mark))
+                let (opened, mark) = self.content(verified, part, answering, (&mut out, &path))?;
+                // With the salt in it the content can be proved later to be what the sender committed to.
+                let header = making.folder.join(header_name(&part.id));
+                self.disk.write(&header, &opened.framed_header)?;
+                (Some(names(&opened)), bound.then_some(mark))
             }
         };
         out.flush().map_err(failed)?;
@@ -401,6 +404,11 @@ fn file_name(part: &PartId, at_rest: AtRest) -> String {
         AtRest::Sealed => format!("{part}.pgp"),
         AtRest::Plain => format!("{part}.bin"),
     }
+}
+
+/// Name of the file with the sealed header of a part whose content lies open.
+pub(super) fn header_name(part: &PartId) -> String {
+    format!("header-{part}")
 }
 
 /// The names inside the seal, made fit for showing.

@@ -9,6 +9,7 @@ use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::time::Timestamp;
 
 use super::Inbox;
+use super::accept::header_name;
 use super::record::{Answer, Delivery, Ended, Kind, Later, ReceivedPart};
 use crate::obligations::{self, Meaning};
 use crate::problem::{self, Problem};
@@ -59,6 +60,9 @@ impl Inbox {
         self.forget_quarantined(delivery.packet)?;
         let folder = self.folder(delivery.packet, &delivery.consignment);
         self.disk.remove_file(&folder.join(&part.file))?;
+        if part.key_packet_bytes == 0 {
+            self.disk.remove_file(&folder.join(header_name(&part.part)))?;
+        }
         self.update_part(delivery, part.part, |part| {
             part.names = None;
             part.deleted_ms.get_or_insert(now.millis());

@@ -4,10 +4,11 @@
 //! ```text
 //! inbox/<packet>/<consignment>/state.json     what it is, what we answered
 //! inbox/<packet>/<consignment>/<part>.pgp     session-key packet and encrypted data (sealed at rest)
-//! inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest)
+//! inbox/<packet>/<consignment>/<part>.bin     the content (plain at rest), beside it header-<part>
 //! inbox/<packet>/<consignment>/manifest.bin   the manifest and the sender's signature
 //! inbox/<packet>/<consignment>/hand-over.bin  openings, key packets, evidence
 //! inbox/<packet>/<consignment>/answer.bin     our signed acknowledgement, sent until it is settled
+//! inbox/<packet>/<consignment>/evidence/      checked log entries about our answer and later words
 //! spool/                                      what is coming in; emptied at start
 //! quarantine/                                 what did not hold, with the reason
 //! ```
@@ -48,6 +49,9 @@ use accept::Answering;
 use marks::Marks;
 use record::{Answer, Delivery, ReceivedPart};
 use spool::Incoming;
+
+/// Log entries kept beside one hand-over: an answer, and a few words on each part.
+const EVIDENCE_MAX_COUNT: usize = 512;
 
 /// All hand-overs that were answered.
 pub struct Inbox {
@@ -220,6 +224,42 @@ impl Inbox {
         self.disk.write(&path, &bytes)?;
         *delivery = Arc::new(next);
         Ok(())
+    }
+
+    /// Keeps a checked log entry about what we said of a hand-over. Idempotent; no more than so many.
+    pub fn keep_evidence(
+        &self,
+        (packet, consignment): (PacketId, Digest),
+        index: u64,
+        evidence: &wire::Evidence,
+    ) -> Result<(), Problem> {
+        let folder = self.folder(packet, &consignment);
+        if self.get(packet, consignment).is_none() {
+            return Ok(());
+        }
+        let folder = folder.join("evidence");
+        self.disk.make_dir(&folder)?;
+        let path = folder.join(format!("{index}.bin"));
+        if path.is_file() || disk::list(&folder)?.len() >= EVIDENCE_MAX_COUNT {
+            return Ok(());
+        }
+        self.disk.write(&path, &evidence.encode_to_vec())
+    }
+
+    /// The log entries that were kept beside a hand-over.
+    pub fn kept_evidence(&self, delivery: &Delivery) -> Result<Vec<wire::Evidence>, Problem> {
+        let folder = self
+            .folder(delivery.packet, &delivery.consignment)
+            .join("evidence");
+        let kept = disk::list(&folder)?.into_iter();
+        let kept = kept.filter(|path| disk::name_of(path).ends_with(".bin"));
+        kept.map(|path| self.read_message(&path)).collect()
+    }
+
+    /// Our answer to a hand-over as it was signed last.
+    pub fn signed_answer(&self, delivery: &Delivery) -> Result<wire::Signed, Problem> {
+        let folder = self.folder(delivery.packet, &delivery.consignment);
+        self.read_message(&folder.join("answer.bin"))
     }
 
     fn read_message<M: Message + Default>(&self, path: &Path) -> Result<M, Problem> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use schakel_proto::directory::Directory;
 use schakel_proto::limits;
-use schakel_proto::packet::open::open_part;
+use schakel_proto::packet::open::{OpenedPart, open_part};
 use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::refusal::Refusal;
@@ -15,10 +15,10 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
 use super::Inbox;
-use super::accept::names;
+use super::accept::{header_name, names};
 use super::record::{Delivery, Names, ReceivedPart};
 use super::writing::Writing;
-use crate::disk::UNFINISHED;
+use crate::disk::{self, UNFINISHED};
 use crate::keyring::Keyring;
 use crate::problem::{Kind, Problem};
 
@@ -75,12 +75,25 @@ impl Inbox {
         (file, target): (&File, &Path),
         context: &Context<'_>,
     ) -> Result<Option<Names>, Problem> {
+        let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, file);
+        let opened = self.content_into(delivery, part, (&mut out, target), context)?;
+        Ok(opened.map_or_else(|| part.names.clone(), |opened| Some(names(&opened))))
+    }
+
+    /// Writes the content of a part that is there into `out`, which is `target`; gives what the seal says if there was
+    /// a seal to open.
+    pub fn content_into(
+        &self,
+        delivery: &Delivery,
+        part: &ReceivedPart,
+        (out, target): (&mut dyn Write, &Path),
+        context: &Context<'_>,
+    ) -> Result<Option<OpenedPart>, Problem> {
         let stored = self
             .folder(delivery.packet, &delivery.consignment)
             .join(&part.file);
         let failed = |e: io::Error| Problem::io(&e, &stored);
         let unwritten = |e: io::Error| Problem::io(&e, target);
-        let mut out = BufWriter::with_capacity(limits::CHUNK_MAX_BYTES, file);
         if part.key_packet_bytes == 0 {
             let mut from = File::open(&stored).map_err(failed)?;
             let mut piece = vec![0; limits::CHUNK_MAX_BYTES];
@@ -94,7 +107,7 @@ impl Inbox {
                     .map_err(unwritten)?;
             }
             out.flush().map_err(unwritten)?;
-            return Ok(part.names.clone());
+            return Ok(None);
         }
         let (handed, key_packet) = self.verify_again(delivery, part, context)?;
         let mut open = || {
@@ -103,7 +116,7 @@ impl Inbox {
             Ok(Box::new(ciphertext) as _)
         };
         let keys = context.keys.opening(handed.recipient().key());
-        let mut writing = Writing::new(&mut out);
+        let mut writing = Writing::new(out);
         let opened = open_part(&handed, &part.part, &key_packet, &mut open, keys, &mut writing);
         let opened = opened.map_err(|e| match writing.problem(&e, target) {
             problem if problem.kind == Kind::Distrust => Problem {
@@ -113,7 +126,16 @@ impl Inbox {
             problem => problem,
         })?;
         out.flush().map_err(unwritten)?;
-        Ok(Some(names(&opened)))
+        Ok(Some(opened))
+    }
+
+    /// The sealed header of a part whose content lies open, with its length in front; none if it was not kept.
+    pub fn kept_header(&self, delivery: &Delivery, part: &ReceivedPart) -> Result<Option<Vec<u8>>, Problem> {
+        let folder = self.folder(delivery.packet, &delivery.consignment);
+        disk::read(
+            &folder.join(header_name(&part.part)),
+            limits::SEALED_HEADER_MAX_BYTES as u64 + 4,
+        )
     }
 
     /// What came with a hand-over: the signed manifest, openings and evidence.
@@ -156,7 +178,7 @@ impl Inbox {
     }
 }
 
-fn check_target(out: &Path) -> Result<(), Problem> {
+pub(crate) fn check_target(out: &Path) -> Result<(), Problem> {
     let usage = |code: &str, sentence: &str, remedy: &str| {
         Err(Problem::new(Kind::Usage, code, sentence, remedy).at(out.display()))
     };

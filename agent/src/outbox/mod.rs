@@ -8,6 +8,8 @@
 //! outbox/<packet>/key-packets.bin       session-key packets, as submitted
 //! outbox/<packet>/<part>.v6|.v4         encrypted data, as submitted
 //! outbox/<packet>/evidence/<index>.bin  checked log entries
+//! outbox/<packet>/evidence/<index>.witness   which witnessed tree holds the entry, and the proof of it
+//! outbox/<packet>/evidence/<size>.note       that tree's checkpoint, with the cosignatures
 //! outbox/<packet>/recall.bin            a signed recall
 //! ```
 
@@ -25,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prost::Message;
 use schakel_proto::ids::PacketId;
 use schakel_proto::limits;
+use schakel_proto::tlog::checkpoint::NOTE_MAX_BYTES;
 use schakel_proto::wire;
 
 use crate::disk::{self, Disk};
@@ -270,6 +273,64 @@ impl Outbox {
     /// A log entry that was kept.
     pub fn evidence(&self, packet: &PacketId, index: u64) -> Result<Option<wire::Evidence>, Problem> {
         self.read_message(packet, &format!("evidence/{index}.bin"))
+    }
+
+    /// All log entries that were kept of a packet.
+    pub fn kept_evidence(&self, packet: &PacketId) -> Result<Vec<wire::Evidence>, Problem> {
+        let mut kept = Vec::new();
+        for path in disk::list(&self.folder(*packet).join("evidence"))? {
+            let name = disk::name_of(&path);
+            if name.ends_with(".bin") {
+                kept.extend(self.read_message(packet, &format!("evidence/{name}"))?);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The sealed parts that are still here.
+    pub fn sealed_parts(&self, packet: &PacketId) -> Result<Vec<PathBuf>, Problem> {
+        let mut files = disk::list(&self.folder(*packet))?;
+        files.retain(|path| {
+            [".v6", ".v4"]
+                .iter()
+                .any(|end| disk::name_of(path).ends_with(end))
+        });
+        Ok(files)
+    }
+
+    /// Keeps the proof that a kept log entry is witnessed, and the cosigned note once for all entries of the packet.
+    pub fn keep_witness(
+        &self,
+        packet: &PacketId,
+        index: u64,
+        proof: wire::WitnessProof,
+    ) -> Result<(), Problem> {
+        let dir = self.folder(*packet).join("evidence");
+        let note = dir.join(format!("{}.note", proof.size));
+        if !note.is_file() {
+            self.disk.write(&note, &proof.checkpoint)?;
+        }
+        let apart = wire::WitnessProof {
+            checkpoint: bytes::Bytes::new(),
+            ..proof
+        };
+        self.disk
+            .write(&dir.join(format!("{index}.witness")), &apart.encode_to_vec())
+    }
+
+    /// The proof that a kept log entry is witnessed, with the cosigned note; none: it is provisional.
+    pub fn witness(&self, packet: &PacketId, index: u64) -> Result<Option<wire::WitnessProof>, Problem> {
+        let name = format!("evidence/{index}.witness");
+        let Some(proof) = self.read_message::<wire::WitnessProof>(packet, &name)? else {
+            return Ok(None);
+        };
+        let path = self.folder(*packet).join(format!("evidence/{}.note", proof.size));
+        let note = disk::read(&path, NOTE_MAX_BYTES as u64)?;
+        let note = note.ok_or_else(|| Problem::damaged(&path, "the cosigned note is missing"))?;
+        Ok(Some(wire::WitnessProof {
+            checkpoint: note.into(),
+            ..proof
+        }))
     }
 
     /// Settles the packet if everything about it is proved; then the sealed copy goes.

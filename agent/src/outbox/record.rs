@@ -1,6 +1,6 @@
 //! The state of one packet that this agency sends, as `state.json` keeps it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::openpgp::Fingerprint;
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 use crate::request::SendRequest;
+
+/// How long after its acceptance a receipt may be on its way, in milliseconds; it takes a second.
+const RECEIPT_MAX_MILLIS: i64 = 60_000;
 
 /// Where a packet stands. It only ever moves down this list, but for one that ended here and that the log
 /// proves to be at the broker: that one is `Accepted` again.
@@ -320,9 +323,66 @@ pub struct Record {
     /// Positions of log entries that are kept beside the packet and do not prove what they say, yet.
     #[serde(default)]
     pub unproved: BTreeSet<u64>,
+    /// Positions of kept log entries that no witnessed checkpoint is known to cover.
+    #[serde(default)]
+    pub provisional: BTreeSet<u64>,
+    /// Positions of kept log entries that one covers, and its size.
+    #[serde(default)]
+    pub witnessed: BTreeMap<u64, u64>,
+    /// The witnessed checkpoints that these rest on.
+    #[serde(default)]
+    pub cosigned: Vec<Cosigned>,
+}
+
+/// A checkpoint that enough witnesses cosigned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cosigned {
+    /// Its size.
+    pub size: u64,
+    /// Who cosigned it.
+    pub by: Vec<AgencyId>,
+    /// How many witnesses there were.
+    pub of: usize,
+    /// How many of them it took.
+    pub needed: usize,
 }
 
 impl Record {
+    /// A log entry is kept: provisional, until a witnessed checkpoint covers it.
+    pub fn note_kept(&mut self, index: u64) {
+        if !self.witnessed.contains_key(&index) {
+            self.provisional.insert(index);
+        }
+    }
+
+    /// A witnessed checkpoint covers this entry, from now on for good.
+    pub fn note_witnessed(&mut self, index: u64, cosigned: Cosigned) {
+        self.provisional.remove(&index);
+        self.witnessed.entry(index).or_insert(cosigned.size);
+        if self.cosigned.iter().all(|known| known.size != cosigned.size) {
+            self.cosigned.push(cosigned);
+        }
+    }
+
+    /// Whether the broker says that it has the packet, and does not show the log's receipt of it. `now` is by its clock,
+    /// as is what it said.
+    pub fn is_receipt_overdue(&self, now: Timestamp) -> bool {
+        let waits = self
+            .accepted
+            .as_ref()
+            .filter(|accepted| accepted.log_index.is_none());
+        self.state == State::Accepted
+            && waits.is_some_and(|waits| {
+                now.millis_since(Timestamp::from_millis(waits.at_ms)) > RECEIPT_MAX_MILLIS
+            })
+    }
+
+    /// The witnessed checkpoint that covers the entry at this position; none: it is provisional.
+    pub fn covered(&self, index: u64) -> Option<&Cosigned> {
+        let size = self.witnessed.get(&index)?;
+        self.cosigned.iter().find(|one| one.size == *size)
+    }
+
     /// The log proves that the broker has the packet, at this position and whatever was thought of it here: the
     /// answer was lost, and its time was over or it was sealed anew. Gives whether it had ended here.
     pub fn prove_accepted(&mut self, accepted: Accepted) -> bool {

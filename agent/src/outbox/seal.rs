@@ -1,6 +1,6 @@
 //! From what the agency asks to a sealed packet, durable in the outbox. Contents stream; memory is flat.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -463,5 +463,8 @@ fn record(
         recall: None,
         outcomes,
         unproved: BTreeSet::new(),
+        provisional: BTreeSet::new(),
+        witnessed: BTreeMap::new(),
+        cosigned: Vec::new(),
     })
 }

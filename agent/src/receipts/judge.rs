@@ -3,11 +3,11 @@
 
 use prost::Message;
 use schakel_proto::directory::Directory;
-use schakel_proto::evidence::{CheckedEvidence, Event, OBLIGATION_MAX_BYTES};
+use schakel_proto::evidence::{Body, CheckedEvidence, Event, OBLIGATION_MAX_BYTES};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::limits;
 use schakel_proto::openpgp::Fingerprint;
-use schakel_proto::party::AgencyId;
+use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
@@ -79,19 +79,35 @@ pub enum Word {
 fn acknowledgement(agent: &Agent, checked: &CheckedEvidence) -> Result<Said, Problem> {
     let body = checked.body();
     let signed = checked.attachment().ok_or_else(|| wrong("is missing"))?;
+    said(agent.network.name(), body, signed, |recipient, key| {
+        signed_by_recipient(agent, recipient, key, signed, body.at)
+    })
+}
+
+/// What an acknowledgement says, if it is the one that this entry can be about and `signed_by` finds its signature good.
+///
+/// # Errors
+/// It is another one.
+pub fn said(
+    network: &NetworkName,
+    body: &Body,
+    signed: &wire::Signed,
+    signed_by: impl FnOnce(&AgencyId, &Fingerprint) -> Result<(), Problem>,
+) -> Result<Said, Problem> {
     let said = wire::Acknowledgement::decode(&*signed.bytes).map_err(|_| wrong("does not parse"))?;
     let recipient = body.recipient.clone().ok_or_else(|| wrong("is nobody's"))?;
     let packet = PacketId::try_from(&*said.packet_id).ok();
     let digest = Digest::try_from(&*said.manifest_digest).ok();
     let about_it = said.r#type == "schakel.v1.Acknowledgement"
-        && said.network == agent.network.name().as_str()
+        && said.network == network.as_str()
         && said.recipient == recipient.as_str()
         && packet == body.packet
         && digest == body.manifest_digest;
     if !about_it {
         return Err(wrong("is about something else"));
     }
-    signed_by_recipient(agent, &recipient, &said.recipient_key, signed, body.at)?;
+    let key = Fingerprint::try_from(&*said.recipient_key).map_err(|_| wrong("names no key"))?;
+    signed_by(&recipient, &key)?;
     let (word, event) = match said.outcome.as_str() {
         "received" => (Word::State(PartState::Received), Event::ContentHandover),
         "taken" => (Word::Taken, Event::ContentHandover),
@@ -116,23 +132,34 @@ fn acknowledgement(agent: &Agent, checked: &CheckedEvidence) -> Result<Said, Pro
     })
 }
 
+/// Checks an agency's signature with a key that a directory lists for it.
+///
+/// # Errors
+/// It lists no such key, or the signature does not hold.
+pub fn by_directory(
+    directory: &Directory,
+    (agency, key): (&AgencyId, &Fingerprint),
+    signed: &wire::Signed,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let keys = directory.agency(agency).and_then(|a| a.signing_keys(key));
+    let keys = keys.ok_or_else(|| wrong("is signed with a key that is not the recipient's"))?;
+    keys.verify(&signed.bytes, &signed.signature, now)
+        .map(|_| ())
+        .map_err(|_| wrong("has a signature that does not hold"))
+}
+
 /// Checks the recipient's signature by the directory of now; if that does not list the key (any more), by
 /// those of the time at which the log has it.
 fn signed_by_recipient(
     agent: &Agent,
     recipient: &AgencyId,
-    key: &[u8],
+    key: &Fingerprint,
     signed: &wire::Signed,
     logged: Timestamp,
 ) -> Result<(), Problem> {
-    let key = Fingerprint::try_from(key).map_err(|_| wrong("names no key"))?;
-    let verify = |directory: &Directory, now: Timestamp| {
-        let keys = directory.agency(recipient).and_then(|a| a.signing_keys(&key));
-        let keys = keys.ok_or_else(|| wrong("is signed with a key that is not the recipient's"))?;
-        keys.verify(&signed.bytes, &signed.signature, now)
-            .map(|_| ())
-            .map_err(|_| wrong("has a signature that does not hold"))
-    };
+    let verify =
+        |directory: &Directory, now: Timestamp| by_directory(directory, (recipient, key), signed, now);
     let Err(problem) = verify(agent.network.view()?.directory(), agent.clock.now()) else {
         return Ok(());
     };

@@ -447,6 +447,7 @@ async fn l01_l02_a_log_that_contradicts_itself_ends_all_trust_and_both_sides_are
         std::fs::read(kept.join("first.note")).unwrap(),
         std::fs::read(kept.join("second.note")).unwrap()
     );
+    town.assert_proves(&kept);
     daemon.stop().await;
     assert!(received(&town, &second).is_empty());
     // The truth again, and a restart: still nothing is accepted before a person has looked.

@@ -234,6 +234,9 @@ fn c12_a_plain_inbox_names_files_by_our_own_ids_and_keeps_them_private() {
         0o600
     );
     let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Plain, 8).unwrap();
+    let delivery = inbox.all().remove(0);
+    let header = inbox.kept_header(&delivery, &delivery.parts[0]).unwrap().unwrap();
+    assert!(header.ends_with(&wire::SealedHeader::decode(&header[4..]).unwrap().salt));
     let names = inbox.all()[0].parts[0].names.clone().unwrap();
     assert_eq!(names.file_name, "verslag.txt");
 }

@@ -19,6 +19,8 @@ mod hostile;
 
 mod inbox_stops;
 
+mod lying;
+
 mod network;
 
 mod outbox_stops;
@@ -28,3 +30,5 @@ mod own_decision;
 mod receipts;
 
 mod vectors;
+
+mod witnessing;

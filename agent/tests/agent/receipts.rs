@@ -7,12 +7,13 @@ use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::time::Timestamp;
+use schakel_proto::tlog::contradiction::{Seen, Verdict, judge_seen};
 use schakel_proto::wire;
 use serde_json::Value;
 
 use crate::flow::{police, refusal, send};
 use crate::support::broker::Running;
-use crate::support::ledger::body;
+use crate::support::ledger::{Ledger, body};
 use crate::support::parcel::{RECIPIENT, SENDER};
 use crate::support::town::{Town, agency, now};
 use crate::support::until;
@@ -23,6 +24,8 @@ struct Told {
     case: Bytes,
     digest: Digest,
     part: PartId,
+    /// What its recipient says that it saw of the log.
+    seen: Option<wire::CheckpointSeen>,
 }
 
 impl Told {
@@ -35,6 +38,7 @@ impl Told {
             case: case.to_vec().into(),
             digest: text("/manifest_digest").parse().unwrap(),
             part: text("/parts/0/part").parse().unwrap(),
+            seen: None,
         }
     }
 
@@ -119,6 +123,7 @@ impl Told {
             },
             part_ids: vec![self.part.to_vec().into()],
             made_ms: now().millis(),
+            checkpoint_seen: self.seen.clone(),
             ..Default::default()
         };
         let bytes = said.encode_to_vec();
@@ -323,5 +328,44 @@ async fn d03_a_packet_that_the_broker_took_and_said_it_refused_goes_on_once_that
     told.decide(&running, "deliver");
     told.acknowledge(&running, &town, RECIPIENT, "received");
     become_so(&town, "settled", "received");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l01_l09_an_answer_whose_signer_saw_another_history_settles_its_packet_and_is_kept_as_evidence() {
+    let (town, running, daemon) = police(Vec::new()).await;
+    let mut told = Told::of(&send(&daemon, &town, &["--wait", "accepted"]).await.unwrap());
+    told.decide(&running, "deliver");
+    let disputed = || {
+        let audit = town.network.agent_data(&agency(SENDER)).join("audit");
+        let entries = std::fs::read_dir(audit).unwrap().map(|e| e.unwrap().path());
+        let mut named = entries.filter(|p| p.to_string_lossy().contains("/disputed-1-"));
+        named.find(|p| p.join("found.json").is_file())
+    };
+    // A tree of one entry, as somebody else was shown it.
+    let mut other = Ledger::new(&town);
+    other.add(body(Event::BundleActivated), None, None, None);
+    let directory = town.directory();
+    let (origin, root) = (directory.log().origin().to_owned(), other.leaf(0).to_vec().into());
+    told.seen = Some(wire::CheckpointSeen {
+        origin,
+        size: 1,
+        root,
+    });
+    told.acknowledge(&running, &town, RECIPIENT, "received");
+    let found = tokio::task::block_in_place(|| until("both sides", disputed));
+    become_so(&town, "settled", "received");
+    let said: Value = serde_json::from_slice(&std::fs::read(found.join("found.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&said["by"], &said["in"]),
+        (&RECIPIENT.into(), &"acknowledgement".into())
+    );
+    let root = Digest::try_from(&*told.seen.clone().unwrap().root).unwrap();
+    let proof: Vec<Digest> = serde_json::from_value(said["proof"].clone()).unwrap();
+    let own = std::fs::read(found.join("own.note")).unwrap();
+    let verdict = judge_seen(Seen { size: 1, root }, &own, &proof, directory.log().key());
+    assert_eq!(verdict, Ok(Verdict::Disputed));
+    let status = daemon.ask("/v1/status").await;
+    assert_eq!(status.get("trust"), Some(&Value::Null));
     daemon.stop().await;
 }

@@ -40,9 +40,11 @@ const OTHERWISE: &[(&str, &str, &str)] = &[
     ("manifest-too-long", OFFER, BOUNDED),
     ("signature-too-long", OFFER, BOUNDED),
     ("no-parts", OFFER, NOTHING),
+    ("good-every-field", "CHECKPOINT_OTHER_HISTORY", ELSEWHERE),
 ];
 
 const BOUNDED: &str = "longer than any offer may be";
+const ELSEWHERE: &str = "it says that it saw a log, and this is not that one";
 const NOTHING: &str = "no part can be offered to the reader";
 
 fn expected(vector: &PacketVector) -> &str {

@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Ask, Desk, socket};
+use super::{Ask, Desk, Session, Told, socket};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::disclosures::LANGUAGES;
 use crate::serve::ServeError;
+use crate::store::StoreError;
+
+mod logs;
 
 /// Exit status when there is no answer (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
@@ -21,6 +24,16 @@ const UNAVAILABLE: u8 = 69;
 pub enum Log {
     /// Makes every decision in the log again; exit status 1 if one comes out otherwise.
     Replay(Replay),
+    /// Lists entries: who, what, when. Never content.
+    Ls(logs::Ls),
+    /// The whole way of a packet, each recipient and part.
+    Show(logs::Show),
+    /// Writes entries out: JSON Lines or comma-separated values.
+    Export(logs::Export),
+    /// The log in figures.
+    Stats(logs::Stats),
+    /// Recomputes everything from the store; exit status 1 if something differs.
+    Verify(logs::Verify),
 }
 
 /// `schakel-broker log replay`
@@ -97,19 +110,91 @@ impl CommandError {
     }
 }
 
-/// Of the broker that runs on this configuration, else out of its store.
-fn answer(config: &Path, ask: Ask) -> Result<Value, CommandError> {
-    let config = Config::load(config)?;
-    if let Some(answer) = socket::ask(&config.data_dir, &ask) {
-        return answer.map_err(CommandError::Refused);
+/// Who answers a command.
+enum Target {
+    /// The broker that runs.
+    Running(socket::Line),
+    /// The store of a stopped one.
+    Stopped {
+        runtime: tokio::runtime::Runtime,
+        desk: Arc<Desk>,
+        session: Session,
+    },
+}
+
+/// Words on how far an answer is that wait to be printed.
+const TOLD_MAX_COUNT: usize = 16;
+
+impl Target {
+    /// The broker that runs on this configuration, else its store.
+    fn of(config: &Path) -> Result<Self, CommandError> {
+        let config = Config::load(config)?;
+        if let Some(line) = socket::Line::to(&config.data_dir) {
+            return line.map(Self::Running).map_err(CommandError::Refused);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let desk = runtime.block_on(Desk::stopped(&config, Arc::new(SystemClock)))?;
+        let desk = Arc::new(desk);
+        let user = rustix::process::getuid().as_raw();
+        let session = Session::of(Arc::clone(&desk), user);
+        Ok(Self::Stopped {
+            runtime,
+            desk,
+            session,
+        })
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let desk = Desk::stopped(&config, Arc::new(SystemClock)).await?;
-        let answer = desk.answer(ask).await.map_err(ServeError::from);
-        desk.close().await;
-        Ok(answer?)
-    })
+
+    /// The same, for a look at what is wrong: also of a store that its broker would not start with.
+    fn of_damaged(config: &Path) -> Result<Self, CommandError> {
+        let refused = match Self::of(config) {
+            Err(CommandError::Stopped(ServeError::Store(StoreError::Unusable(why)))) => why,
+            other => return other,
+        };
+        eprintln!("the broker would not start with this store: {refused}");
+        let config = Config::load(config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let desk = Arc::new(runtime.block_on(Desk::damaged(&config, Arc::new(SystemClock)))?);
+        let session = Session::on_damage(Arc::clone(&desk));
+        Ok(Self::Stopped {
+            runtime,
+            desk,
+            session,
+        })
+    }
+
+    /// Asks one question; `told` hears how far the answer is.
+    fn ask(&mut self, ask: Ask, told: &mut dyn FnMut(&Value)) -> Result<Value, CommandError> {
+        match self {
+            Self::Running(line) => line.ask(&ask, told).map_err(CommandError::Refused),
+            Self::Stopped { runtime, session, .. } => runtime.block_on(async {
+                let (sender, mut hears) = tokio::sync::mpsc::channel(TOLD_MAX_COUNT);
+                let sender = Told::to(sender);
+                let answered = session.answer(ask, &sender);
+                tokio::pin!(answered);
+                loop {
+                    tokio::select! {
+                        done = &mut answered => return Ok(done.map_err(ServeError::from)?),
+                        Some(how_far) = hears.recv() => told(&how_far),
+                    }
+                }
+            }),
+        }
+    }
+
+    /// Lets go of the store, if it was opened.
+    fn close(self) {
+        if let Self::Stopped { runtime, desk, .. } = self {
+            runtime.block_on(desk.close());
+        }
+    }
+}
+
+/// One question, one answer.
+fn answer(config: &Path, ask: Ask) -> Result<Value, CommandError> {
+    let mut target = Target::of(config)?;
+    let answer = target.ask(ask, &mut |_| {});
+    target.close();
+    answer
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
@@ -118,11 +203,29 @@ fn print(text: &str) -> Result<(), CommandError> {
     Ok(out.flush()?)
 }
 
-/// Runs `log replay`.
+/// Runs `log …`. That nobody reads on is no error.
 ///
 /// # Errors
 /// There is no answer.
-pub fn replay(arguments: &Replay) -> Result<ExitCode, CommandError> {
+pub fn log(log: &Log) -> Result<ExitCode, CommandError> {
+    let ended = match log {
+        Log::Replay(arguments) => replay(arguments),
+        Log::Ls(arguments) => logs::ls(arguments),
+        Log::Show(arguments) => logs::show(arguments),
+        Log::Export(arguments) => logs::export(arguments),
+        Log::Stats(arguments) => logs::stats(arguments),
+        Log::Verify(arguments) => logs::verify(arguments),
+    };
+    match ended {
+        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
+        other => other,
+    }
+}
+
+/// Runs `log replay`.
+fn replay(arguments: &Replay) -> Result<ExitCode, CommandError> {
     let found = answer(&arguments.config, Ask::Replay)?;
     let text = if arguments.json {
         format!("{found:#}\n")

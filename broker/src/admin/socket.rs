@@ -1,5 +1,5 @@
-//! The operator's socket: one question a connection, a line of JSON each way. Only the broker's own user can
-//! open it.
+//! The operator's socket: one command a connection; its questions and answers are lines of JSON, and long answers say
+//! how far they are. Only the broker's own user can open it; the system says who it is.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::{Ask, Desk};
+use super::{Ask, Desk, Session, Told};
 
 /// Its name in `data_dir`.
 const NAME: &str = "admin.sock";
@@ -24,9 +25,11 @@ const NAME: &str = "admin.sock";
 const PATH_MAX_BYTES: usize = 100;
 /// Longest question, in bytes.
 const ASK_MAX_BYTES: u64 = 4 * 1024;
-/// Questions at once.
-const ASKS_MAX_COUNT: usize = 4;
-/// Longest wait for a question.
+/// Commands at once.
+const COMMANDS_MAX_COUNT: usize = 16;
+/// Words on how far an answer is that wait to be taken.
+const TOLD_MAX_COUNT: usize = 4;
+/// Longest wait for a question, and from an answer to the next.
 const ASK_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for whoever asked to take the answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -35,6 +38,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
+    /// How far it is; the answer follows.
+    Told(Value),
     Ok(Value),
     Refused(String),
 }
@@ -79,7 +84,7 @@ pub fn unbind(data_dir: &Path) {
 
 /// Answers until `stop` becomes true.
 pub async fn serve(listener: UnixListener, desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(ASKS_MAX_COUNT));
+    let places = Arc::new(Semaphore::new(COMMANDS_MAX_COUNT));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -101,55 +106,106 @@ pub async fn serve(listener: UnixListener, desk: Arc<Desk>, mut stop: watch::Rec
     }
 }
 
-async fn one(stream: tokio::net::UnixStream, desk: &Desk) -> io::Result<()> {
+async fn one(stream: tokio::net::UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    let mut session = Session::of(Arc::clone(desk), user);
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    let mut read = tokio::io::BufReader::new(read).take(ASK_MAX_BYTES);
-    tokio::time::timeout(ASK_WAIT, read.read_line(&mut line))
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
-    let answer = match serde_json::from_str::<Ask>(&line) {
-        Ok(ask) => match desk.answer(ask).await {
-            Ok(value) => Answer::Ok(value),
-            Err(refusal) => Answer::Refused(refusal.to_string()),
-        },
-        Err(_) => Answer::Refused("the question is not one of this broker's".to_owned()),
-    };
-    let mut bytes = serde_json::to_vec(&answer)?;
+    let mut read = tokio::io::BufReader::new(read);
+    loop {
+        let mut line = String::new();
+        let mut bounded = (&mut read).take(ASK_MAX_BYTES);
+        let taken = tokio::time::timeout(ASK_WAIT, bounded.read_line(&mut line)).await;
+        if taken.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+            return Ok(());
+        }
+        let answer = match serde_json::from_str::<Ask>(&line) {
+            Ok(ask) => answer(&mut session, ask, &mut write).await?,
+            Err(_) => Answer::Refused("the question is not one of this broker's".to_owned()),
+        };
+        let last = matches!(answer, Answer::Refused(_));
+        send(&mut write, &answer).await?;
+        if last {
+            return write.shutdown().await;
+        }
+    }
+}
+
+/// Answers one question; meanwhile says how far it is. Who asked and left breaks it off.
+async fn answer(session: &mut Session, ask: Ask, write: &mut OwnedWriteHalf) -> io::Result<Answer> {
+    let (sender, mut told) = mpsc::channel(TOLD_MAX_COUNT);
+    let sender = Told::to(sender);
+    let answered = session.answer(ask, &sender);
+    tokio::pin!(answered);
+    loop {
+        tokio::select! {
+            done = &mut answered => return Ok(match done {
+                Ok(value) => Answer::Ok(value),
+                Err(refusal) => Answer::Refused(refusal.to_string()),
+            }),
+            Some(how_far) = told.recv() => send(write, &Answer::Told(how_far)).await?,
+        }
+    }
+}
+
+async fn send(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(answer)?;
     bytes.push(b'\n');
-    let taken = async {
-        write.write_all(&bytes).await?;
-        write.shutdown().await
-    };
-    tokio::time::timeout(ANSWER_WAIT, taken)
+    tokio::time::timeout(ANSWER_WAIT, write.write_all(&bytes))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)?
 }
 
-/// Asks the broker that runs on `data_dir`; none: none runs.
+/// A command's line to the broker that runs on a folder.
+pub struct Line(BufReader<UnixStream>);
+
+impl Line {
+    /// To the broker that runs on `data_dir`; none: none runs.
+    ///
+    /// # Errors
+    /// Another user's broker.
+    pub fn to(data_dir: &Path) -> Option<Result<Self, String>> {
+        let (short, _folder) = reachable(&data_dir.join(NAME)).ok()?;
+        match UnixStream::connect(short) {
+            Ok(stream) => Some(Ok(Self(BufReader::new(stream)))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some(Err("run this as the broker's own user".to_owned()))
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Asks one question; `told` hears how far the answer is.
+    ///
+    /// # Errors
+    /// The broker refused, or broke off.
+    pub fn ask(&mut self, ask: &Ask, told: &mut dyn FnMut(&Value)) -> Result<Value, String> {
+        let asked = self.asked(ask, told);
+        asked.unwrap_or_else(|error| Err(format!("the broker broke off ({})", error.kind())))
+    }
+
+    fn asked(&mut self, ask: &Ask, told: &mut dyn FnMut(&Value)) -> io::Result<Result<Value, String>> {
+        let mut line = serde_json::to_vec(ask)?;
+        line.push(b'\n');
+        self.0.get_mut().write_all(&line)?;
+        loop {
+            let mut answer = String::new();
+            if self.0.read_line(&mut answer)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match serde_json::from_str(&answer)? {
+                Answer::Told(how_far) => told(&how_far),
+                Answer::Ok(value) => return Ok(Ok(value)),
+                Answer::Refused(why) => return Ok(Err(why)),
+            }
+        }
+    }
+}
+
+/// Asks one question of the broker that runs on `data_dir`; none: none runs.
 ///
 /// # Errors
 /// It refused, or broke off.
 pub fn ask(data_dir: &Path, ask: &Ask) -> Option<Result<Value, String>> {
-    let (short, _folder) = reachable(&data_dir.join(NAME)).ok()?;
-    let stream = match UnixStream::connect(short) {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Some(Err("run this as the broker's own user".to_owned()));
-        }
-        Err(_) => return None,
-    };
-    Some(asked(stream, ask).unwrap_or_else(|error| Err(format!("the broker broke off ({})", error.kind()))))
-}
-
-fn asked(mut stream: UnixStream, ask: &Ask) -> io::Result<Result<Value, String>> {
-    let mut line = serde_json::to_vec(ask)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(match serde_json::from_str(&answer)? {
-        Answer::Ok(value) => Ok(value),
-        Answer::Refused(why) => Err(why),
-    })
+    let line = Line::to(data_dir)?;
+    Some(line.and_then(|mut line| line.ask(ask, &mut |_| {})))
 }

@@ -5,6 +5,7 @@ use schakel_proto::directory::Directory;
 
 use super::words::Words;
 use super::{Disclosures, Entry, Standing, name};
+use crate::csv;
 
 /// A page that can be printed and filed.
 pub(super) fn page(found: &Disclosures, words: &Words, known: (&Texts, &Directory)) -> String {
@@ -74,7 +75,7 @@ fn details(entry: &Entry, words: &Words, texts: &Texts) -> Vec<String> {
 pub(super) fn csv(found: &Disclosures, words: &Words, (texts, directory): (&Texts, &Directory)) -> String {
     const COLUMNS: &str = "at,sender,sender_name,recipient,recipient_name,category,category_text,basis,basis_text,\
                            purpose,purpose_text,reason,reason_text,standing,said,shielded,packet,part";
-    let mut lines = vec![COLUMNS.to_owned()];
+    let mut page = format!("{COLUMNS}\r\n");
     for entry in &found.entries {
         let fields = [
             entry.at.to_string(),
@@ -96,36 +97,7 @@ pub(super) fn csv(found: &Disclosures, words: &Words, (texts, directory): (&Text
             entry.packet.to_string(),
             entry.part.to_string(),
         ];
-        let fields: Vec<String> = fields.iter().map(|field| cell(field)).collect();
-        lines.push(fields.join(","));
+        page.push_str(&csv::line(fields.iter().map(String::as_str)));
     }
-    lines.join("\r\n") + "\r\n"
-}
-
-/// One cell: quoted where it must be, and never a formula.
-fn cell(field: &str) -> String {
-    let formula = field.starts_with(['=', '+', '-', '@', '\t']);
-    let field = if formula {
-        format!("'{field}")
-    } else {
-        field.to_owned()
-    };
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cell_is_quoted_and_never_a_formula() {
-        assert_eq!(cell("CAW Rupel"), "CAW Rupel");
-        assert_eq!(cell("CAW, \"Rupel\""), "\"CAW, \"\"Rupel\"\"\"");
-        assert_eq!(cell("=1+1"), "'=1+1");
-        assert_eq!(cell("@x,y"), "\"'@x,y\"");
-    }
+    page
 }

@@ -31,6 +31,8 @@ pub struct EntryDraft {
     pub reason: String,
     /// Of a rejection: how many before it got no entry.
     pub left_out: u64,
+    /// Of an operator's act: the Unix user who asked; else empty.
+    pub actor: String,
     /// The decision, if the event is one.
     pub decision: Option<DecisionDraft>,
     /// The signed thing the event is about.
@@ -52,6 +54,7 @@ impl EntryDraft {
             recipient: None,
             reason: String::new(),
             left_out: 0,
+            actor: String::new(),
             decision: None,
             attachment: None,
             concerns: Vec::new(),
@@ -129,6 +132,7 @@ impl EntryMaker {
             left_out: draft.left_out,
             shown_digest: digest(shown.as_ref().map(|s| s.1)),
             hidden_digest: digest(hidden.as_ref().map(|h| h.1)),
+            actor: draft.actor,
             attachment_digest: digest(draft.attachment.as_ref().map(evidence::attachment_digest)),
             ..Default::default()
         };

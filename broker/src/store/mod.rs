@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use schakel_proto::ids::{CaseRef, DeliveryId, Digest, PacketId, PartId};
-use schakel_proto::party::AgencyId;
+use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire;
@@ -42,6 +42,10 @@ pub mod facts;
 
 pub mod oversight;
 
+pub mod filed;
+
+pub mod audit;
+
 mod verbs;
 
 pub mod kv;
@@ -53,6 +57,7 @@ pub mod sled;
 #[cfg(test)]
 mod conformance;
 
+pub use audit::{Audited, Finding};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
@@ -63,6 +68,7 @@ pub use error::StoreError;
 pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };
+pub use filed::{Filed, FiledEntry};
 pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
@@ -193,6 +199,9 @@ pub trait Store: Send + Sync {
     /// Hash of a complete subtree; `None`: not complete yet.
     async fn node(&self, node: Node) -> Result<Option<Digest>, StoreError>;
 
+    /// Hashes of complete subtrees of one level, from one on, in order; at most `limit`.
+    async fn nodes(&self, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError>;
+
     /// Position of a leaf; `None`: not in the tree (yet).
     async fn index_of(&self, leaf_hash: Digest) -> Result<Option<u64>, StoreError>;
 
@@ -234,6 +243,28 @@ pub trait Store: Send + Sync {
     /// Entries of the tree from a position on with everything that opens them, hidden decisions too; at most
     /// `limit`.
     async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError>;
+
+    /// Entries of the tree after a position, in order, without proofs; at most `limit`. Of a case or packet they are
+    /// found by an index that grows with the tree.
+    async fn filed(
+        &self,
+        of: Filed,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<FiledEntry, u64>, StoreError>;
+
+    /// The cases that have entries in the tree, each once; at most `limit`.
+    async fn cases(&self, after: Option<CaseRef>, limit: usize)
+    -> Result<Page<CaseRef, CaseRef>, StoreError>;
+
+    /// Checks rows of the store against the entries of the log and the entries against the tree, in the order of their
+    /// keys; at most `limit` rows. What differs is in the answer, and does not end it.
+    async fn audit(
+        &self,
+        network: &NetworkName,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Audited, StoreError>;
 
     /// Packets of a case. Goes through all packets, `limit` at a time.
     async fn packets_of(

@@ -292,6 +292,7 @@ async fn p03_p16_a_bad_bundle_by_name_gives_one_clear_error_and_the_one_in_force
     let newer = signed(&ground, &of_version(2), &officers(&ground)[..2]);
     put(&ground, &broker, &newer.to_bytes()).await;
     assert_eq!(broker.state().rules.current().version(), 2);
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -334,6 +335,7 @@ async fn p03_officers_of_one_agency_or_with_a_key_that_is_not_valid_now_change_n
         assert_eq!(broker.state().alarms.count(code), 1, "{code}");
         assert_eq!(broker.state().rules.current().digest(), in_force, "{code}");
     }
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -359,6 +361,7 @@ async fn p01_an_older_bundle_is_refused_while_running_and_after_a_restart() {
     put(&ground, &broker, &first).await;
     assert_eq!(broker.state().alarms.count("BUNDLE_OLDER"), 1);
     assert_eq!(broker.state().rules.current().digest(), in_force);
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
     let refused = refused_start(&ground).await;
     assert!(refused.contains("BUNDLE_OLDER"), "{refused}");
@@ -371,6 +374,7 @@ async fn p01_an_older_bundle_is_refused_while_running_and_after_a_restart() {
     std::fs::write(&file, newer.to_bytes()).unwrap();
     let broker = ground.broker().await;
     assert_eq!(broker.state().rules.current().digest(), in_force);
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -448,7 +452,13 @@ async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
     let desk = schakel_broker::admin::Desk::stopped(&config, Arc::new(SystemClock))
         .await
         .unwrap();
-    let found = desk.answer(schakel_broker::admin::Ask::Replay).await.unwrap();
+    let found = desk
+        .answer(
+            schakel_broker::admin::Ask::Replay,
+            &schakel_broker::admin::Told::default(),
+        )
+        .await
+        .unwrap();
     assert_eq!(found["differ"], 0, "{found:#}");
     desk.close().await;
 }

@@ -272,7 +272,10 @@ async fn what_was_accepted_before_a_restart_is_delivered_after_it_and_again_unti
         "settled"
     );
     // One log through it all.
-    let request = wire::GetConsistencyRequest { from_size: 1 };
+    let request = wire::GetConsistencyRequest {
+        from_size: 1,
+        to_size: 0,
+    };
     let answer = police.get_consistency(request).await.unwrap().into_inner();
     assert!(!answer.proof.is_empty());
     broker.stop().await.unwrap();

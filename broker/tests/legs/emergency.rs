@@ -110,6 +110,7 @@ async fn p14_the_glass_is_broken_with_reason_and_second_person_and_counted_until
     state(&mut parket, reviewed).await.unwrap();
     clock.set(start.plus_millis(49 * HOURS));
     assert_eq!(of(&ask(&ground, Ask::Overdue).await), (Some(0), Some(0)));
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -155,5 +156,6 @@ async fn an_emergency_goes_before_everything_that_waits_and_before_what_was_leas
         place <= 4,
         "the second emergency waited behind {place} routine packets"
     );
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
 }

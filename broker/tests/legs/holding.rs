@@ -75,6 +75,7 @@ async fn what_is_held_is_told_to_the_sender_and_destroyed_at_the_end_of_its_life
         !contains(&inbox.seen, sealed.ids[0].as_bytes()),
         "the recipient never heard of it"
     );
+    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
     assert!(inbox.next().await.is_none());
 }

@@ -8,6 +8,7 @@
 )]
 
 mod bundles;
+mod cosigning;
 mod delivery;
 mod door;
 mod emergency;
@@ -17,6 +18,7 @@ mod oversight;
 mod packet;
 mod peer;
 mod question;
+mod reading;
 mod refusal;
 mod submission;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schakel_broker::admin::{Ask, Desk, socket};
+use schakel_broker::admin::{Ask, Desk, Told, socket};
 use schakel_broker::clock::{SetClock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::log::entry::{DecisionDraft, EntryDraft};
@@ -32,6 +32,16 @@ pub async fn ask(ground: &Ground, ask: Ask) -> Value {
     let folder = config(ground).data_dir;
     let asked = tokio::task::spawn_blocking(move || socket::ask(&folder, &ask));
     asked.await.unwrap().expect("no broker runs").unwrap()
+}
+
+/// Nothing in the running broker's store differs from its log.
+pub async fn sound(ground: &Ground) {
+    let verified = ask(ground, Ask::Verify).await;
+    assert_eq!(
+        (&verified["wrong"], &verified["gone"]),
+        (&0.into(), &serde_json::json!({})),
+        "{verified:#}"
+    );
 }
 
 fn disclosures(case: CaseRef, subject: SubjectRef, language: &str) -> Ask {
@@ -153,12 +163,12 @@ async fn stopped(ground: &Ground, case: CaseRef, found: &Value) {
     let config = config(ground);
     assert!(socket::ask(&config.data_dir, &Ask::Replay).is_none());
     let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
-    assert_eq!(desk.answer(Ask::Replay).await.unwrap(), *found);
+    assert_eq!(desk.answer(Ask::Replay, &Told::default()).await.unwrap(), *found);
     desk.close().await;
     let key = config.erasure_dir.join(format!("{}.key", hex(case)));
     std::fs::remove_file(key).unwrap();
     let desk = Desk::stopped(&config, Arc::new(SystemClock)).await.unwrap();
-    let found = desk.answer(Ask::Replay).await.unwrap();
+    let found = desk.answer(Ask::Replay, &Told::default()).await.unwrap();
     assert_eq!((&found["replayed"], &found["differ"]), (&0.into(), &0.into()));
     assert_eq!(found["not_replayable"], serde_json::json!({ "erasure_key": 9 }));
     desk.close().await;
@@ -214,6 +224,17 @@ async fn every_decision_in_the_log_comes_out_the_same_and_a_false_one_is_named()
     let replayed = named[0]["replayed"].as_str().unwrap();
     assert!(replayed.starts_with("deny-packet DENY_RECIPIENT_NOT_IN_CASE"));
 
+    // What was never decided changed nothing either: verification finds the packet's state beside its entries.
+    let verified = ask(&ground, Ask::Verify).await;
+    assert_eq!(verified["wrong"], 1, "{verified:#}");
+    let finding = &verified["findings"][0];
+    assert!(
+        finding["place"]
+            .as_str()
+            .unwrap()
+            .contains(&sealed.packet.packet_id.to_string()),
+        "{verified:#}"
+    );
     broker.stop().await.unwrap();
     stopped(&ground, case, &found).await;
 }
@@ -278,6 +299,7 @@ async fn who_received_what_about_a_person_is_listed_and_what_stayed_behind_is_no
             (0, &0.into())
         );
     }
+    sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -322,6 +344,7 @@ async fn the_socket_is_the_operators_alone_and_answers_nothing_else() {
             .await
             .is_err()
     );
+    sound(&ground).await;
     broker.stop().await.unwrap();
     assert!(!path.exists());
 }
@@ -374,6 +397,7 @@ async fn a_safety_part_unread_for_two_hours_is_overdue_until_it_is_acknowledged(
     // Handed over, and nothing said: the clock runs again from there. Acknowledged: it is read.
     receive(&ground, &broker, PARKET, &alert, true).await;
     assert_eq!(counts(&ground).await, (0, 0, 0));
+    sound(&ground).await;
     broker.stop().await.unwrap();
 }
 
@@ -408,5 +432,6 @@ async fn a_family_without_contact_for_sixty_days_is_overdue_unless_its_case_is_c
     let of_kind = |one: &&Value| one["kind"] == "revisit";
     let item = found["overdue"].as_array().unwrap().iter().find(of_kind).unwrap();
     assert_eq!(item["case"], forgotten.to_string());
+    sound(&ground).await;
     broker.stop().await.unwrap();
 }

@@ -96,6 +96,11 @@ impl Ground {
 
     /// A client of the broker's service as this member.
     pub async fn client(&self, at: SocketAddr, member: &str) -> BrokerClient<Channel> {
+        BrokerClient::new(self.channel(at, member).await).max_decoding_message_size(16 << 20)
+    }
+
+    /// A connection of this member's own.
+    pub async fn channel(&self, at: SocketAddr, member: &str) -> Channel {
         let connector = TlsConnector::from(Arc::new(self.tls(Some(member))));
         let name = self.name();
         let connect = tower::service_fn(move |_: Uri| {
@@ -106,8 +111,7 @@ impl Ground {
             }
         });
         let endpoint = Endpoint::from_static("https://broker");
-        let channel = endpoint.connect_with_connector(connect).await.unwrap();
-        BrokerClient::new(channel).max_decoding_message_size(16 << 20)
+        endpoint.connect_with_connector(connect).await.unwrap()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::openpgp::{Certificate, Fingerprint, Profile};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
 use crate::tlog::checkpoint::LogKey;
+use crate::tlog::witnessed::WITNESSES_MAX_COUNT;
 use crate::wire;
 
 /// The type that the signed bytes name.
@@ -278,11 +279,8 @@ fn log(
     };
     let key = LogKey::new(&message.origin, &message.key)
         .map_err(|error| DirectoryError::malformed("log.origin, log.key", error.to_string()))?;
-    if message.witnesses.len() > limits::REPEATED_MAX_COUNT {
-        return fail(
-            "log.witnesses",
-            format!("more than {}", limits::REPEATED_MAX_COUNT),
-        );
+    if message.witnesses.len() > WITNESSES_MAX_COUNT {
+        return fail("log.witnesses", format!("more than {WITNESSES_MAX_COUNT}"));
     }
     let mut witnesses = Vec::with_capacity(message.witnesses.len());
     for text in &message.witnesses {
@@ -303,10 +301,12 @@ fn log(
             "is not smaller than the number of witnesses",
         );
     }
+    let watch = super::watch::parse(message, &witnesses, key.origin())?;
     Ok(LogDescription {
         key,
         witnesses,
         tolerated_liars: message.tolerated_liars,
+        watch,
     })
 }
 

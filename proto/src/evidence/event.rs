@@ -31,11 +31,13 @@ pub enum Event {
     BundleActivated,
     /// A directory came into force.
     DirectoryActivated,
+    /// The broker's operator looked something up.
+    AdminAct,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -50,6 +52,7 @@ impl Event {
         Self::StatementRejected,
         Self::BundleActivated,
         Self::DirectoryActivated,
+        Self::AdminAct,
     ];
 
     /// The name in an entry's body.
@@ -69,6 +72,7 @@ impl Event {
             Self::StatementRejected => "schakel:StatementRejected",
             Self::BundleActivated => "schakel:BundleActivated",
             Self::DirectoryActivated => "schakel:DirectoryActivated",
+            Self::AdminAct => "schakel:AdminAct",
         }
     }
 

@@ -240,3 +240,33 @@ fn every_event_has_its_own_name() {
     assert_eq!(names.len(), Event::ALL.len());
     assert_eq!(Event::parse("submissionacceptance"), None);
 }
+
+#[test]
+fn l12_without_its_key_a_leaf_fits_every_body_and_none_and_its_proof_still_holds() {
+    let Case {
+        network,
+        secret,
+        evidence,
+    } = case();
+    let mut rng = StdRng::seed_from_u64(12);
+    // Key and row are erased: leaf, proof and checkpoint are what is left.
+    let left = wire::Evidence {
+        salt: Bytes::new(),
+        body: Bytes::new(),
+        shown: None,
+        hidden: None,
+        attachment: None,
+        ..evidence.clone()
+    };
+    let checkpoint = steps::checkpoint(&left, secret.public()).unwrap();
+    assert_eq!(steps::included(&left, &checkpoint).unwrap().index(), 5);
+    assert_eq!(steps::body(&left, &network), Err(EvidenceError::Commitment));
+    // Who guesses the whole body cannot tell whether it is the one: every other key makes another salt.
+    for _ in 0..100 {
+        let guessed = wire::Evidence {
+            salt: bytes(ErasureKey::random(&mut rng).salt(&evidence.body).as_bytes()),
+            ..evidence.clone()
+        };
+        assert_eq!(steps::body(&guessed, &network), Err(EvidenceError::Commitment));
+    }
+}

@@ -385,7 +385,7 @@ pub struct BrokerService {
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub tls_identities: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LogDescription {
     #[prost(string, tag = "1")]
     pub origin: ::prost::alloc::string::String,
@@ -398,6 +398,9 @@ pub struct LogDescription {
     /// f: witnessed means more than (w+f)/2 cosignatures
     #[prost(uint32, tag = "4")]
     pub tolerated_liars: u32,
+    /// of the witnesses; one without a key here cosigns nothing
+    #[prost(message, repeated, tag = "5")]
+    pub witness_keys: ::prost::alloc::vec::Vec<WitnessKey>,
 }
 /// Signed by the agency entitled to make it, travels as Signed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -673,6 +676,16 @@ pub struct CaseFacts {
     #[prost(message, repeated, tag = "2")]
     pub entries: ::prost::alloc::vec::Vec<FactEntry>,
 }
+/// The key with which a witness cosigns checkpoints (C2SP tlog-cosignature).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WitnessKey {
+    /// one of the witnesses
+    #[prost(string, tag = "1")]
+    pub agency: ::prost::alloc::string::String,
+    /// algorithm byte (0x04 Ed25519, 0x06 ML-DSA-44) and public key, as in a C2SP verifier key
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Compatibility {
@@ -755,6 +768,9 @@ pub struct EvidenceBody {
     /// on a rejection: how many of the same sender before it got no entry of their own
     #[prost(uint64, tag = "15")]
     pub left_out: u64,
+    /// of an operator's act: the Unix user who asked
+    #[prost(string, tag = "16")]
+    pub actor: ::prost::alloc::string::String,
 }
 /// The decision for one recipient of one packet, at hand-over.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -827,6 +843,19 @@ pub struct Evidence {
     /// e.g. the acknowledgement
     #[prost(message, optional, tag = "10")]
     pub attachment: ::core::option::Option<Signed>,
+}
+/// That enough witnesses cosigned a tree that holds an entry: beside its Evidence.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WitnessProof {
+    /// of the cosigned checkpoint
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// its note, with the witnesses' lines; empty where it is kept apart
+    #[prost(bytes = "bytes", tag = "2")]
+    pub checkpoint: ::prost::bytes::Bytes,
+    /// from the smaller to the larger of its tree and the evidence's; empty if they are equal
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub consistency: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetDirectoryRequest {
@@ -1137,6 +1166,9 @@ pub struct GetConsistencyRequest {
     /// 0: only the newest checkpoint
     #[prost(uint64, tag = "1")]
     pub from_size: u64,
+    /// size that the proof leads to; 0: that of the newest checkpoint
+    #[prost(uint64, tag = "2")]
+    pub to_size: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetConsistencyAnswer {
@@ -1172,6 +1204,24 @@ pub struct RecipientRefusal {
     pub reason: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "3")]
     pub obligations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CosignRequest {
+    /// of the checkpoint that is cosigned
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// a signature line of a note, with its line end; empty: only ask
+    #[prost(bytes = "bytes", tag = "2")]
+    pub cosignature: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CosignAnswer {
+    /// note that is to be cosigned now, with the cosignatures so far; empty: the log is empty
+    #[prost(bytes = "bytes", tag = "1")]
+    pub candidate: ::prost::bytes::Bytes,
+    /// note of the newest checkpoint that enough witnesses cosigned; empty: none yet
+    #[prost(bytes = "bytes", tag = "2")]
+    pub witnessed: ::prost::bytes::Bytes,
 }
 /// Generated client implementations.
 pub mod broker_client {
@@ -1491,6 +1541,25 @@ pub mod broker_client {
                 .insert(GrpcMethod::new("schakel.v1.Broker", "GetConsistency"));
             self.inner.unary(req, path, codec).await
         }
+        /// What witnesses are to cosign and what they have cosigned; with a cosignature: it is taken first.
+        pub async fn cosign(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CosignRequest>,
+        ) -> std::result::Result<tonic::Response<super::CosignAnswer>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/schakel.v1.Broker/Cosign");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("schakel.v1.Broker", "Cosign"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1576,6 +1645,11 @@ pub mod broker_server {
             tonic::Response<super::GetConsistencyAnswer>,
             tonic::Status,
         >;
+        /// What witnesses are to cosign and what they have cosigned; with a cosignature: it is taken first.
+        async fn cosign(
+            &self,
+            request: tonic::Request<super::CosignRequest>,
+        ) -> std::result::Result<tonic::Response<super::CosignAnswer>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct BrokerServer<T> {
@@ -2084,6 +2158,49 @@ pub mod broker_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetConsistencySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/schakel.v1.Broker/Cosign" => {
+                    #[allow(non_camel_case_types)]
+                    struct CosignSvc<T: Broker>(pub Arc<T>);
+                    impl<T: Broker> tonic::server::UnaryService<super::CosignRequest>
+                    for CosignSvc<T> {
+                        type Response = super::CosignAnswer;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CosignRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Broker>::cosign(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CosignSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

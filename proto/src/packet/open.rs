@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use super::descriptor::{PartFields, Sealing};
 use super::parse::check_key_packet;
-use super::plaintext::{Expected, Reading};
+use super::plaintext::{Expected, Reading, encode_header, framed};
 use super::verify::VerifiedHanded;
 use crate::defect::{Defect, OpenError};
 use crate::ids::{PartId, Sha256};
@@ -28,6 +28,8 @@ pub struct OpenedPart {
     pub title: String,
     /// Length of the content, in bytes.
     pub content_length: u64,
+    /// The sealed header with its length in front, as the commitment has it: salt and names.
+    pub framed_header: Vec<u8>,
 }
 
 impl fmt::Debug for OpenedPart {
@@ -131,7 +133,10 @@ fn expected<'a>(handed: &'a VerifiedHanded, fields: &PartFields) -> Expected<'a>
 }
 
 pub(super) fn opened(header: wire::SealedHeader) -> OpenedPart {
+    // Only canonical bytes were taken: these are the same again.
+    let framed_header = framed(&encode_header(&header)).unwrap_or_default();
     OpenedPart {
+        framed_header,
         file_name: header.file_name,
         media_type: header.media_type,
         title: header.title,

@@ -350,7 +350,10 @@ pub fn opening_digest(opening: &wire::Opening) -> Digest {
     Digest::of_all(&[&opening.nonce, &opening.descriptor])
 }
 
-fn open_recipients(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Vec<Recipient>, PacketError> {
+pub(super) fn open_recipients(
+    manifest: &Manifest,
+    openings: &[wire::Opening],
+) -> Result<Vec<Recipient>, PacketError> {
     let mut recipients: Vec<Recipient> = Vec::with_capacity(openings.len());
     for (n, opening) in openings.iter().enumerate() {
         let place = format!("recipients[{n}]");
@@ -370,7 +373,7 @@ fn open_recipients(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Ve
     Ok(recipients)
 }
 
-fn open_parts(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Vec<Part>, PacketError> {
+pub(super) fn open_parts(manifest: &Manifest, openings: &[wire::Opening]) -> Result<Vec<Part>, PacketError> {
     let mut parts: Vec<Part> = Vec::with_capacity(openings.len());
     let mut sealed = BTreeSet::new();
     for (n, opening) in openings.iter().enumerate() {

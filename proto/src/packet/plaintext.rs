@@ -156,6 +156,22 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Ends what never had its padding: a content beside its header, as it was committed to.
+    pub(super) fn finish_unpadded(mut self) -> Result<wire::SealedHeader, OpenError> {
+        if let State::Content { padding, .. } = &mut self.state {
+            *padding = 0;
+        }
+        self.finish()
+    }
+
+    /// Bytes of the content that are still to come; none before the header.
+    pub(super) fn left(&self) -> Option<u64> {
+        match &self.state {
+            State::Content { left, .. } => Some(*left),
+            State::Prefix(_) | State::Header { .. } => None,
+        }
+    }
+
     /// Ends it: everything came, and is what the sender committed to.
     pub(super) fn finish(self) -> Result<wire::SealedHeader, OpenError> {
         match self.state {

@@ -84,7 +84,7 @@ pub fn verify(parsed: ParsedSubmission, ctx: VerifyContext<'_>) -> Result<Verifi
     if manifest.sender != *ctx.tls_agency {
         return Err(PacketError::new(Defect::SenderNotCaller, "manifest.sender"));
     }
-    let signed_at = verify_signature(parsed.head(), ctx.directory, ctx.now)?;
+    let signed_at = verify_signature((manifest, parsed.signed()), ctx.directory, ctx.now)?;
     check_fresh(manifest, ctx.now, 0)?;
     for recipient in parsed.recipients() {
         check_recipient(recipient, ctx.directory)?;
@@ -93,19 +93,17 @@ pub fn verify(parsed: ParsedSubmission, ctx: VerifyContext<'_>) -> Result<Verifi
 }
 
 /// The sender's key from the directory, its signature, and that the signature's time fits.
-fn verify_signature(
-    head: &ParsedHead,
+pub(super) fn verify_signature(
+    (manifest, signed): (&ManifestFields, &wire::Signed),
     directory: &dyn DirectoryView,
     now: Timestamp,
 ) -> Result<SignatureTime, PacketError> {
-    let manifest = head.manifest();
     if !directory.is_member(&manifest.sender) {
         return Err(PacketError::new(Defect::SenderUnknown, "manifest.sender"));
     }
     let keys = directory
         .signing_keys(&manifest.sender, &manifest.sender_key)
         .ok_or_else(|| PacketError::new(Defect::SenderKeyUnknown, "manifest.sender_key"))?;
-    let signed = head.signed();
     let signed_at = keys.verify(&signed.bytes, &signed.signature, now)?;
     let apart = signed_at.at().millis_since(manifest.created).saturating_abs();
     if apart > limits::CLOCK_SKEW_MAX_MILLIS {
@@ -212,7 +210,7 @@ pub fn verify_handed(
     if manifest.network != *ctx.network {
         return Err(PacketError::new(Defect::NetworkWrong, "manifest.network"));
     }
-    let signed_at = verify_signature(&head, ctx.directory, ctx.now)?;
+    let signed_at = verify_signature((manifest, head.signed()), ctx.directory, ctx.now)?;
     check_fresh(manifest, ctx.now, limits::CLOCK_SKEW_MAX_MILLIS)?;
     let [recipient] = head.recipients() else {
         return Err(Defect::RecipientsCountWrong.into());

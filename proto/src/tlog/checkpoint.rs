@@ -8,10 +8,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rand::RngCore;
 use zeroize::Zeroizing;
 
+use super::note::{Line, Note, key_id};
 use crate::ids::Digest;
 
-/// Longest note read, in bytes.
-pub const NOTE_MAX_BYTES: usize = 16 * 1024;
+/// Longest note read, in bytes: room for the cosignatures of 32 witnesses.
+pub const NOTE_MAX_BYTES: usize = 128 * 1024;
 /// Most signature lines read.
 pub const SIGNATURES_MAX_COUNT: usize = 100;
 /// Longest origin, in bytes.
@@ -107,9 +108,7 @@ impl LogKey {
 
     /// The signed note's key id: the first 4 bytes of `SHA-256(name || "\n" || 0x01 || public key)`.
     fn id(&self) -> [u8; 4] {
-        let digest = Digest::of_all(&[self.origin.as_bytes(), b"\n", &[ALGORITHM_ED25519], &self.public]);
-        let [a, b, c, d, ..] = *digest.as_bytes();
-        [a, b, c, d]
+        key_id(&self.origin, ALGORITHM_ED25519, &self.public)
     }
 
     /// The signed note's text form of a verifier key: `name+id+base64(0x01 || public key)`.
@@ -187,13 +186,12 @@ impl LogSecret {
             root,
         };
         let body = checkpoint.to_body();
-        let mut signature = self.key.id().to_vec();
-        signature.extend_from_slice(self.pair.sign(body.as_bytes()).as_ref());
-        let note = format!(
-            "{body}\n\u{2014} {} {}\n",
-            self.key.origin,
-            STANDARD.encode(signature)
-        );
+        let line = Line {
+            name: &self.key.origin,
+            id: self.key.id(),
+            signature: self.pair.sign(body.as_bytes()).as_ref().to_vec(),
+        };
+        let note = format!("{body}\n{}\n", line.to_text());
         SignedCheckpoint {
             checkpoint,
             note: note.into_bytes(),
@@ -216,7 +214,7 @@ impl fmt::Debug for SignedCheckpoint {
 
 impl Checkpoint {
     /// The text that is signed: origin, size in decimal, root in base64, one per line.
-    fn to_body(&self) -> String {
+    pub(super) fn to_body(&self) -> String {
         format!(
             "{}\n{}\n{}\n",
             self.origin,
@@ -250,34 +248,20 @@ impl Checkpoint {
 impl SignedCheckpoint {
     /// Reads a signed note and checks the log's own signature; other lines (witnesses) are kept and ignored.
     pub fn open(note: &[u8], key: &LogKey) -> Result<Self, CheckpointError> {
-        if note.len() > NOTE_MAX_BYTES {
-            return Err(CheckpointError::Malformed);
-        }
-        let text = std::str::from_utf8(note).map_err(|_| CheckpointError::Malformed)?;
-        let end = text.rfind("\n\n").ok_or(CheckpointError::Malformed)?;
-        let (body, signatures) = (text.get(..=end), text.get(end + 2..));
-        let (Some(body), Some(signatures)) = (body, signatures) else {
-            return Err(CheckpointError::Malformed);
-        };
+        let split = Note::split(note)?;
+        let body = split.body;
         let checkpoint = Checkpoint::parse(body)?;
         if checkpoint.origin != key.origin {
             return Err(CheckpointError::Origin);
         }
-        if !signatures.ends_with('\n') || signatures.lines().count() > SIGNATURES_MAX_COUNT {
-            return Err(CheckpointError::Malformed);
-        }
         let mut found = false;
-        for line in signatures.lines() {
-            let rest = line.strip_prefix("\u{2014} ").ok_or(CheckpointError::Malformed)?;
-            let (name, value) = rest.split_once(' ').ok_or(CheckpointError::Malformed)?;
-            let bytes = STANDARD.decode(value).map_err(|_| CheckpointError::Malformed)?;
-            let (id, signature) = bytes.split_at_checked(4).ok_or(CheckpointError::Malformed)?;
-            if name != key.origin || id != key.id() {
+        for line in split.lines()? {
+            if line.name != key.origin || line.id != key.id() {
                 continue;
             }
             let public = UnparsedPublicKey::new(&ED25519, key.public.as_slice());
             public
-                .verify(body.as_bytes(), signature)
+                .verify(body.as_bytes(), &line.signature)
                 .map_err(|_| CheckpointError::Signature)?;
             found = true;
         }
@@ -304,6 +288,11 @@ impl SignedCheckpoint {
     /// Name of the log.
     pub fn origin(&self) -> &str {
         &self.checkpoint.origin
+    }
+
+    /// Size and root, as they are signed.
+    pub(super) const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// The signed note.

@@ -226,12 +226,37 @@ pub fn check_consistency(
             (true, true) => Ok(done),
         };
     }
-    let mut rest = path.iter();
-    let first = if from.is_power_of_two() {
-        from_root
+    let (first, rest) = if from.is_power_of_two() {
+        (from_root, path)
     } else {
-        rest.next().ok_or(ProofError::Length)?
+        path.split_first().ok_or(ProofError::Length)?
     };
+    let (old, new) = climb(from, to, first, rest)?;
+    if old == *from_root && new == *to_root {
+        Ok(done)
+    } else {
+        Err(ProofError::Root)
+    }
+}
+
+/// The root of the first `from` leaves of a tree, as a consistency proof shows it under that tree's root alone: who
+/// signed the tree and another root of that size has signed two histories. No such root can be had from a proof for
+/// a power of two: it begins with what the checker holds.
+pub fn shown_root(from: u64, to: u64, path: &[Digest], to_root: &Digest) -> Result<Digest, ProofError> {
+    if from >= to || from == 0 || from.is_power_of_two() {
+        return Err(ProofError::Position);
+    }
+    let (first, rest) = path.split_first().ok_or(ProofError::Length)?;
+    let (old, new) = climb(from, to, first, rest)?;
+    if new == *to_root {
+        Ok(old)
+    } else {
+        Err(ProofError::Root)
+    }
+}
+
+/// The roots of both trees that a proof leads to from its first hash.
+fn climb(from: u64, to: u64, first: &Digest, rest: &[Digest]) -> Result<(Digest, Digest), ProofError> {
     let (mut number, mut last) = (from - 1, to - 1);
     while number & 1 == 1 {
         number >>= 1;
@@ -255,12 +280,9 @@ pub fn check_consistency(
         number >>= 1;
         last >>= 1;
     }
-    if last != 0 {
-        return Err(ProofError::Length);
-    }
-    if old == *from_root && new == *to_root {
-        Ok(done)
+    if last == 0 {
+        Ok((old, new))
     } else {
-        Err(ProofError::Root)
+        Err(ProofError::Length)
     }
 }

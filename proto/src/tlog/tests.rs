@@ -10,7 +10,9 @@ use rand::rngs::StdRng;
 
 use super::checkpoint::{CheckpointError, LogKey, LogSecret, SignedCheckpoint};
 use super::hash::{empty_root, leaf_hash, node_hash};
-use super::proof::{MakeError, ProofError, check_consistency, check_inclusion, consistency, inclusion};
+use super::proof::{
+    MakeError, ProofError, check_consistency, check_inclusion, consistency, inclusion, shown_root,
+};
 use super::tree::{Frontier, Node};
 use crate::ids::Digest;
 
@@ -276,6 +278,27 @@ proptest! {
     }
 
     /// A changed proof of extension is refused.
+    #[test]
+    fn a_consistency_proof_shows_the_older_root_under_the_newer_alone(from in 1usize..150, more in 1usize..150,
+        change in any::<prop::sample::Index>()) {
+        let leaves = leaves(from + more);
+        let (older, newer) = (naive_root(&leaves[..from]), naive_root(&leaves));
+        let proof = naive_subproof(from, &leaves, true);
+        let (from, to) = (from as u64, leaves.len() as u64);
+        let shown = shown_root(from, to, &proof, &newer);
+        if from.is_power_of_two() {
+            prop_assert_eq!(shown, Err(ProofError::Position));
+            return Ok(());
+        }
+        prop_assert_eq!(shown, Ok(older));
+        prop_assert!(shown_root(from, to, &proof, &older).is_err());
+        let mut changed = proof.clone();
+        let at = change.index(changed.len());
+        changed[at] = Digest::of(changed[at].as_bytes());
+        prop_assert_ne!(shown_root(from, to, &changed, &newer), Ok(older));
+        prop_assert!(shown_root(from, to, &changed, &newer).is_err());
+    }
+
     #[test]
     fn l13_a_changed_consistency_proof_is_refused(from in 1usize..150, more in 1usize..150,
                                                   at in any::<prop::sample::Index>(), change in 0..4) {

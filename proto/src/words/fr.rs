@@ -316,6 +316,14 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
     ("DELIVERY_MALFORMED", "La livraison n'a pas la forme requise"),
     ("DELIVERY_TRUNCATED", "La livraison n'est pas venue en entier"),
     ("OWN_DECISION_DIFFERS", "Nos propres règles ne le livrent pas"),
+    (
+        "CHECKPOINT_OTHER_HISTORY",
+        "L'expéditeur a vu une autre histoire du journal que celle qui nous a été montrée",
+    ),
+    (
+        "CHECKPOINT_UNKNOWN",
+        "Le paquet nomme un point de contrôle qui n'est pas de ce journal",
+    ),
 ];
 
 /// What to do, beside the English words for it.
@@ -352,6 +360,10 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     (
         super::REASONS,
         "Le code de chaque destinataire dit ce qui fait obstacle ; levez cet obstacle, puis scellez à nouveau.",
+    ),
+    (
+        super::COMPARE,
+        "Faites prouver le point de contrôle le plus récent contre celui qui a été vu ; si cela échoue, avertissez l'autorité du réseau.",
     ),
     (
         super::DISTRUST,

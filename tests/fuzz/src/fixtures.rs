@@ -8,6 +8,7 @@ use schakel_proto::directory::{Authority, Directory};
 use schakel_proto::openpgp::{Certificate, SecretKeys, SigningKeys};
 use schakel_proto::party::AgencyId;
 use schakel_proto::tlog::checkpoint::LogSecret;
+use schakel_proto::tlog::cosignature::{Algorithm, WitnessSecret, witness_name};
 use schakel_proto::vectors::{self, NOW, PacketVector, World};
 use schakel_proto::wire;
 
@@ -70,8 +71,24 @@ pub fn directory_message() -> wire::Directory {
             key: log.public().to_vec().into(),
             witnesses: agencies.first().map(|a| a.id.clone()).into_iter().collect(),
             tolerated_liars: 0,
+            witness_keys: agencies.first().map(|a| witness_key(&a.id)).into_iter().collect(),
         }),
         agencies,
+    }
+}
+
+/// The secret with which an agency cosigns the log.
+pub fn witness(id: &AgencyId) -> WitnessSecret {
+    let name = witness_name(LOG.public().origin(), id);
+    let mut rng = StdRng::seed_from_u64(0x717);
+    WitnessSecret::generate(Algorithm::Ed25519, &name, &mut rng).unwrap()
+}
+
+fn witness_key(id: &str) -> wire::WitnessKey {
+    let secret = witness(&AgencyId::new(id).unwrap());
+    wire::WitnessKey {
+        agency: id.to_owned(),
+        key: secret.public().to_bytes().into(),
     }
 }
 

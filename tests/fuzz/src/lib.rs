@@ -87,6 +87,7 @@ pub const ALL: &[Target] = &[
     Target::new("proof", targets::log::proof, targets::log::proofs),
     Target::new("evidence", targets::log::evidence, targets::log::all_evidence),
     Target::new("leaf", targets::log::body, targets::log::bodies),
+    Target::new("log_path", targets::log::path, targets::log::paths),
     Target::new(
         "broker_config",
         targets::settings::broker,
@@ -105,6 +106,7 @@ pub const ALL: &[Target] = &[
     ),
     Target::new("bundle", targets::policy::bundle, targets::policy::bundles).heavy(),
     Target::new("request", targets::api::request, targets::api::requests),
+    Target::new("pack", targets::pack::pack, targets::pack::packs),
     Target::new("identifier", targets::api::identifier, targets::api::identifiers),
 ];
 

@@ -14,4 +14,6 @@ pub mod policy;
 
 pub mod api;
 
+pub mod pack;
+
 pub mod planted;

@@ -79,6 +79,10 @@ impl Broker for Bare {
         nothing()
     }
 
+    async fn cosign(&self, _: Request<wire::CosignRequest>) -> Answer<wire::CosignAnswer> {
+        nothing()
+    }
+
     async fn get_consistency(
         &self,
         _: Request<wire::GetConsistencyRequest>,

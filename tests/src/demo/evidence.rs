@@ -95,6 +95,7 @@ impl Reader {
     pub async fn extends(&mut self, older: &SignedCheckpoint) -> Result<u64> {
         let request = wire::GetConsistencyRequest {
             from_size: older.size(),
+            to_size: 0,
         };
         let answer = self.client.get_consistency(request).await;
         let answer = answer

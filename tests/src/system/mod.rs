@@ -35,3 +35,7 @@ pub mod player;
 pub mod forge;
 
 pub mod leaves;
+
+pub mod outside;
+
+pub mod pack;

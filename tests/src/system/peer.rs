@@ -100,13 +100,28 @@ fn client(
     settings: ClientConfig,
     tune: impl FnOnce(Endpoint) -> Endpoint,
 ) -> Client {
+    BrokerClient::new(channel(town, address, settings, tune))
+        .max_decoding_message_size(2 * limits::MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(2 * limits::MESSAGE_MAX_BYTES)
+}
+
+/// HTTP/2 with an agency's TLS identity, for whatever is asked over it.
+pub fn line(town: &Town, agency: &AgencyId) -> Channel {
+    let settings = tls(town, Some(&town.network().agent_folder(agency)));
+    channel(town, town.address(), settings, |endpoint| endpoint)
+}
+
+fn channel(
+    town: &Town,
+    address: SocketAddr,
+    settings: ClientConfig,
+    tune: impl FnOnce(Endpoint) -> Endpoint,
+) -> Channel {
     let name = town.network().spec().broker_name();
     let endpoint = tune(Endpoint::from(format!("https://{name}").parse::<Uri>().unwrap()));
     let door = tower::service_fn(move |_: Uri| {
         let (name, settings) = (name.clone(), settings.clone());
         async move { connect(address, name, settings).await.map(TokioIo::new) }
     });
-    BrokerClient::new(endpoint.connect_with_connector_lazy(door))
-        .max_decoding_message_size(2 * limits::MESSAGE_MAX_BYTES)
-        .max_encoding_message_size(2 * limits::MESSAGE_MAX_BYTES)
+    endpoint.connect_with_connector_lazy(door)
 }

@@ -46,6 +46,16 @@ pub struct Script {
     pub settles: bool,
     /// How many acknowledgements are passed over before.
     pub passes_over: usize,
+    /// Whether it serves its directory even to who has a newer one.
+    pub pushes_directory: bool,
+    /// How long ago it says that it accepted, in milliseconds.
+    pub accepted_ago: i64,
+    /// Whether it shows nobody the receipts of what it accepts.
+    pub withholds: bool,
+    /// What witnesses are told.
+    pub held_up: wire::CosignAnswer,
+    /// What they cosigned.
+    pub cosignatures: Vec<wire::CosignRequest>,
     /// Told instead of the honest checkpoint and proof.
     pub consistency: Option<wire::GetConsistencyAnswer>,
     /// Answers to submissions, in order; then they are accepted.
@@ -96,6 +106,11 @@ pub async fn start_on(make: fn(u16) -> Town, certificate_of: Option<&str>) -> (T
         frames: Vec::new(),
         settles: true,
         passes_over: 0,
+        pushes_directory: false,
+        accepted_ago: 0,
+        withholds: false,
+        held_up: wire::CosignAnswer::default(),
+        cosignatures: Vec::new(),
         consistency: None,
         answers: Vec::new(),
         shown: Vec::new(),
@@ -212,7 +227,8 @@ impl Broker for Said {
         let known = request.into_inner().known_version;
         let directory = self.0.lock().unwrap().directory.clone();
         let version = wire::Directory::decode(&*directory.bytes).unwrap().version;
-        let directory = (version > known).then_some(directory);
+        let pushes = self.0.lock().unwrap().pushes_directory;
+        let directory = (version > known || pushes).then_some(directory);
         Ok(Response::new(wire::GetDirectoryAnswer { directory }))
     }
 
@@ -260,7 +276,9 @@ impl Broker for Said {
                 ..body(Event::SubmissionAcceptance)
             };
             let index = script.ledger.add(entry, None, None, None);
-            script.shown.push(index);
+            if !script.withholds {
+                script.shown.push(index);
+            }
         }
         if matches!(answer, Answer::Lose) {
             return Err(Status::unavailable("the answer is lost"));
@@ -269,7 +287,7 @@ impl Broker for Said {
         Ok(Response::new(wire::SubmitAnswer {
             packet_id: fields.packet_id,
             leaf_hash: leaf.to_vec().into(),
-            accepted_ms: super::town::now().millis(),
+            accepted_ms: super::town::now().millis() - script.accepted_ago,
             repeated,
             outlook: Vec::new(),
         }))
@@ -406,12 +424,24 @@ impl Broker for Said {
         request: Request<wire::GetConsistencyRequest>,
     ) -> Result<Response<wire::GetConsistencyAnswer>, Status> {
         let script = self.0.lock().unwrap();
-        let from = request.into_inner().from_size;
+        let wire::GetConsistencyRequest { from_size, to_size } = request.into_inner();
         let honest = || wire::GetConsistencyAnswer {
             checkpoint: script.ledger.checkpoint().into(),
-            proof: script.ledger.consistency(from),
+            proof: script.ledger.consistency_to(from_size, to_size),
         };
         Ok(Response::new(script.consistency.clone().unwrap_or_else(honest)))
+    }
+
+    async fn cosign(
+        &self,
+        request: Request<wire::CosignRequest>,
+    ) -> Result<Response<wire::CosignAnswer>, Status> {
+        let mut script = self.0.lock().unwrap();
+        let request = request.into_inner();
+        if !request.cosignature.is_empty() {
+            script.cosignatures.push(request);
+        }
+        Ok(Response::new(script.held_up.clone()))
     }
 }
 

@@ -76,6 +76,17 @@ impl Ledger {
         self.size() - 1
     }
 
+    /// Does to the log what must not be done to one: takes entries out, moves them, puts others in.
+    pub fn rewrite(&mut self, change: impl FnOnce(&mut Vec<(Digest, wire::Evidence)>)) {
+        let (leaves, entries) = (
+            std::mem::take(&mut self.leaves),
+            std::mem::take(&mut self.entries),
+        );
+        let mut all: Vec<_> = leaves.into_iter().zip(entries).collect();
+        change(&mut all);
+        (self.leaves, self.entries) = all.into_iter().unzip();
+    }
+
     pub fn leaf(&self, index: u64) -> Digest {
         self.leaves[index as usize]
     }
@@ -114,11 +125,17 @@ impl Ledger {
     }
 
     pub fn consistency(&self, from: u64) -> Vec<Bytes> {
-        if from == 0 || from >= self.size() {
+        self.consistency_to(from, 0)
+    }
+
+    /// The proof between two sizes; 0 as the second: to the newest.
+    pub fn consistency_to(&self, from: u64, to: u64) -> Vec<Bytes> {
+        let to = if to == 0 { self.size() } else { to.min(self.size()) };
+        if from == 0 || from >= to {
             return Vec::new();
         }
         let mut read = |node| Ok::<_, ()>(self.node(node));
-        let path = proof::consistency(from, self.size(), &mut read).ok().unwrap();
+        let path = proof::consistency(from, to, &mut read).ok().unwrap();
         path.iter()
             .map(|h| Bytes::copy_from_slice(h.as_bytes()))
             .collect()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use schakel_agent::clock::{Clock, SystemClock, randomness};
 use schakel_agent::config::Config;
+use schakel_agent::evidence::verify::{Anchor, verify};
 use schakel_certs_dev::{Mint, Network, NetworkSpec, mint, mint_vectors};
 use schakel_proto::directory::Directory;
 use schakel_proto::openpgp::SecretKeys;
@@ -53,6 +54,16 @@ impl Town {
         };
         let network = mint(&order, &mut randomness()).unwrap();
         Self { _dir: dir, network }
+    }
+
+    /// Whoever is shown this file or folder and trusts the network's authority finds everything in it proved.
+    pub fn assert_proves(&self, evidence: &Path) {
+        let anchor = Anchor {
+            authority: Some(self.network.authority().unwrap()),
+            network: None,
+        };
+        let report = verify(evidence, &anchor).unwrap();
+        assert!(report.is_good(), "{}", report.to_text("en"));
     }
 
     /// The network of the packet vectors; the broker will listen on `port`.

@@ -6,7 +6,7 @@ use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::check_consistency;
-use schakel_proto::tlog::tree::Frontier;
+use schakel_proto::tlog::tree::{Frontier, Node};
 
 use super::super::*;
 use super::bench::{Bench, JUSTICE, SENDER, SMALL, WELFARE, agency};
@@ -235,6 +235,16 @@ pub(super) async fn proofs_of_extension_hold_between_all_sizes(mut bench: Bench)
         roots.push(frontier.root());
     }
     bench.reopen().await;
+    for (level, count) in [(0, 9), (1, 4), (2, 2), (3, 1), (4, 0)] {
+        let store = bench.store();
+        let node = |index| Node { level, index };
+        let all = store.nodes(node(0), 100).await.unwrap();
+        assert_eq!(all.len(), count, "complete subtrees of level {level}");
+        for (index, hash) in (0..).zip(&all) {
+            assert_eq!(store.node(node(index)).await.unwrap().as_ref(), Some(hash));
+            assert_eq!(store.nodes(node(index), 1).await.unwrap(), [*hash]);
+        }
+    }
     for from in 0..=9 {
         for to in from..=9 {
             let proof = bench.store().consistency(from, to).await.unwrap();

@@ -15,6 +15,8 @@ mod log;
 
 mod oversight;
 
+pub(crate) mod filed;
+
 mod broken;
 
 mod damaged;
@@ -75,6 +77,7 @@ macro_rules! stamp {
             oversight::what_waits_is_found_in_pages,
             oversight::an_emergency_waits_until_its_review,
             oversight::records_come_with_everything_that_opens_them,
+            filed::entries_are_filed_by_case_and_packet,
             damaged::one_damaged_packet_keeps_no_other_from_its_recipient,
             damaged::one_damaged_packet_keeps_no_other_from_ending_or_being_decided_again,
             broken::every_step_may_fail_and_be_repeated,

@@ -17,6 +17,8 @@ pub(crate) const SCHEMA: &[u8] = b"!schema";
 pub(crate) const NEXT_SEQUENCE: &[u8] = b"!next";
 /// The newest checkpoint.
 pub(crate) const CHECKPOINT: &[u8] = b"!checkpoint";
+/// How many entries of the tree stand in the files of cases and packets.
+pub(crate) const FILED: &[u8] = b"!filed";
 /// All packets: id.
 pub(crate) const PACKET: u8 = b'P';
 /// Expiry index: end of life, id.
@@ -42,6 +44,11 @@ pub(crate) const QUEUE: u8 = b'Q';
 pub(crate) const CONTACT: u8 = b'L';
 /// Emergencies to be reviewed: case, id.
 pub(crate) const REVIEW: u8 = b'b';
+
+/// Entries of a case: case, position.
+pub(crate) const CASE_FILE: u8 = b'i';
+/// Entries of a packet: id, position.
+pub(crate) const PACKET_FILE: u8 = b'p';
 
 struct Key(Vec<u8>);
 
@@ -221,6 +228,22 @@ pub(crate) fn concern(agency: &AgencyId, index: u64) -> Vec<u8> {
 /// All entries that concern an agency.
 pub(crate) fn concern_prefix(agency: &AgencyId) -> Vec<u8> {
     Key::new(b'V').agency(agency).0
+}
+/// An entry of a case, by position.
+pub(crate) fn of_case(case: &CaseRef, index: u64) -> Vec<u8> {
+    Key(case_file(case)).number(index).0
+}
+/// All entries of a case.
+pub(crate) fn case_file(case: &CaseRef) -> Vec<u8> {
+    Key::new(CASE_FILE).raw(case.as_bytes()).0
+}
+/// An entry of a packet, by position.
+pub(crate) fn of_packet(id: &PacketId, index: u64) -> Vec<u8> {
+    Key(packet_file(id)).number(index).0
+}
+/// All entries of a packet.
+pub(crate) fn packet_file(id: &PacketId) -> Vec<u8> {
+    Key::new(PACKET_FILE).raw(id.as_bytes()).0
 }
 /// Number at the end of a key.
 pub(crate) fn last_number(key: &[u8]) -> Option<u64> {

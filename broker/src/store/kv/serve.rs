@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use schakel_proto::ids::{CaseRef, DeliveryId, Digest, PacketId, PartId};
-use schakel_proto::party::AgencyId;
+use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire;
 
+use super::super::audit::Audited;
 use super::super::content::{ContentReader, Contents, Spool};
 use super::super::delivery::{
     Acknowledged, Acknowledging, DuePacket, Expired, Expiring, HandOver, HandedOver, Lease, LeaseRequest,
@@ -17,9 +18,12 @@ use super::super::delivery::{
 use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
 use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded};
+use super::super::filed::{Filed, FiledEntry};
 use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
-use super::super::verbs::{accept, acknowledge, endings, facts, hand_over, lease, log, oversight, packets};
+use super::super::verbs::{
+    accept, acknowledge, audit, endings, facts, filed, hand_over, lease, log, oversight, packets,
+};
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
 use super::leases::Leases;
@@ -221,6 +225,10 @@ impl<K: Kv> Store for KvStore<K> {
         self.engine.read(move |r| log::node(r, node)).await
     }
 
+    async fn nodes(&self, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError> {
+        self.engine.read(move |r| log::nodes(r, first, page(limit))).await
+    }
+
     async fn index_of(&self, leaf_hash: Digest) -> Result<Option<u64>, StoreError> {
         self.engine.read(move |r| log::index_of(r, &leaf_hash)).await
     }
@@ -302,6 +310,39 @@ impl<K: Kv> Store for KvStore<K> {
     async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError> {
         self.engine
             .read(move |r| oversight::records(r, from_index, page(limit)))
+            .await
+    }
+
+    async fn filed(
+        &self,
+        of: Filed,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<FiledEntry, u64>, StoreError> {
+        self.engine
+            .read(move |r| filed::filed(r, of, after, page(limit)))
+            .await
+    }
+
+    async fn cases(
+        &self,
+        after: Option<CaseRef>,
+        limit: usize,
+    ) -> Result<Page<CaseRef, CaseRef>, StoreError> {
+        self.engine
+            .read(move |r| filed::cases(r, after, page(limit)))
+            .await
+    }
+
+    async fn audit(
+        &self,
+        network: &NetworkName,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Audited, StoreError> {
+        let network = network.clone();
+        self.engine
+            .read(move |r| audit::rows(r, &network, after.as_deref(), page(limit)))
             .await
     }
 

@@ -31,8 +31,14 @@ mod open;
 
 mod scrub;
 
+#[cfg(feature = "raw-rows")]
+pub mod raw;
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod filing;
 
 /// A store on one node.
 pub type SledStore = KvStore<SledKv>;
@@ -81,7 +87,26 @@ impl SledStore {
             let kv = open::open(&folder, options)?;
             let contents = Contents::in_folder(&folder.join(PARTS))?;
             scrub::scrub(&kv, &contents)?;
+            open::file_all(&kv)?;
             Self::start(kv, contents, faults)
+        };
+        let opened = tokio::task::spawn_blocking(work).await;
+        opened.map_err(|_| StoreError::Unusable(damaged("opening it failed").into()))?
+    }
+}
+
+impl SledStore {
+    /// Opens a store in a folder without checking it, to find out what is wrong with it. Nothing is written to it that was
+    /// not asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`]: not even its rows can be opened.
+    pub async fn open_unchecked(folder: &Path) -> Result<Self, StoreError> {
+        let folder = folder.to_owned();
+        let work = move || {
+            let kv = open::open(&folder, SledOptions::default())?;
+            let contents = Contents::in_folder(&folder.join(PARTS))?;
+            Self::start(kv, contents, Arc::new(NoFaults))
         };
         let opened = tokio::task::spawn_blocking(work).await;
         opened.map_err(|_| StoreError::Unusable(damaged("opening it failed").into()))?

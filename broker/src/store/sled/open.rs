@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
 use super::super::kv::txn::{Committed, Read, Txn};
-use super::super::kv::{Batch, Kv, keys};
+use super::super::kv::{Batch, CommitError, Kv, keys};
+use super::super::verbs::filed;
 use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged};
 
 /// The schema that this program reads and writes.
@@ -64,6 +65,37 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
     }
     create(&kv, folder, &rows)?;
     Ok(kv)
+}
+
+/// Entries filed in one batch.
+const FILED_AT_ONCE: u64 = 1_024;
+
+/// Files the entries of a store that was written by a program without the files of cases and packets.
+pub(super) fn file_all(kv: &SledKv) -> Result<(), StoreError> {
+    let none = Batch::new();
+    let mut batches = 0_u64;
+    loop {
+        let mut txn = Txn::new(kv, &none);
+        let more = filed::file_more(&mut txn, FILED_AT_ONCE)?;
+        let changes = txn.into_changes();
+        if !changes.is_empty() {
+            kv.commit(&changes).map_err(|error| match error {
+                CommitError::Full => StoreError::Full,
+                CommitError::Fatal(why) => unusable(why),
+            })?;
+            batches += 1;
+        }
+        if !more {
+            break;
+        }
+    }
+    if batches > 0 {
+        tracing::info!(
+            entries_at_most = batches.saturating_mul(FILED_AT_ONCE),
+            "entries of the log were filed by case and packet"
+        );
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

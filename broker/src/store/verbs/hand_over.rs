@@ -2,6 +2,7 @@
 
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::{Digest, PartId};
+use schakel_proto::time::Timestamp;
 
 use super::super::delivery::{DecidedPart, HandOver, HandedOver, Verdict};
 use super::super::error::StoreError;
@@ -52,7 +53,7 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
         .map(super::super::entry::NewEntry::leaf_hash);
     for mut state in states.into_iter().filter(|s| !s.stage.is_final()) {
         if let Some(decided) = hand_over.parts.iter().find(|p| p.part == state.part) {
-            decide(&mut state, decided, hand_over, leaf_hash);
+            decide(&mut state, decided, hand_over.at, leaf_hash);
             put_state(step, &packet, &state)?;
         }
     }
@@ -141,14 +142,15 @@ fn check_entry(hand_over: &HandOver, states: &[PartState], delivers: bool) -> Re
     Ok(())
 }
 
-fn decide(state: &mut PartState, decided: &DecidedPart, hand_over: &HandOver, leaf: Option<Digest>) {
+/// What a decision makes of the state of a part.
+pub(crate) fn decide(state: &mut PartState, decided: &DecidedPart, at: Timestamp, leaf: Option<Digest>) {
     let stage = match decided.verdict {
         Verdict::Deliver => Stage::HandedOver,
         Verdict::Withhold => Stage::Withheld,
         Verdict::Hold => Stage::Held,
     };
     if state.stage != stage {
-        state.since = hand_over.at;
+        state.since = at;
     }
     // Handed over again, it is bound by what it was bound by before as well.
     let again = state.stage == Stage::HandedOver && stage == Stage::HandedOver;

@@ -11,7 +11,7 @@ use super::super::kv::engine::Step;
 use super::super::kv::keys;
 use super::super::kv::rows::{CheckpointRow, EntryRow};
 use super::super::kv::txn::Read;
-use super::{agency, id, log_entry};
+use super::{agency, filed, id, log_entry};
 
 /// Commits an entry of an event without other state.
 pub(crate) fn record(step: &mut Step<'_>, entry: &NewEntry) -> Result<Digest, StoreError> {
@@ -74,6 +74,13 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
             let sees_hidden = same.fold(false, |sees, c| sees | c.sees_hidden);
             step.txn.put(&key, &[u8::from(sees_hidden)])?;
         }
+        for key in filed::places(&entry, index)? {
+            step.txn.put(&key, &[])?;
+        }
+    }
+    // Of a store that was not filed up to here, it stays unsaid: the next start files the rest.
+    if step.txn.number(keys::FILED)?.unwrap_or(0) == size {
+        step.txn.put_number(keys::FILED, new.checkpoint.size())?;
     }
     let (size, root) = (new.checkpoint.size(), new.checkpoint.root());
     let note = bytes::Bytes::copy_from_slice(new.checkpoint.note());
@@ -90,6 +97,18 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
 /// Hash of a complete subtree.
 pub(crate) fn node(read: &impl Read, node: Node) -> Result<Option<Digest>, StoreError> {
     read.get(&keys::node(node))?.map(|hash| id(&hash)).transpose()
+}
+
+/// Hashes of complete subtrees of one level, in order, up to the first that is not there.
+pub(crate) fn nodes(read: &impl Read, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError> {
+    let mut all = Vec::new();
+    for index in (first.index..).take(limit) {
+        let Some(hash) = node(read, Node { index, ..first })? else {
+            break;
+        };
+        all.push(hash);
+    }
+    Ok(all)
 }
 
 fn must_node(read: &impl Read, at: Node) -> Result<Digest, StoreError> {

@@ -28,6 +28,10 @@ pub(super) mod facts;
 
 pub(super) mod log;
 
+pub(super) mod filed;
+
+pub(super) mod audit;
+
 pub(super) mod oversight;
 
 const PAGE: usize = 256;

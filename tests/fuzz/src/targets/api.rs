@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use schakel_agent::local_api::body;
-use schakel_agent::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
+use schakel_agent::request::{EvidenceRequest, FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use schakel_agent::statements::StatementRequest;
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId, StatementId, SubjectRef};
 use schakel_proto::openpgp::Fingerprint;
@@ -29,14 +29,15 @@ fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-/// One of the five requests.
+/// One of the six requests.
 pub fn request(input: &[u8]) {
     let (way, bytes) = choice(input);
-    match way % 5 {
+    match way % 6 {
         0 => read::<SendRequest>(bytes),
         1 => read::<StatementRequest>(bytes),
         2 => read::<RecallRequest>(bytes),
         3 => read::<OpenRequest>(bytes),
+        4 => read::<EvidenceRequest>(bytes),
         _ => read::<FulfilledRequest>(bytes),
     }
 }
@@ -80,6 +81,11 @@ pub fn requests() -> Vec<Vec<u8>> {
         ),
         chosen(
             4,
+            format!(r#"{{"packet":"{packet}","out":"/z","without_content":true,"offline":false}}"#)
+                .as_bytes(),
+        ),
+        chosen(
+            5,
             format!(r#"{{"packet":"{packet}","part":"{part}","obligation":"x"}}"#).as_bytes(),
         ),
     ]

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use prost::Message;
+use schakel_broker::log::tiles::Resource;
 use schakel_proto::evidence::{BODY_TYPE, Body, DECISION_TYPE, Event, LEAF_TYPE, attachment_digest, check};
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogSecret, SignedCheckpoint};
+use schakel_proto::tlog::cosignature::with_lines;
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::{self, check_consistency, check_inclusion};
 use schakel_proto::tlog::tree::{Frontier, Node};
 use schakel_proto::vectors::NOW;
 use schakel_proto::wire;
 
-use crate::fixtures::{LOG, WORLD};
-use crate::{choice, chosen, said};
+use crate::fixtures::{DIRECTORY, LOG, WORLD, witness};
+use crate::{choice, chosen, refused, said};
 
 /// What the log has signed.
 static SIGNED: LazyLock<Vec<SignedCheckpoint>> = LazyLock::new(|| {
@@ -32,6 +34,7 @@ pub fn checkpoint(input: &[u8]) {
         match SignedCheckpoint::open(rest, LOG.public()) {
             Ok(opened) => {
                 assert_eq!(opened.note(), rest);
+                cosigned(&opened);
                 let same = |s: &&SignedCheckpoint| s.size() == opened.size() && s.root() == opened.root();
                 assert!(SIGNED.iter().any(|s| same(&s)), "signed by nobody");
             }
@@ -53,12 +56,32 @@ pub fn checkpoint(input: &[u8]) {
     }
 }
 
-/// Checkpoints, one with a witness' line, and a key.
+/// Whatever lines a note has, a witness counts once, and only for what it cosigned.
+fn cosigned(opened: &SignedCheckpoint) {
+    match DIRECTORY.log().watch().standing(opened) {
+        Ok(standing) => {
+            assert!(standing.by().len() <= 1);
+            assert!(
+                standing.by().is_empty() || opened.size() == 17,
+                "cosigned by nobody"
+            );
+        }
+        Err(error) => said(&error.to_string()),
+    }
+}
+
+/// Checkpoints, one with a witness' line of a stranger, some with true and spoilt ones, and a key.
 pub fn checkpoints() -> Vec<Vec<u8>> {
     let mut all: Vec<_> = SIGNED.iter().map(|s| chosen(0, s.note())).collect();
     let mut witnessed = SIGNED[1].note().to_vec();
     witnessed.extend("\u{2014} witness.example AAAAAAAAAAAA\n".as_bytes());
     all.push(chosen(0, &witnessed));
+    let agency = DIRECTORY.log().witnesses().first().unwrap();
+    let secret = witness(agency);
+    let lines = [5, 7].map(|seconds| secret.cosign(&SIGNED[2], seconds).unwrap().line);
+    let lines = || lines.iter().map(String::as_str);
+    all.push(chosen(0, &with_lines(SIGNED[2].note(), lines())));
+    all.push(chosen(0, &with_lines(SIGNED[1].note(), lines())));
     all.push(chosen(1, LOG.to_text().as_bytes()));
     all
 }
@@ -234,6 +257,7 @@ fn body_message(event: &str) -> wire::EvidenceBody {
         hidden_digest: vec![6; 32].into(),
         attachment_digest: vec![7; 32].into(),
         left_out: 8,
+        actor: "unix:1000".to_owned(),
     }
 }
 
@@ -305,5 +329,26 @@ pub fn all_evidence() -> Vec<Vec<u8>> {
     [ready(plain), ready(full)]
         .iter()
         .flat_map(|e| [chosen(0, e), chosen(1, e)])
+        .collect()
+}
+
+/// A path of the log over HTTP: what is read has that one way to be written, and no number of it is out of bounds.
+pub fn path(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    match Resource::parse(text) {
+        Ok(resource) => assert_eq!(resource.to_string(), text),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Paths of each kind, and at the edges.
+pub fn paths() -> Vec<Vec<u8>> {
+    let paths = "checkpoint tile/0/000 tile/63/x001/x234/067.p/255 tile/entries/000.p/1 tile/entries/x012/345 entry/0 \
+        entry/18446744073709551615 tile/1/x018/x446/x744/x073/x709/x551/615 tile/0/000.p/256 tile/64/000 entry/01";
+    paths
+        .split_whitespace()
+        .map(|path| path.as_bytes().to_vec())
         .collect()
 }

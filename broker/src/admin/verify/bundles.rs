@@ -1,0 +1,139 @@
+//! Directories and policy bundles that came into force: kept as they were signed, by whom they had to be signed.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use schakel_policy::bundle::{OfficerEntry, SignedBundle};
+use schakel_proto::ids::Digest;
+use schakel_proto::refusal::Refusal;
+
+use super::super::Desk;
+use super::signatures::{Activated, Judged, Signatures};
+use crate::store::{CeilingOf, Kept, StoreError};
+
+/// Bundles that were verified before, by everything that it depends on; a bundle is compiled to be verified.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct Known(Mutex<BTreeMap<Digest, u64>>);
+
+/// Most that are remembered.
+const KNOWN_MAX_COUNT: usize = 256;
+
+impl Known {
+    fn signers(&self, of: &Digest) -> Option<u64> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(of)
+            .copied()
+    }
+
+    fn add(&self, of: Digest, signers: u64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < KNOWN_MAX_COUNT {
+            known.insert(of, signers);
+        }
+    }
+}
+
+/// Each that an entry says came into force.
+pub(super) async fn check(
+    desk: &Desk,
+    signatures: &mut Signatures,
+) -> Result<Vec<(Option<u64>, Judged)>, Refusal> {
+    let mut found = Vec::new();
+    for activated in signatures.directories.clone() {
+        let judged = match kept(desk, CeilingOf::Directory, activated).await? {
+            Err(judged) => judged,
+            // It judged signatures already.
+            Ok(_) if signatures.is_judged(activated) => Judged::Good(1),
+            Ok(kept) => directory(desk, activated, &kept),
+        };
+        found.push((Some(activated.index), judged));
+    }
+    for activated in signatures.bundles.clone() {
+        let judged = match kept(desk, CeilingOf::Bundle, activated).await? {
+            Err(judged) => judged,
+            Ok(kept) => bundle(desk, signatures, activated, kept).await?,
+        };
+        found.push((Some(activated.index), judged));
+    }
+    Ok(found)
+}
+
+async fn kept(desk: &Desk, of: CeilingOf, activated: Activated) -> Result<Result<Kept, Judged>, Refusal> {
+    match desk.store.kept(of, activated.ceiling.version).await {
+        Ok(Some(kept)) if kept.digest == activated.ceiling.digest => Ok(Ok(kept)),
+        Ok(Some(_)) => Ok(Err(Judged::Wrong("another one was kept".to_owned()))),
+        Ok(None) => Ok(Err(Judged::Gone(
+            "a former directory or bundle is no longer kept",
+        ))),
+        Err(StoreError::Corrupt(what)) => Ok(Err(Judged::Wrong(what.to_string()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn directory(desk: &Desk, activated: Activated, kept: &Kept) -> Judged {
+    match desk.source.former(&kept.signed, activated.at) {
+        Err(refusal) => Judged::Wrong(refusal.sentence),
+        Ok(known) if known.version() == activated.ceiling.version && *known.digest() == kept.digest => {
+            Judged::Good(1)
+        }
+        Ok(_) => Judged::Wrong("another directory was kept".to_owned()),
+    }
+}
+
+/// Two officers of two agencies signed it, under the directory that was in force then.
+async fn bundle(
+    desk: &Desk,
+    signatures: &mut Signatures,
+    activated: Activated,
+    kept: Kept,
+) -> Result<Judged, Refusal> {
+    let before = |one: &&Activated| one.index < activated.index;
+    let directory = signatures.directories.iter().rev().find(before).copied();
+    let Some(directory) = directory else {
+        return Ok(Judged::Gone("the directory of its time is no longer kept"));
+    };
+    let Some(directory) = signatures
+        .directory(desk, directory, (activated.at, true))
+        .await?
+    else {
+        return Ok(Judged::Gone("the directory of its time is no longer kept"));
+    };
+    let at_millis = activated.at.millis().to_be_bytes();
+    let all = [
+        &kept.signed[..],
+        directory.digest().as_bytes(),
+        &at_millis,
+        activated.ceiling.digest.as_bytes(),
+    ];
+    let of = Digest::of_all(
+        &all.map(Digest::of)
+            .each_ref()
+            .map(|digest| &digest.as_bytes()[..]),
+    );
+    if let Some(signers) = desk.known_bundles.signers(&of) {
+        return Ok(Judged::Good(signers));
+    }
+    let (network, at, digest) = (desk.network.clone(), activated.at, activated.ceiling.digest);
+    let judged = tokio::task::spawn_blocking(move || {
+        let signed = SignedBundle::from_bytes(&kept.signed).map_err(|error| error.to_string())?;
+        let officers = OfficerEntry::all(&directory);
+        let verified = signed
+            .verify(&network, &officers, at)
+            .map_err(|error| error.to_string())?;
+        if verified.bundle().digest() == digest {
+            Ok(u64::try_from(verified.signers().len()).unwrap_or(u64::MAX))
+        } else {
+            Err("another bundle was kept".to_owned())
+        }
+    });
+    Ok(match judged.await {
+        Ok(Ok(count)) => {
+            desk.known_bundles.add(of, count);
+            Judged::Good(count)
+        }
+        Ok(Err(what)) => Judged::Wrong(what),
+        Err(_) => Judged::Wrong("could not be checked".to_owned()),
+    })
+}

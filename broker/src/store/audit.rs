@@ -1,0 +1,27 @@
+//! What an audit of the store's own rows says: which do not follow from the others.
+
+use std::collections::BTreeMap;
+
+/// Something that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The entry of the log that it is about, if it is about one.
+    pub index: Option<u64>,
+    /// Where.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a page of rows came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    /// Rows looked at.
+    pub rows: u64,
+    /// Those that are wrong.
+    pub findings: Vec<Finding>,
+    /// What could not be checked, and how often.
+    pub gone: BTreeMap<&'static str, u64>,
+    /// Where to go on; `None`: that was all.
+    pub next: Option<Vec<u8>>,
+}

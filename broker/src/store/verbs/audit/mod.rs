@@ -1,0 +1,244 @@
+//! Audit of every row of the store against the entries of the log, and of the entries against the tree: whatever row is
+//! changed, even under a right checksum, no longer follows from the others. Signatures and salts are checked elsewhere
+//! (`admin::verify`): they need keys that the store does not have.
+//!
+//! What carries no evidence, and is therefore not found when it is changed: the token of a hand-over (a lease ends
+//! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), and
+//! with it the versions of that decision; which of a case's packets was its last contact.
+
+use prost::Message;
+use schakel_proto::ids::{Digest, PacketId};
+use schakel_proto::party::{AgencyId, NetworkName};
+use schakel_proto::wire;
+
+use super::super::audit::{Audited, Finding};
+use super::super::error::StoreError;
+use super::super::filed::FiledEntry;
+use super::super::kv::rows::EntryRow;
+use super::super::kv::txn::Read;
+use super::super::kv::{keys, record};
+use super::{filed, id, log};
+
+mod facts;
+
+mod packet;
+
+mod satellites;
+
+mod tree;
+
+mod way;
+
+/// Pending entries that are taken into account; more: the log stands still, and that is told elsewhere.
+const PENDING_MAX_COUNT: usize = 4_096;
+
+/// The tables, by their letter, in words.
+const TABLES: [(u8, &str); 28] = [
+    (b'!', "the store's own numbers"),
+    (b'A', "the order of the log"),
+    (b'B', "content in the store"),
+    (b'C', "a consignment"),
+    (b'D', "a kept directory or bundle"),
+    (b'E', "an entry of the log"),
+    (b'F', "the claim on a part file"),
+    (b'G', "what was said of a part"),
+    (b'H', "a held packet"),
+    (b'J', "the position of a leaf"),
+    (b'K', "a key packet"),
+    (b'L', "the last contact of a case"),
+    (b'M', "a manifest"),
+    (b'N', "a pending leaf"),
+    (b'O', "a node of the tree"),
+    (b'P', "a packet"),
+    (b'Q', "a queue"),
+    (b'R', "a recipient of a packet"),
+    (b'S', "a part of a packet"),
+    (b'T', "the state of a part"),
+    (b'V', "the index of agencies"),
+    (b'W', "the last decision"),
+    (b'X', "the index of ends"),
+    (b'Y', "the end of a packet"),
+    (b'b', "an open review"),
+    (b'c', "the head of a case"),
+    (b'f', "a fact"),
+    (b's', "a statement"),
+];
+
+/// Goes through rows in the order of their keys, after `after`; at most `limit`.
+pub(crate) fn rows(
+    read: &impl Read,
+    network: &NetworkName,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Audited, StoreError> {
+    let mut audit = Audit::new(read, network)?;
+    let rows = read.records(&[], after, limit)?;
+    for (key, found) in &rows {
+        audit.row(key, found)?;
+    }
+    let last = rows.last().map(|(key, _)| key.clone());
+    audit.found.next = last.filter(|_| rows.len() == limit);
+    Ok(audit.found)
+}
+
+/// What does not hold.
+fn wrong(what: &str) -> StoreError {
+    StoreError::Corrupt(what.into())
+}
+
+fn must(holds: bool, what: &str) -> Result<(), StoreError> {
+    if holds { Ok(()) } else { Err(wrong(what)) }
+}
+
+/// A row, if it is encoded as this program encodes it: another encoding of the same is a change too.
+fn exactly<M: Message + Default>(value: &[u8]) -> Result<M, StoreError> {
+    let row = M::decode(value).map_err(|_| wrong("does not decode"))?;
+    must(row.encode_to_vec() == value, "is not encoded as it was written")?;
+    Ok(row)
+}
+
+/// Packet, agency and what follows, of a key that begins with them.
+fn of_agency(key: &[u8]) -> Result<(PacketId, AgencyId, &[u8]), StoreError> {
+    let bad = || wrong("has a key of another form");
+    let rest = key.get(17..).ok_or_else(bad)?;
+    let end = rest.iter().position(|byte| *byte == 0).ok_or_else(bad)?;
+    let (name, after) = rest.split_at_checked(end).ok_or_else(bad)?;
+    let name = std::str::from_utf8(name).map_err(|_| bad())?;
+    let after = after.get(1..).ok_or_else(bad)?;
+    Ok((of_packet(key)?, AgencyId::new(name).map_err(|_| bad())?, after))
+}
+
+/// The packet that a key begins with.
+fn of_packet(key: &[u8]) -> Result<PacketId, StoreError> {
+    id(key.get(1..17).unwrap_or_default()).map_err(|_| wrong("has a key of another form"))
+}
+
+/// One page of an audit.
+struct Audit<'a, R> {
+    read: &'a R,
+    network: &'a NetworkName,
+    /// Leaves in the tree.
+    size: u64,
+    /// Entries that are not in the tree yet, at the positions that they will have.
+    pending: Vec<FiledEntry>,
+    found: Audited,
+}
+
+impl<'a, R: Read> Audit<'a, R> {
+    fn new(read: &'a R, network: &'a NetworkName) -> Result<Self, StoreError> {
+        let size = log::latest_checkpoint(read).ok().flatten().map_or(0, |c| c.size);
+        Ok(Self {
+            read,
+            network,
+            size,
+            pending: filed::pending(read, None, PENDING_MAX_COUNT)?.found,
+            found: Audited::default(),
+        })
+    }
+
+    fn row(&mut self, key: &[u8], found: &[u8]) -> Result<(), StoreError> {
+        self.found.rows += 1;
+        let checked = if key.first() == Some(&keys::PIECE) {
+            self.piece(key, found)
+        } else {
+            let value = self.read.value(key, found);
+            value.and_then(|value| self.table(key, &value))
+        };
+        match checked {
+            Err(StoreError::Corrupt(what)) => {
+                let finding = Finding {
+                    index: self.index(key),
+                    place: self.place(key),
+                    what: if what.starts_with("row ") {
+                        "does not match its checksum".to_owned()
+                    } else {
+                        what.to_string()
+                    },
+                };
+                self.found.findings.push(finding);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn table(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        match key.first() {
+            Some(b'!') => self.own(key, value),
+            Some(b'A') => self.leaf(key, value),
+            Some(b'J') => self.position(key, value),
+            Some(b'N') => self.pending_leaf(key, value),
+            Some(b'O') => self.node(key, value),
+            Some(b'E') => self.entry(key, value),
+            Some(b'V') => self.concern(key, value),
+            Some(b'i' | b'p') => self.file(key, value),
+            Some(b'P') => self.packet(key, value),
+            Some(b'c') => self.case(key, value),
+            Some(b'f') => self.fact(key, value),
+            Some(b's') => self.statement(key, value),
+            Some(_) => self.satellite(key, value),
+            None => Err(wrong("has no key")),
+        }
+    }
+
+    /// A piece belongs to a row that has as many.
+    fn piece(&self, key: &[u8], found: &[u8]) -> Result<(), StoreError> {
+        record::open(key, found)?;
+        let bad = || wrong("is a piece of nothing");
+        let end = key.len().checked_sub(2).ok_or_else(bad)?;
+        let (base, number) = key.split_at_checked(end).ok_or_else(bad)?;
+        let base = base.get(1..).ok_or_else(bad)?;
+        let number = number.try_into().map(u16::from_be_bytes).map_err(|_| bad())?;
+        let whole = self.read.record(base)?.ok_or_else(bad)?;
+        match record::open(base, &whole)?.as_slice() {
+            [1, a, b] if number < u16::from_be_bytes([*a, *b]) => Ok(()),
+            _ => Err(bad()),
+        }
+    }
+
+    /// The position of the entry that a row is about.
+    fn index(&self, key: &[u8]) -> Option<u64> {
+        match key.first()? {
+            b'A' | b'V' | b'i' | b'p' | b'N' => keys::last_number(key),
+            b'E' | b'J' | b'C' | b'G' => {
+                let leaf: Digest = id(key.get(1..33)?).ok()?;
+                self.read.number(&keys::index(&leaf)).ok().flatten()
+            }
+            b'P' | b'M' | b'R' | b'S' | b'K' | b'T' | b'B' | b'W' | b'Y' => {
+                let file = keys::packet_file(&of_packet(key).ok()?);
+                let first = self.read.records(&file, None, 1).ok()?;
+                keys::last_number(&first.first()?.0)
+            }
+            _ => None,
+        }
+    }
+
+    /// A row in words, with the packet if it is about one.
+    fn place(&self, key: &[u8]) -> String {
+        let table = key.first().copied().unwrap_or_default();
+        let known = TABLES.iter().find(|(letter, _)| *letter == table);
+        let name = match (known, table) {
+            (Some((_, name)), _) => *name,
+            (None, b'i' | b'p') => "the files of cases and packets",
+            (None, keys::PIECE) => "a piece of a long row",
+            (None, _) => "a table that this program does not know",
+        };
+        match (table, of_packet(key)) {
+            (b'P' | b'M' | b'R' | b'S' | b'K' | b'T' | b'B' | b'W' | b'Y', Ok(packet)) => {
+                format!("{name}, packet {packet}")
+            }
+            _ => format!("{name}, {}", record::place(key)),
+        }
+    }
+
+    /// The entry of a leaf that is in the tree or pending, and its body.
+    fn told(&self, leaf: &Digest) -> Result<(EntryRow, wire::EvidenceBody), StoreError> {
+        let row: EntryRow = self
+            .read
+            .row(&keys::entry(leaf))?
+            .ok_or_else(|| wrong("names an entry that is not there"))?;
+        let body =
+            wire::EvidenceBody::decode(&*row.body).map_err(|_| wrong("names an entry without a body"))?;
+        Ok((row, body))
+    }
+}

@@ -1,0 +1,291 @@
+//! A packet: its head against its manifest and its acceptance, its parts against what the sender committed to, and
+//! where it stands against its way.
+
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::{Digest, PacketId, PartId};
+use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission};
+use schakel_proto::party::AgencyId;
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
+
+use super::super::super::content::INLINE_MAX_BYTES;
+use super::super::super::error::StoreError;
+use super::super::super::kv::keys;
+use super::super::super::kv::rows::{HandedRow, PacketRow, PartRow, StateRow};
+use super::super::super::kv::txn::Read;
+use super::super::super::packet::{PartState, Stage};
+use super::super::{RECALLED, agency, filed, id, packets, queue_key, to_state};
+use super::way::{Decided, Way, walk};
+use super::{Audit, PENDING_MAX_COUNT, exactly, must, of_packet, wrong};
+
+type Parts = Vec<(PartId, PartRow)>;
+
+impl<R: Read> Audit<'_, R> {
+    pub(super) fn packet(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        must(key.len() == 17, "has a key of another form")?;
+        let packet = of_packet(key)?;
+        let row: PacketRow = exactly(value)?;
+        let (head, parts) = self.head(&packet, &row)?;
+        self.accepted(&packet, &row, &head)?;
+        if self.pending.len() >= PENDING_MAX_COUNT {
+            *self
+                .found
+                .gone
+                .entry("the way of a packet while the log stands still")
+                .or_default() += 1;
+            return Ok(());
+        }
+        let mut entries = filed::of_packet(self.read, &packet)?;
+        let waits = self.pending.iter().filter(|entry| {
+            let body: Result<wire::EvidenceBody, _> = exactly(&entry.body);
+            body.is_ok_and(|body| *body.packet_id == packet.as_bytes()[..])
+        });
+        entries.extend(waits.cloned());
+        let way = walk(self.network, (&row, &parts), &entries)?;
+        must(row.stage == way.stage, "stands elsewhere than its entries say")?;
+        self.stands(&packet, (&row, &parts), &way)?;
+        for (part, of) in &parts {
+            self.part(&packet, (part, of), (&head, &way))?;
+        }
+        Ok(())
+    }
+
+    /// A row that must be there, encoded as it was written.
+    fn whole<M: prost::Message + Default>(&self, key: &[u8], what: &str) -> Result<M, StoreError> {
+        let value = self.read.get(key)?.ok_or_else(|| wrong(what))?;
+        exactly(&value)
+    }
+
+    /// Manifest and openings, as they came.
+    fn head(&self, packet: &PacketId, row: &PacketRow) -> Result<(ParsedHead, Parts), StoreError> {
+        let manifest: wire::Signed = self.whole(&keys::manifest(packet), "has no manifest")?;
+        must(
+            Digest::of(&manifest.bytes).as_bytes()[..] == row.manifest_digest,
+            "has another manifest",
+        )?;
+        let mut recipients = Vec::new();
+        for name in &row.recipients {
+            let key = keys::recipient(packet, &agency(name)?);
+            recipients.push(self.whole(&key, "has lost a recipient")?);
+        }
+        let mut parts = Parts::new();
+        for part in &row.parts {
+            let part: PartId = id(part)?;
+            parts.push((part, self.whole(&keys::part(packet, &part), "has lost a part")?));
+        }
+        let openings = parts
+            .iter()
+            .map(|(_, part)| part.opening.clone().unwrap_or_default());
+        let head = wire::SubmitHead {
+            manifest: Some(manifest),
+            recipients,
+            parts: openings.collect(),
+        };
+        let head = ParsedSubmission::parse(&head).map_err(|error| wrong(&error.to_string()))?;
+        let named = head.recipients().iter().map(|one| one.agency().as_str());
+        must(
+            named.eq(row.recipients.iter().map(String::as_str)),
+            "has other recipients than its sender named",
+        )?;
+        let ids = head.parts().iter().map(|part| part.id());
+        must(
+            ids.eq(parts.iter().map(|(id, _)| *id)),
+            "has other parts than its sender named",
+        )?;
+        Ok((head, parts))
+    }
+
+    /// The row says what the manifest and the entry of its acceptance say.
+    fn accepted(&self, packet: &PacketId, row: &PacketRow, head: &ParsedHead) -> Result<(), StoreError> {
+        let manifest = head.manifest();
+        let same = manifest.packet_id == *packet
+            && manifest.case_ref.as_bytes()[..] == row.case
+            && manifest.sender.as_str() == row.sender
+            && manifest.expires.millis() == row.expires_ms
+            && u32::from(crate::accept::priority(manifest.urgency.as_str())) == row.priority;
+        must(same, "differs from its manifest")?;
+        let (_, body) = self.told(&id(&row.leaf)?)?;
+        let accepted = body.event == Event::SubmissionAcceptance.as_str()
+            && *body.packet_id == packet.as_bytes()[..]
+            && body.manifest_digest == row.manifest_digest
+            && body.case_ref == row.case
+            && body.sender == row.sender
+            && body.at_ms == row.accepted_ms;
+        must(accepted, "differs from the entry of its acceptance")
+    }
+
+    /// States, decisions, queues and ends, as its way made them.
+    fn stands(
+        &self,
+        packet: &PacketId,
+        (row, parts): (&PacketRow, &Parts),
+        way: &Way,
+    ) -> Result<(), StoreError> {
+        for expected in &way.states {
+            self.state(packet, expected, way)?;
+        }
+        let open = way.states.iter().any(|state| !state.stage.is_final());
+        let expiry = keys::expiry(Timestamp::from_millis(row.expires_ms), packet);
+        must(
+            self.read.record(&expiry)?.is_some() == open,
+            "stands wrongly in the index of ends",
+        )?;
+        for name in &row.recipients {
+            let recipient = agency(name)?;
+            self.handed(packet, &recipient, way)?;
+            self.placed(packet, row, (&recipient, way))?;
+        }
+        for (event, leaf) in &way.ended {
+            let ended = self.read.get(&keys::ended(packet, *event))?;
+            must(ended.is_some(), "has lost what ended it")?;
+            // What ended it is told once; the first counts.
+            must(
+                ended.as_deref() == Some(leaf.as_bytes()),
+                "was ended by another entry",
+            )?;
+        }
+        let all_final = |part: &PartId| {
+            way.states
+                .iter()
+                .filter(|s| s.part == *part)
+                .all(|s| s.stage.is_final())
+        };
+        let purged = parts.iter().all(|(id, part)| part.purged == all_final(id));
+        must(purged, "keeps or lacks ciphertext against its way")
+    }
+
+    fn state(&self, packet: &PacketId, expected: &PartState, way: &Way) -> Result<(), StoreError> {
+        let key = keys::state(packet, &expected.recipient, &expected.part);
+        let row: StateRow = self.whole(&key, "has lost the state of a part")?;
+        let found = to_state(expected.recipient.clone(), expected.part, row)?;
+        let mut expected = expected.clone();
+        let last: Option<HandedRow> = self.read.row(&keys::handed(packet, &expected.recipient))?;
+        let again =
+            last.is_some_and(|last| last.leaf.is_empty()) && way.decided.contains_key(&expected.recipient);
+        if expected.stage == Stage::Held && again {
+            // Held again without a new entry: why is not in the log.
+            expected.reason.clone_from(&found.reason);
+            expected.obligations.clone_from(&found.obligations);
+        }
+        must(
+            found == expected,
+            "has a part whose state is not what its entries say",
+        )
+    }
+
+    /// The last decision on record is the last in the log.
+    fn handed(&self, packet: &PacketId, recipient: &AgencyId, way: &Way) -> Result<(), StoreError> {
+        let value = self.read.get(&keys::handed(packet, recipient))?;
+        let Some(Decided {
+            leaf,
+            delivers,
+            decision,
+        }) = way.decided.get(recipient)
+        else {
+            return must(value.is_none(), "has a decision on record that is not in the log");
+        };
+        let value = value.ok_or_else(|| wrong("has lost its last decision"))?;
+        let row: HandedRow = exactly(&value)?;
+        must(row.token.len() == 16, "has a lease of another form")?;
+        if row.leaf.is_empty() {
+            let held = way
+                .states
+                .iter()
+                .any(|s| s.recipient == *recipient && s.stage == Stage::Held);
+            return must(held && !row.delivers, "was decided again without an entry");
+        }
+        let same = row.leaf == leaf.as_bytes()
+            && row.delivers == *delivers
+            && row.facts_count == decision.facts_count
+            && row.bundle_version == decision.bundle_version
+            && row.directory_version == decision.directory_version;
+        must(same, "has another last decision than the log")
+    }
+
+    /// What is open waits in a queue or among the held, and nowhere else.
+    fn placed(
+        &self,
+        packet: &PacketId,
+        row: &PacketRow,
+        (recipient, way): (&AgencyId, &Way),
+    ) -> Result<(), StoreError> {
+        let queued = self.read.record(&queue_key(packet, row, recipient))?.is_some();
+        let held = self
+            .read
+            .record(&keys::held(&id(&row.case)?, packet, recipient))?
+            .is_some();
+        let mine = || way.states.iter().filter(|state| state.recipient == *recipient);
+        let goes = mine().any(|state| matches!(state.stage, Stage::Pending | Stage::HandedOver));
+        let waits = mine().any(|state| state.stage == Stage::Held);
+        let right = if goes && row.stage != RECALLED {
+            queued && !held
+        } else if waits {
+            queued != held
+        } else {
+            !queued && !held
+        };
+        must(right, "waits where it should not, or not where it should")
+    }
+
+    /// A part's encryptions and session keys, as the sender committed to them.
+    fn part(
+        &self,
+        packet: &PacketId,
+        (part, row): (&PartId, &PartRow),
+        (head, way): (&ParsedHead, &Way),
+    ) -> Result<(), StoreError> {
+        let named = head
+            .part(part)
+            .ok_or_else(|| wrong("has a part that its sender did not name"))?;
+        let fields = named.descriptor();
+        must(
+            fields.sealings.len() == row.sealings.len(),
+            "has another number of encryptions",
+        )?;
+        for sealing in &row.sealings {
+            let profile = packets::profile(sealing.profile)?;
+            let committed = fields.sealings.iter().any(|one| {
+                crate::accept::stored_profile(one.profile) == profile
+                    && one.length == sealing.length
+                    && one.sha256.as_bytes()[..] == sealing.sha256
+            });
+            must(committed, "has an encryption that its sender did not commit to")?;
+            must(
+                sealing.inline == (sealing.length <= INLINE_MAX_BYTES),
+                "keeps an encryption elsewhere",
+            )?;
+            let digest: Digest = id(&sealing.sha256)?;
+            let inline = self.read.get(&keys::inline(packet, part, profile))?;
+            let file = self.read.record(&keys::file(&digest, packet, part, profile))?;
+            let there = match (row.purged, sealing.inline) {
+                (true, _) => inline.is_none() && file.is_none(),
+                (false, true) => inline.is_some_and(|bytes| Digest::of(&bytes) == digest) && file.is_none(),
+                (false, false) => inline.is_none() && file.is_some(),
+            };
+            must(there, "has other ciphertext than its sender committed to")?;
+        }
+        for name in &row.recipients {
+            let recipient = agency(name)?;
+            let key = self.read.get(&keys::key_packet(packet, part, &recipient))?;
+            let committed = |bytes: &Vec<u8>| {
+                let digest = Digest::of(bytes);
+                fields
+                    .sealings
+                    .iter()
+                    .any(|one| one.key_packet_digests.contains(&digest))
+            };
+            let right = if row.purged {
+                key.is_none()
+            } else {
+                key.as_ref().is_some_and(committed)
+            };
+            must(right, "has another session key than its sender committed to")?;
+            let mine = |state: &&PartState| state.recipient == recipient && state.part == *part;
+            must(
+                way.states.iter().filter(mine).count() == 1,
+                "names a recipient of a part twice",
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! The log: order, positions, nodes, entries, and the indexes over them.
+
+use prost::Message;
+use schakel_proto::evidence::{Body, Event, LEAF_TYPE};
+use schakel_proto::ids::{Digest, PartId};
+use schakel_proto::tlog::hash::{leaf_hash, node_hash};
+use schakel_proto::tlog::tree::{Frontier, Node};
+use schakel_proto::wire;
+
+use super::super::super::delivery::AckOutcome;
+use super::super::super::error::StoreError;
+use super::super::super::facts::CeilingOf;
+use super::super::super::kv::keys;
+use super::super::super::kv::rows::{
+    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, StatementRow,
+};
+use super::super::super::kv::txn::Read;
+use super::super::{agency, filed, id, log};
+use super::{Audit, exactly, must, wrong};
+
+fn number(value: &[u8]) -> Result<u64, StoreError> {
+    value
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| wrong("is no number"))
+}
+
+impl<R: Read> Audit<'_, R> {
+    /// The store's own numbers.
+    pub(super) fn own(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        match key {
+            keys::SCHEMA => must(number(value)? == 1, "is another schema"),
+            keys::NEXT_SEQUENCE => {
+                let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
+                let next = self.size.saturating_add(pending);
+                must(number(value)? == next, "is not the number after the last leaf")
+            }
+            keys::FILED => must(number(value)? == self.size, "is not as long as the log"),
+            keys::CHECKPOINT => self.checkpoint(value),
+            _ if key == keys::ceiling(CeilingOf::Directory) => self.ceiling(CeilingOf::Directory, value),
+            _ if key == keys::ceiling(CeilingOf::Bundle) => self.ceiling(CeilingOf::Bundle, value),
+            _ => Err(wrong("is not known")),
+        }
+    }
+
+    fn checkpoint(&self, value: &[u8]) -> Result<(), StoreError> {
+        let row: CheckpointRow = exactly(value)?;
+        let node = |at| log::node(self.read, at)?.ok_or_else(|| wrong("covers nodes that are not there"));
+        let root = Frontier::read(row.size, node)?.root();
+        must(row.root == root.as_bytes(), "has another root than the tree")?;
+        let beyond = self.read.record(&keys::leaf(row.size))?;
+        must(beyond.is_none(), "leaves out leaves of the tree")
+    }
+
+    fn ceiling(&self, of: CeilingOf, value: &[u8]) -> Result<(), StoreError> {
+        let row: CeilingRow = exactly(value)?;
+        // Committed a moment before what it names is kept: then it is looked at next time.
+        let kept: Option<KeptRow> = self.read.row(&keys::kept(of, row.version))?;
+        let newest = self
+            .read
+            .records(&keys::kept_prefix(of), None, super::super::PAGE)?;
+        let newest = newest.last().and_then(|(key, _)| keys::last_number(key));
+        match kept {
+            Some(kept) => must(
+                kept.digest == row.digest,
+                "names another directory or bundle than was kept",
+            ),
+            None => must(newest < Some(row.version), "names a version that was not kept"),
+        }
+    }
+
+    /// A place in the order: its leaf says so too, and every node that it completes is there.
+    pub(super) fn leaf(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let index = keys::last_number(key).filter(|_| key.len() == 9);
+        let index = index.ok_or_else(|| wrong("has a key of another form"))?;
+        must(index < self.size, "is beyond the newest checkpoint")?;
+        let leaf: Digest = id(value)?;
+        must(
+            log::index_of(self.read, &leaf)? == Some(index),
+            "is a leaf that stands elsewhere",
+        )?;
+        let _entry = self.told(&leaf)?;
+        must(
+            log::node(self.read, Node { level: 0, index })? == Some(leaf),
+            "is another leaf than the tree has",
+        )?;
+        let (mut level, mut at) = (0, index);
+        while at & 1 == 1 {
+            (level, at) = (level + 1, at >> 1);
+            let there = log::node(self.read, Node { level, index: at })?;
+            must(there.is_some(), "completes a node that is not there")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn position(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
+        let there = self.read.get(&keys::leaf(number(value)?))?;
+        must(
+            there.as_deref() == Some(leaf.as_bytes()),
+            "is another leaf's place",
+        )
+    }
+
+    pub(super) fn pending_leaf(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let sequence = keys::last_number(key).filter(|_| key.len() == 9);
+        let sequence = sequence.ok_or_else(|| wrong("has a key of another form"))?;
+        let leaf: Digest = id(value)?;
+        let _entry = self.told(&leaf)?;
+        must(
+            log::index_of(self.read, &leaf)?.is_none(),
+            "is in the tree already",
+        )?;
+        let before = sequence == self.size
+            || self
+                .read
+                .record(&keys::pending(sequence.wrapping_sub(1)))?
+                .is_some();
+        must(sequence >= self.size && before, "is out of order")
+    }
+
+    /// A node follows from the two below it, down to the leaves.
+    pub(super) fn node(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let index = keys::last_number(key).filter(|_| key.len() == 10);
+        let (Some(index), Some(level)) = (index, key.get(1).copied()) else {
+            return Err(wrong("has a key of another form"));
+        };
+        let complete = index
+            .checked_add(1)
+            .filter(|_| level < 64)
+            .and_then(|after| after.checked_mul(1_u64.checked_shl(u32::from(level))?));
+        must(
+            complete.is_some_and(|leaves| leaves <= self.size),
+            "is not complete yet",
+        )?;
+        if level == 0 {
+            let leaf = self.read.get(&keys::leaf(index))?;
+            return must(
+                leaf.as_deref() == Some(value),
+                "is another leaf than stands there",
+            );
+        }
+        let below = |right: u64| {
+            let node = Node {
+                level: level - 1,
+                index: index * 2 + right,
+            };
+            log::node(self.read, node)?.ok_or_else(|| wrong("has nothing below it"))
+        };
+        must(
+            node_hash(&below(0)?, &below(1)?).as_bytes() == value,
+            "does not follow from the two below it",
+        )
+    }
+
+    /// An entry: its leaf, its body, what opens it, and that it is found wherever it must be.
+    pub(super) fn entry(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
+        let row: EntryRow = exactly(value)?;
+        must(leaf_hash(&row.leaf) == leaf, "has another leaf")?;
+        let body = Body::parse(&row.body, self.network).map_err(|error| wrong(&error.to_string()))?;
+        let plain: wire::EvidenceBody = exactly(&row.body)?;
+        let stamp: wire::Leaf = exactly(&row.leaf)?;
+        must(
+            stamp.r#type == LEAF_TYPE && stamp.network == self.network.as_str() && stamp.at_ms == plain.at_ms,
+            "has a leaf of another kind, network or time",
+        )?;
+        must(row.case == *plain.case_ref, "is salted by another case's key")?;
+        opened(&row, &plain)?;
+        self.indexed(&leaf, &row)?;
+        match body.event {
+            Event::ContentConsignment => self.consignment(&leaf, &row, &plain),
+            Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled => {
+                self.spoken(&leaf, &row)
+            }
+            Event::StatementAccepted => self.stated(&leaf, &row),
+            _ => Ok(()),
+        }
+    }
+
+    fn indexed(&self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+        let Some(index) = log::index_of(self.read, leaf)? else {
+            let waits = self.pending.iter().any(|entry| entry.leaf_hash == *leaf);
+            return must(waits, "is neither in the tree nor on its way there");
+        };
+        for concern in &row.concerns {
+            let found = self.read.get(&keys::concern(&agency(&concern.agency)?, index))?;
+            must(
+                found.is_some(),
+                "is not in the index of an agency that it is shown to",
+            )?;
+        }
+        for place in filed::places(row, index)? {
+            must(
+                self.read.record(&place)?.is_some(),
+                "is not in the file of its case or packet",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A consignment is on record with its parts and what binds them.
+    fn consignment(
+        &self,
+        leaf: &Digest,
+        row: &EntryRow,
+        body: &wire::EvidenceBody,
+    ) -> Result<(), StoreError> {
+        let shown = row.shown.as_ref().ok_or_else(|| wrong("has no decision"))?;
+        let decision = wire::Decision::decode(&*shown.descriptor).map_err(|_| wrong("has no decision"))?;
+        let expected = ConsignmentRow {
+            packet: body.packet_id.to_vec(),
+            recipient: body.recipient.clone(),
+            parts: decision.parts.iter().map(|part| part.part_id.to_vec()).collect(),
+            bound: decision
+                .parts
+                .iter()
+                .map(|part| BoundRow {
+                    obligations: part.obligations.clone(),
+                })
+                .collect(),
+        };
+        let found: Option<Vec<u8>> = self.read.get(&keys::consignment(leaf))?;
+        let found = found.ok_or_else(|| wrong("has no consignment on record"))?;
+        must(
+            found == expected.encode_to_vec(),
+            "has another consignment on record",
+        )
+    }
+
+    /// Something that an acknowledgement says is on record under it.
+    fn spoken(&self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+        let said = row
+            .attachment
+            .as_ref()
+            .ok_or_else(|| wrong("has no acknowledgement"))?;
+        let said =
+            wire::Acknowledgement::decode(&*said.bytes).map_err(|_| wrong("has no acknowledgement"))?;
+        let consignment: Digest = id(&said.consignment_leaf)?;
+        let outcome = AckOutcome::parse(&said.outcome).ok_or_else(|| wrong("has an unknown outcome"))?;
+        for part in &said.part_ids {
+            let part: PartId = id(part)?;
+            let key = keys::said(&consignment, outcome, &part, &said.obligation);
+            if self.read.get(&key)?.as_deref() == Some(leaf.as_bytes()) {
+                return Ok(());
+            }
+        }
+        Err(wrong("is on record for none of its parts"))
+    }
+
+    fn stated(&self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+        let signed = row.attachment.as_ref().ok_or_else(|| wrong("has no statement"))?;
+        let statement = wire::Statement::decode(&*signed.bytes).map_err(|_| wrong("has no statement"))?;
+        let known: Option<StatementRow> = self.read.row(&keys::statement(&id(&statement.statement_id)?))?;
+        must(
+            known.is_some_and(|known| known.leaf == leaf.as_bytes()),
+            "is of a statement that is not on record",
+        )
+    }
+
+    pub(super) fn concern(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let bad = || wrong("has a key of another form");
+        let whom = keys::queue_agency(key).ok_or_else(bad)?;
+        let index = keys::last_number(key).ok_or_else(bad)?;
+        must(key == keys::concern(&whom, index), "has a key of another form")?;
+        let leaf = self.read.get(&keys::leaf(index))?;
+        let leaf = leaf.ok_or_else(|| wrong("names a position that is not there"))?;
+        let (row, _) = self.told(&id(&leaf)?)?;
+        let same = row.concerns.iter().filter(|one| one.agency == whom.as_str());
+        let sees = same.fold(None, |sees, one| Some(sees.unwrap_or(false) | one.sees_hidden));
+        let expected = sees.ok_or_else(|| wrong("shows an entry to whom it does not concern"))?;
+        must(
+            value == [u8::from(expected)],
+            "shows more or less of an entry than it should",
+        )
+    }
+
+    pub(super) fn file(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let index = keys::last_number(key).ok_or_else(|| wrong("has a key of another form"))?;
+        let leaf = self.read.get(&keys::leaf(index))?;
+        let leaf = leaf.ok_or_else(|| wrong("names a position that is not there"))?;
+        let (row, _) = self.told(&id(&leaf)?)?;
+        let filed = filed::places(&row, index)?.iter().any(|place| place == key);
+        must(
+            filed && value.is_empty(),
+            "files an entry where it does not belong",
+        )
+    }
+}
+
+/// What opens an entry's digests is there, and opens them.
+fn opened(row: &EntryRow, body: &wire::EvidenceBody) -> Result<(), StoreError> {
+    for (opening, digest) in [
+        (&row.shown, &body.shown_digest),
+        (&row.hidden, &body.hidden_digest),
+    ] {
+        let Some(opening) = opening else {
+            must(digest.is_empty(), "is a decision that cannot be opened")?;
+            continue;
+        };
+        let opens = Digest::of_all(&[&opening.nonce, &opening.descriptor]);
+        must(
+            opening.nonce.len() == 32 && *digest == opens.as_bytes()[..],
+            "has another decision than it commits to",
+        )?;
+        let decision: wire::Decision = exactly(&opening.descriptor)?;
+        let same = decision.packet_id == body.packet_id && decision.recipient == body.recipient;
+        must(
+            same && decision.at_ms == body.at_ms,
+            "is a decision about something else",
+        )?;
+    }
+    match &row.attachment {
+        None => must(body.attachment_digest.is_empty(), "has lost what it is about"),
+        Some(signed) => {
+            let digest = schakel_proto::evidence::attachment_digest(signed);
+            must(
+                *body.attachment_digest == digest.as_bytes()[..],
+                "is about something else than it commits to",
+            )
+        }
+    }
+}

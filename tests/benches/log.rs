@@ -1,0 +1,278 @@
+//! The log at scale: a store on sled with so many entries; what a proof, the list of a case and a whole verification take,
+//! and how much disk an entry is. docs/performance.md has the table.
+//!
+//!     cargo bench -p schakel-tests --bench log
+//!
+//! `SCHAKEL_ENTRIES=1000000` sets another size (several with commas), `SCHAKEL_FOLDER` another place for the store. One entry
+//! in four carries a recall with an OpenPGP signature; the others carry nothing signed. The entries belong to 1,000 cases,
+//! but for one in 20,000, which belong to one case that is spread over the whole log.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a measurement that cannot be set up stops"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use prost::Message;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use schakel_broker::activate;
+use schakel_broker::admin::{Ask, Desk, Filter, Told};
+use schakel_broker::clock::SystemClock;
+use schakel_broker::config::Config;
+use schakel_broker::directory::Source;
+use schakel_broker::erasure::ErasureKeys;
+use schakel_broker::log::entry::{EntryDraft, EntryMaker};
+use schakel_broker::log::key;
+use schakel_broker::log::sequencer::Sequencer;
+use schakel_broker::store::sled::SledStore;
+use schakel_broker::store::{Filed, Store};
+use schakel_certs_dev::Network;
+use schakel_proto::evidence::Event;
+use schakel_proto::ids::{CaseRef, Digest, PacketId};
+use schakel_proto::tlog::proof::check_inclusion;
+use schakel_proto::wire;
+use schakel_tests::system::network::{Town, agency, now};
+
+const POLICE: &str = "pz-rupel";
+/// Entries committed at once: enough for full groups.
+const AT_ONCE: usize = 512;
+/// Cases that most entries belong to.
+const CASES: u64 = 1_000;
+/// Every so many-th entry belongs to the one spread case.
+const SPREAD: u64 = 20_000;
+/// Proofs and lists measured.
+const PROOFS: usize = 3_000;
+const LISTS: usize = 200;
+
+fn case(number: u64) -> CaseRef {
+    CaseRef::try_from(&Digest::of(&number.to_be_bytes()).as_bytes()[..16]).unwrap()
+}
+
+/// The case that is spread over the log.
+fn spread() -> CaseRef {
+    case(u64::MAX)
+}
+
+/// A recall of a packet, signed by the police.
+fn recall(network: &Network) -> (PacketId, wire::Signed) {
+    let mut rng = StdRng::seed_from_u64(1);
+    let packet = PacketId::new(now(), &mut rng);
+    let keys = network.agency_keys(&agency(POLICE)).unwrap();
+    let recall = wire::Recall {
+        r#type: "schakel.v1.Recall".to_owned(),
+        network: network.spec().network.to_string(),
+        packet_id: packet.to_vec().into(),
+        sender: POLICE.to_owned(),
+        sender_key: keys.fingerprint().to_vec().into(),
+        reason: "sent_in_error".to_owned(),
+        made_ms: now().millis(),
+        ..wire::Recall::default()
+    };
+    let bytes = recall.encode_to_vec();
+    let signature = keys.sign(&bytes, now()).unwrap();
+    (
+        packet,
+        wire::Signed {
+            bytes: bytes.into(),
+            signature: signature.into(),
+        },
+    )
+}
+
+fn draft(number: u64, (packet, signed): &(PacketId, wire::Signed)) -> EntryDraft {
+    let of = if number.is_multiple_of(SPREAD) {
+        spread()
+    } else {
+        case(number % CASES)
+    };
+    let police = agency(POLICE);
+    let plain = EntryDraft {
+        case: Some(of),
+        sender: Some(police.clone()),
+        ..EntryDraft::new(Event::FactsChanged, now())
+    };
+    let draft = if number.is_multiple_of(4) {
+        EntryDraft {
+            packet: Some(*packet),
+            reason: "sent_in_error".to_owned(),
+            attachment: Some(signed.clone()),
+            ..EntryDraft::new(Event::Recalled, now())
+        }
+    } else {
+        EntryDraft::new(Event::FactsChanged, now())
+    };
+    EntryDraft {
+        case: plain.case,
+        sender: plain.sender,
+        ..draft
+    }
+    .concerning(&police, false)
+}
+
+async fn fill(data: &Path, config: &Config, network: &Network, numbers: std::ops::Range<u64>) {
+    let began = Instant::now();
+    let keys = ErasureKeys::open(&config.erasure_dir).unwrap();
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(data).await.unwrap());
+    let maker = EntryMaker::new(config.network.clone(), keys);
+    let directory = Source::new(config, true).unwrap().load(now()).unwrap();
+    activate::directory(store.as_ref(), &maker, &directory, now())
+        .await
+        .unwrap();
+    let secret = key::load(&config.log_key).unwrap();
+    let (sequencer, _log) = Sequencer::start(Arc::clone(&store), secret).await.unwrap();
+    let recalled = recall(network);
+    let count = numbers.end - numbers.start;
+    let one = async |number: u64| {
+        let mut rng = StdRng::seed_from_u64(number);
+        let entry = maker.make(draft(number, &recalled), &mut rng).await.unwrap();
+        store.record(entry).await.unwrap();
+    };
+    futures_util::stream::iter(numbers)
+        .map(one)
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<()>>()
+        .await;
+    sequencer.stop().await;
+    store.close().await;
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!(
+        "filled {count} entries in {seconds:.0} s, {:.0} a second",
+        count as f64 / seconds
+    );
+}
+
+/// Most memory that this process had, in MiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+fn size(folder: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let lengths = files
+        .filter_map(|file| file.metadata().ok())
+        .filter(|m| m.is_file());
+    lengths.map(|m| m.len()).sum()
+}
+
+/// Median and 99th percentile, in milliseconds.
+fn of(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3;
+    format!("{:.2} ({:.2})", at(50), at(99))
+}
+
+fn list(of: CaseRef) -> Ask {
+    Ask::Entries {
+        filter: Filter {
+            case: Some(of.to_string()),
+            ..Filter::default()
+        },
+        after: None,
+        last: None,
+        limit: 100,
+        export: false,
+    }
+}
+
+/// Opens the store as the broker does, and looks; one line of figures.
+async fn measure(data: &Path, config: &Config, entries: u64) {
+    let began = Instant::now();
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(data).await.unwrap());
+    let started = began.elapsed().as_secs_f64();
+    let opened = peak();
+    let desk = Desk::on(config, Arc::new(SystemClock), Arc::clone(&store)).unwrap();
+    let size_of_log = store.latest_checkpoint().await.unwrap().unwrap().size;
+    assert!(size_of_log >= entries);
+    let mut rng = StdRng::seed_from_u64(entries);
+    let mut proofs = Vec::new();
+    for _ in 0..PROOFS {
+        let index = rng.random_range(1..size_of_log);
+        let leaf = store.filed(Filed::All, Some(index - 1), 1).await.unwrap().found[0].leaf_hash;
+        let began = Instant::now();
+        let entry = store.entry(leaf).await.unwrap().unwrap();
+        proofs.push(began.elapsed());
+        let root = entry.checkpoint.root;
+        check_inclusion(leaf, index, size_of_log, &entry.inclusion, &root).unwrap();
+    }
+    let (mut few, mut page) = (Vec::new(), Vec::new());
+    for number in 0..LISTS {
+        for (of, times, expected) in [
+            (spread(), &mut few, (entries.div_ceil(SPREAD) as usize).min(100)),
+            (
+                case(1 + number as u64),
+                &mut page,
+                (entries / CASES / 2).min(100) as usize,
+            ),
+        ] {
+            let began = Instant::now();
+            let found = desk.answer(list(of), &Told::default()).await.unwrap();
+            times.push(began.elapsed());
+            assert!(found["entries"].as_array().unwrap().len() >= expected);
+        }
+    }
+    let began = Instant::now();
+    let verified = desk.answer(Ask::Verify, &Told::default()).await.unwrap();
+    let seconds = began.elapsed().as_secs_f64();
+    assert_eq!(verified["wrong"], 0, "{verified:#}");
+    let bytes = size(data);
+    println!(
+        "| {entries} | {} | {} | {started:.1} ({opened}) | {} | {} | {} | {seconds:.0} | {:.0} | {} |",
+        bytes >> 20,
+        bytes / size_of_log,
+        of(proofs),
+        of(few),
+        of(page),
+        size_of_log as f64 / seconds,
+        peak()
+    );
+    store.close().await;
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, mode, data, config, entries] = arguments.as_slice()
+        && mode == "measure"
+    {
+        let config = Config::load(Path::new(config)).unwrap();
+        return runtime.block_on(measure(Path::new(data), &config, entries.parse().unwrap()));
+    }
+    let sizes = std::env::var("SCHAKEL_ENTRIES").unwrap_or_else(|_| "100000".to_owned());
+    let place = std::env::var_os("SCHAKEL_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = tempfile::Builder::new()
+        .prefix("schakel-log-")
+        .tempdir_in(place)
+        .unwrap();
+    let data = folder.path().join("data");
+    let town = Town::rupel();
+    let file = town.network().broker_config();
+    let config = Config::load(&file).unwrap();
+    println!(
+        "| entries | store, MiB | bytes an entry | start, s (peak, MiB) | proof, ms (p99) | spread case, ms (p99) | page of 100 of a case, ms (p99) | verify, s | entries a second | peak, MiB |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let mut before = 0;
+    for entries in sizes.split(',').map(|size| size.trim().parse::<u64>().unwrap()) {
+        runtime.block_on(fill(&data, &config, town.network(), before..entries));
+        before = entries;
+        // A process of its own, so that the peak is of what a broker would hold.
+        let status = Command::new(std::env::current_exe().unwrap())
+            .arg("measure")
+            .args([data.as_path(), file.as_path()])
+            .arg(entries.to_string())
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
