@@ -275,6 +275,16 @@ impl Report {
         });
     }
 
+    /// Notes a check that lacks what it needs: a failure, unless a failed check of the kind `told_by` says so already.
+    /// What is not there is never good: who makes a pack chooses what is in it.
+    pub(super) fn lacks(&mut self, check: Check, about: impl Into<String>, why: Why, told_by: Check) {
+        if self.has_failed(told_by) {
+            self.skip(check, about, why);
+        } else {
+            self.note(check, about, Err(why));
+        }
+    }
+
     /// Whether no check failed.
     pub fn is_good(&self) -> bool {
         self.failed().next().is_none()

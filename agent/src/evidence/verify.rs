@@ -1,6 +1,7 @@
 //! Checking evidence offline: nothing is asked of anybody, and nothing that the file says of itself is believed but
 //! what leads to the authority's certificate.
 
+mod closed;
 mod contradiction;
 mod cosigned;
 mod directories;
@@ -95,11 +96,10 @@ fn pack(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), P
     match manifest {
         Ok(manifest) => {
             report.about = format!("{} {}", manifest.fields().packet_id, manifest.fields().network);
-            let shown_by = description.map(|description| description.agency);
             packet::check(
                 members,
                 &manifest,
-                shown_by.as_ref(),
+                description.as_ref(),
                 (&directories, &log),
                 report,
             )?;
@@ -127,7 +127,13 @@ fn sums(members: &Members, report: &mut Report) -> Result<(), Problem> {
     };
     let mut wrong = 0;
     for name in members.names().filter(|name| *name != names::SUMS) {
-        let found = match listed.remove(name) {
+        let sum = listed.remove(name);
+        if !closed::is_known(members, name)? {
+            wrong += 1;
+            report.note(Check::Files, name, Err(why("MEMBER_UNKNOWN")));
+            continue;
+        }
+        let found = match sum {
             None => Err(why("MEMBER_NOT_LISTED")),
             Some(sum) if digest(members, name)? == sum => continue,
             Some(_) => Err(why("MEMBER_CHANGED")),

@@ -40,6 +40,22 @@ pub(super) const WHYS: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "MEMBER_UNKNOWN",
+        [
+            "nothing in a pack has such a name",
+            "niets in een bewijspakket heet zo",
+            "rien dans un dossier de preuve ne porte ce nom",
+        ],
+    ),
+    (
+        "OTHER_NAME",
+        [
+            "it is not what its name says",
+            "het is niet wat de naam zegt",
+            "il n'est pas ce que dit son nom",
+        ],
+    ),
+    (
         "TOO_MANY",
         ["there are too many", "er zijn er te veel", "il y en a trop"],
     ),
