@@ -115,7 +115,7 @@ pub enum Evidence {
         #[arg(long, value_name = "PART", conflicts_with = "without_content")]
         with_bound: Vec<PartId>,
     },
-    /// Check such a file, or a contradiction that was kept, without agent, broker or network.
+    /// Check such a file, or a contradiction or dispute that was kept, without agent, broker or network.
     Verify {
         /// The file, or a folder.
         file: PathBuf,

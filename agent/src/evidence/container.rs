@@ -194,7 +194,7 @@ impl Members {
                         what,
                     }))
                 };
-                if meta.is_dir() && depth < DEPTH_MAX {
+                if meta.is_dir() && depth < DEPTH_MAX && is_name(&name) {
                     open.push((entry.path(), format!("{name}/"), depth + 1));
                     continue;
                 }
@@ -442,5 +442,14 @@ mod tests {
             assert!(entry(&other).is_err() || (148..156).contains(&at), "{at}");
         }
         assert!(header("x", 1 << 33, 0).is_err());
+    }
+
+    #[test]
+    fn a_folder_within_an_unpacked_one_has_a_plain_name_too() {
+        for (name, good) in [("log", true), ("a b", false), (".hidden", false)] {
+            let unpacked = tempfile::tempdir().unwrap();
+            std::fs::create_dir(unpacked.path().join(name)).unwrap();
+            assert_eq!(Members::open(unpacked.path()).unwrap().is_ok(), good, "{name}");
+        }
     }
 }

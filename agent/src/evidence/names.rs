@@ -52,6 +52,10 @@ pub const STAMP: &str = "timestamp/token.tsr";
 pub const FIRST: &str = "first.note";
 /// The other.
 pub const SECOND: &str = "second.note";
+/// What an agency signed, and in it what it saw of the log.
+pub const SIGNED: &str = "signed.bin";
+/// The checkpoint that this is held against.
+pub const OWN: &str = "own.note";
 /// What was found, and the proof that did not hold.
 pub const FOUND: &str = "found.json";
 /// The directory that names the log's key.

@@ -254,7 +254,7 @@ fn containers(scene: &Scene, pack: &Pack, known: &Known) -> usize {
 fn lists(scene: &Scene, pack: &Pack, known: &Known) -> usize {
     let content = known.part(0, "content.bin");
     let certificate = named(pack, ("certificates/", ".pgp"));
-    let damaged: [(&str, &dyn Fn(&mut Pack), Vec<String>); 5] = [
+    let damaged: [(&str, &dyn Fn(&mut Pack), Vec<String>); 6] = [
         (
             "a content was changed",
             &|pack| flip(pack, &content),
@@ -273,6 +273,15 @@ fn lists(scene: &Scene, pack: &Pack, known: &Known) -> usize {
         (
             "the list is gone",
             &|pack| strip(pack, "SHA256SUMS"),
+            vec!["files SHA256SUMS".to_owned()],
+        ),
+        (
+            "a file is listed twice",
+            &|pack| {
+                let line = format!("{}  manifest.bin\n", "0".repeat(64));
+                let list = pack.get_mut("SHA256SUMS").unwrap();
+                list.splice(0..0, line.into_bytes());
+            },
             vec!["files SHA256SUMS".to_owned()],
         ),
         (

@@ -69,20 +69,46 @@ impl Agent {
         writing.add_file(names::AUTHORITY, &self.config.authority)
     }
 
-    /// As many versions as a pack can hold: those of the beginning, that of now, which names the witnesses, then the newest.
+    /// As many versions as a pack can hold: that of now, which names the witnesses, those of the beginning, then the
+    /// newest.
     fn versions(&self, gathered: &Gathered, moments: &Moments) -> Result<BTreeSet<u64>, Problem> {
         let of = |at: &Timestamp| self.network.versions_of(*at);
-        let mut chosen: BTreeSet<u64> = moments.first.iter().flat_map(of).collect();
-        chosen.insert(self.network.view()?.directory().version());
+        let now = self.network.view()?.directory().version();
         let mut others = gathered.versions.clone();
         others.extend(moments.later.iter().flat_map(of));
-        let room = names::DIRECTORIES_MAX_COUNT.saturating_sub(chosen.len());
-        let newest = others
-            .into_iter()
-            .rev()
-            .filter(|version| !chosen.contains(version));
-        let newest: Vec<_> = newest.take(room).collect();
-        chosen.extend(newest);
-        Ok(chosen)
+        let first = moments.first.iter().flat_map(of);
+        let wanted = std::iter::once(now).chain(first).chain(others.into_iter().rev());
+        Ok(within(wanted, names::DIRECTORIES_MAX_COUNT))
+    }
+}
+
+/// The first of them, each once, as many as there is room for.
+fn within(wanted: impl Iterator<Item = u64>, room: usize) -> BTreeSet<u64> {
+    let mut chosen = BTreeSet::new();
+    for version in wanted {
+        if chosen.len() == room {
+            break;
+        }
+        chosen.insert(version);
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_directories_go_into_a_pack_as_are_read_and_the_needed_ones_first() {
+        let wanted = || std::iter::once(900).chain([3, 2, 3, 2]).chain((4..800).rev());
+        let chosen = within(wanted(), names::DIRECTORIES_MAX_COUNT);
+        assert_eq!(chosen.len(), names::DIRECTORIES_MAX_COUNT);
+        assert!(
+            [900, 2, 3, 799, 739]
+                .iter()
+                .all(|version| chosen.contains(version))
+        );
+        assert!(!chosen.contains(&738));
+        assert_eq!(within(wanted().take(5), 64), BTreeSet::from([2, 3, 900]));
     }
 }

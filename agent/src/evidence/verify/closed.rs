@@ -2,17 +2,18 @@
 //! What has no place in it would ride along unchecked, under a report that says that everything holds.
 
 use schakel_proto::ids::{Digest, PartId};
+use schakel_proto::openpgp::Certificate;
 use schakel_proto::tlog::text::hashes_from_text;
 
 use super::Members;
 use crate::evidence::names;
+use crate::evidence::report::{Why, why};
 use crate::problem::Problem;
 
 /// Files of one name.
 const SINGLE: &[&str] = &[
     names::DESCRIPTION,
     names::SUMS,
-    names::AUTHORITY,
     names::MANIFEST,
     names::MANIFEST_SIGNATURE,
     names::CHECKPOINT,
@@ -34,29 +35,39 @@ const OF_ENTRY: &[&str] = &[
 /// Files of a part that was opened.
 const OF_PART: &[&str] = &["content.bin", "sealed-header.bin", "salt.bin"];
 
-/// Whether something is read under this name. Certificates and openings are each held against their name where they are
-/// read.
+/// Why something has no place in a pack, if it has none. Certificates and openings are each held against their name where
+/// they are read.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn is_known(members: &Members, name: &str) -> Result<bool, Problem> {
+pub(super) fn stranger(members: &Members, name: &str) -> Result<Option<Why>, Problem> {
     if SINGLE.contains(&name) {
-        return Ok(true);
+        return Ok(None);
     }
-    let Some((kind, rest)) = name.split_once('/') else {
-        return Ok(false);
-    };
+    let (kind, rest) = name.split_once('/').unwrap_or((name, ""));
     let (folder, file) = rest.split_once('/').unwrap_or((rest, ""));
-    Ok(match kind {
+    let known = match kind {
+        names::AUTHORITY if rest.is_empty() => {
+            let keyring = members.bytes(name)?.unwrap_or_default();
+            return Ok(unreadable(Certificate::parse_all(&keyring).is_ok()));
+        }
+        "consistency" if file.is_empty() && folder.strip_suffix(".txt").and_then(number).is_some() => {
+            let proof = members.bytes(name)?.unwrap_or_default();
+            return Ok(unreadable(hashes_from_text(&proof).is_some()));
+        }
         "directories" => number(folder).is_some_and(|version| of_directory(members, version, name)),
-        "certificates" | "openings" => file.is_empty(),
+        "certificates" | "openings" => !folder.is_empty() && file.is_empty(),
         "log" => number(folder).is_some() && OF_ENTRY.contains(&file),
         "answers" => file.is_empty() && is_answer(members, folder),
-        "consistency" => file.is_empty() && is_consistency(members, name, folder)?,
         "parts" => folder.parse::<PartId>().is_ok() && OF_PART.contains(&file),
         "sealed" => file.is_empty() && is_sealed(folder),
         _ => false,
-    })
+    };
+    Ok((!known).then(|| why("MEMBER_UNKNOWN")))
+}
+
+fn unreadable(reads: bool) -> Option<Why> {
+    (!reads).then(|| why("MEMBER_UNREADABLE"))
 }
 
 /// A number as it is written, and in no other way.
@@ -82,15 +93,6 @@ fn is_answer(members: &Members, file: &str) -> bool {
         let named = |name: &str| name.strip_prefix("answers/") == Some(file);
         (named(&answer) || named(&signature)) && members.has(&answer)
     })
-}
-
-/// A proof: hashes and nothing else.
-fn is_consistency(members: &Members, name: &str, file: &str) -> Result<bool, Problem> {
-    if file.strip_suffix(".txt").and_then(number).is_none() {
-        return Ok(false);
-    }
-    let text = members.bytes(name)?.unwrap_or_default();
-    Ok(hashes_from_text(&text).is_some())
 }
 
 fn is_sealed(file: &str) -> bool {

@@ -102,6 +102,9 @@ fn acknowledged(given: &wire::Signed, body: &Body, log: &Log, directories: &Dire
     if message.made_ms < since.plus_millis(-limits::CLOCK_SKEW_MAX_MILLIS).millis() {
         return Err(why("OTHER_ORDER"));
     }
+    if message.made_ms > body.at.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS).millis() {
+        return Err(why("OTHER_TIME"));
+    }
     Ok(())
 }
 

@@ -220,6 +220,38 @@ pub(super) const WHYS: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "ONE_HISTORY",
+        [
+            "both are of one history",
+            "beide zijn van één geschiedenis",
+            "les deux sont d'une même histoire",
+        ],
+    ),
+    (
+        "SIDE_WRONG",
+        [
+            "a side of it does not hold",
+            "een van de twee kanten klopt niet",
+            "l'un des deux côtés n'est pas exact",
+        ],
+    ),
+    (
+        "NO_SEEN",
+        [
+            "what was signed names no checkpoint",
+            "wat getekend is noemt geen controlepunt",
+            "ce qui a été signé ne nomme aucun point de contrôle",
+        ],
+    ),
+    (
+        "FOUND_DIFFERS",
+        [
+            "found.json says something else than what was signed",
+            "found.json zegt iets anders dan wat getekend is",
+            "found.json dit autre chose que ce qui a été signé",
+        ],
+    ),
+    (
         "NO_TIMESTAMP",
         [
             "there is none in the pack",

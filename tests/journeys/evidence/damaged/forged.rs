@@ -7,6 +7,7 @@ use prost::Message;
 use rand::{SeedableRng, rngs::StdRng};
 use schakel_agent::evidence::verify::verify;
 use schakel_proto::evidence::{ErasureKey, seal};
+use schakel_proto::ids::Digest;
 use schakel_proto::party::NetworkName;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::cosignature::{Algorithm, WitnessSecret, with_lines};
@@ -31,7 +32,7 @@ fn insert(pack: &mut Pack, version: u64, signed: &wire::MultiSigned) {
 }
 
 /// The only leaf of a tree that the log's own key signed: an entry of the pack, changed.
-fn only_leaf(pack: &mut Pack, known: &Known, number: usize, change: fn(&mut wire::EvidenceBody)) {
+fn only_leaf(pack: &mut Pack, known: &Known, number: usize, change: impl FnOnce(&mut wire::EvidenceBody)) {
     let mut body = wire::EvidenceBody::decode(&*pack[&known.entry(number, "body.bin")]).unwrap();
     change(&mut body);
     let key = ErasureKey::random(&mut StdRng::seed_from_u64(4));
@@ -157,6 +158,11 @@ pub const BY_FORGERS: &[Damage] = &[
         },
     ),
     (
+        "the authority's keyring is something else",
+        |pack, _| drop(pack.insert("authority.pgp".into(), b"see me".to_vec())),
+        |_| list(&["files authority.pgp"]),
+    ),
+    (
         "more log entries than a pack can have",
         |pack, _| pack.extend(folders().map(|folder| (format!("{folder}/leaf.bin"), vec![0]))),
         |known| {
@@ -203,6 +209,22 @@ pub const BY_FORGERS: &[Damage] = &[
             }
         },
         |_| list(&[&format!("acknowledgement answers/{}", "0".repeat(64))]),
+    ),
+    (
+        "the log had an acknowledgement a day before it was made",
+        |pack, known| {
+            let mut said = wire::Acknowledgement::decode(&*pack[&known.entry(2, "attachment.bin")]).unwrap();
+            said.made_ms += 24 * 3_600_000;
+            let bytes = said.encode_to_vec();
+            let signature = known.recipient.sign(&bytes, now()).unwrap();
+            let both = [Digest::of(&bytes).to_vec(), Digest::of(&signature).to_vec()].concat();
+            pack.insert("log/0/attachment.bin".into(), bytes);
+            pack.insert("log/0/attachment.sig".into(), signature);
+            only_leaf(pack, known, 2, |body| {
+                body.attachment_digest = Digest::of(&both).to_vec().into();
+            });
+        },
+        |_| list(&["acknowledgement log/0", "consistency log/0, size 1", "order"]),
     ),
     (
         "the answer was made a day after the pack",
