@@ -154,7 +154,9 @@ pub const BY_FORGERS: &[Damage] = &[
         |known| {
             let unread = UNREAD.iter().map(|name| format!("files {name}"));
             let beside = [known.part(0, "verslag.pdf"), known.entry(0, "decision.pdf")];
-            unread.chain(beside.map(|name| format!("files {name}"))).collect()
+            let sealed = list(&["sealed sealed/verslag.v6"]);
+            let unlisted = unread.chain(beside.map(|name| format!("files {name}")));
+            unlisted.chain(sealed).collect()
         },
     ),
     (
