@@ -163,7 +163,7 @@ mod tests {
         let [mut one, mut two] = [0, 0].map(|made| Writing::begin(&disk, &out, made).unwrap());
         one.add("one.bin", &[1; 700]).unwrap();
         two.add("two.bin", &[2; 700]).unwrap();
-        assert_eq!(one.finish().unwrap(), (2, 700 + 75));
+        assert_eq!(one.finish().unwrap(), (2, 700 + 74));
         let whole = std::fs::read(&out).unwrap();
         assert_eq!(two.finish().unwrap_err().code, "FILE_EXISTS");
         two.give_up();
