@@ -309,10 +309,8 @@ impl Agent {
         for (delivery, part) in &gathered.contents {
             self.add_content(writing, delivery, part)?;
         }
-        let sealed = gathered.sealed.iter();
-        sealed
-            .map(|path| writing.add_file(&format!("sealed/{}", disk::name_of(path)), path))
-            .collect()
+        let mut sealed = gathered.sealed.iter();
+        sealed.try_for_each(|path| writing.add_file(&format!("sealed/{}", disk::name_of(path)), path))
     }
 
     fn add_content(

@@ -58,8 +58,11 @@ fn log_of(town: &Town, count: usize) -> Ledger {
 
 type Entries = Vec<(Digest, wire::Evidence)>;
 
+/// What is done, what that is judged to be, how, and how many entries come after it.
+type History = (&'static str, Verdict, fn(&mut Entries), usize);
+
 /// What a broker does to a log of nine entries that an agent has seen.
-const HISTORIES: &[(&str, Verdict, fn(&mut Entries), usize)] = &[
+const HISTORIES: &[History] = &[
     ("drops an entry", Verdict::NotShown, |all| drop(all.remove(4)), 3),
     ("reorders entries", Verdict::NotShown, |all| all.swap(2, 6), 1),
     (
