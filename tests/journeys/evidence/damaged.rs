@@ -249,11 +249,14 @@ fn containers(scene: &Scene, pack: &Pack, known: &Known) -> usize {
     damaged.len()
 }
 
+/// A damage, what it does, the checks that fail by it.
+type Plain<'a> = (&'static str, &'a dyn Fn(&mut Pack), Vec<String>);
+
 /// Damage that nobody hid: the list of digests was left as it was.
 fn lists(scene: &Scene, pack: &Pack, known: &Known) -> usize {
     let content = known.part(0, "content.bin");
     let certificate = named(pack, ("certificates/", ".pgp"));
-    let damaged: [(&str, &dyn Fn(&mut Pack), Vec<String>); 6] = [
+    let damaged: [Plain<'_>; 6] = [
         (
             "a content was changed",
             &|pack| flip(pack, &content),
