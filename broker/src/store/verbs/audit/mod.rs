@@ -11,7 +11,7 @@ use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::wire;
 
-use super::super::audit::{Audited, Finding};
+use super::super::audit::{Audited, Cursor, Finding};
 use super::super::error::StoreError;
 use super::super::filed::FiledEntry;
 use super::super::kv::rows::EntryRow;
@@ -23,11 +23,16 @@ mod facts;
 
 mod packet;
 
+pub(in super::super) use packet::Half;
+
 mod satellites;
 
 mod tree;
 
 mod way;
+
+#[cfg(test)]
+mod tests;
 
 /// Pending entries that are taken into account; more: the log stands still, and that is told elsewhere.
 const PENDING_MAX_COUNT: usize = 4_096;
@@ -64,20 +69,34 @@ const TABLES: [(u8, &str); 28] = [
     (b's', "a statement"),
 ];
 
-/// Goes through rows in the order of their keys, after `after`; at most `limit`.
+/// Goes through rows in the order of their keys, after `after`; at most `limit`, and no further once `spent` says so: while
+/// rows are read nothing is committed. One row, or one more stretch of a packet's way, is always done.
 pub(crate) fn rows(
     read: &impl Read,
     network: &NetworkName,
-    after: Option<&[u8]>,
-    limit: usize,
+    after: Option<Cursor>,
+    (limit, spent): (usize, &dyn Fn() -> bool),
 ) -> Result<Audited, StoreError> {
-    let mut audit = Audit::new(read, network)?;
-    let rows = read.records(&[], after, limit)?;
-    for (key, found) in &rows {
+    let (mut last, half) = after.map_or((None, None), |cursor| (cursor.after, cursor.half));
+    let mut audit = Audit::new(read, network, spent)?;
+    audit.half = half;
+    let rows = read.records(&[], last.as_deref(), limit)?;
+    let mut more = rows.len() == limit;
+    for (number, (key, found)) in rows.iter().enumerate() {
         audit.row(key, found)?;
+        if audit.half.is_some() {
+            more = true;
+            break;
+        }
+        audit.found.rows += 1;
+        last = Some(key.clone());
+        if number + 1 < rows.len() && spent() {
+            more = true;
+            break;
+        }
     }
-    let last = rows.last().map(|(key, _)| key.clone());
-    audit.found.next = last.filter(|_| rows.len() == limit);
+    let half = audit.half.take();
+    audit.found.next = more.then_some(Cursor { after: last, half });
     Ok(audit.found)
 }
 
@@ -121,23 +140,28 @@ struct Audit<'a, R> {
     size: u64,
     /// Entries that are not in the tree yet, at the positions that they will have.
     pending: Vec<FiledEntry>,
+    /// Whether this page has used up its time.
+    spent: &'a dyn Fn() -> bool,
+    /// The packet that the last page, or this one, is in the middle of.
+    half: Option<Half>,
     found: Audited,
 }
 
 impl<'a, R: Read> Audit<'a, R> {
-    fn new(read: &'a R, network: &'a NetworkName) -> Result<Self, StoreError> {
+    fn new(read: &'a R, network: &'a NetworkName, spent: &'a dyn Fn() -> bool) -> Result<Self, StoreError> {
         let size = log::latest_checkpoint(read).ok().flatten().map_or(0, |c| c.size);
         Ok(Self {
             read,
             network,
             size,
             pending: filed::pending(read, None, PENDING_MAX_COUNT)?.found,
+            spent,
+            half: None,
             found: Audited::default(),
         })
     }
 
     fn row(&mut self, key: &[u8], found: &[u8]) -> Result<(), StoreError> {
-        self.found.rows += 1;
         let checked = if key.first() == Some(&keys::PIECE) {
             self.piece(key, found)
         } else {
@@ -156,6 +180,7 @@ impl<'a, R: Read> Audit<'a, R> {
                     },
                 };
                 self.found.findings.push(finding);
+                self.half = None;
                 Ok(())
             }
             other => other,
@@ -179,6 +204,11 @@ impl<'a, R: Read> Audit<'a, R> {
             Some(_) => self.satellite(key, value),
             None => Err(wrong("has no key")),
         }
+    }
+
+    /// Something that cannot be checked.
+    fn cannot(&mut self, what: &'static str) {
+        *self.found.gone.entry(what).or_default() += 1;
     }
 
     /// A piece belongs to a row that has as many.
