@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::verbs::audit::Half;
+use super::verbs::audit::{Half, Waiting};
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub struct Cursor {
     pub(super) after: Option<Vec<u8>>,
     /// A packet with a long way, of which the rest is still to be walked.
     pub(super) half: Option<Half>,
+    /// Entries that wait for their checkpoint.
+    pub(super) waiting: Waiting,
 }
 
 impl std::fmt::Debug for Cursor {

@@ -3,8 +3,8 @@
 //! (`admin::verify`): they need keys that the store does not have.
 //!
 //! What carries no evidence, and is therefore not found when it is changed: the token of a hand-over (a lease ends
-//! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), and
-//! with it the versions of that decision; which of a case's packets was its last contact.
+//! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), also
+//! after its end, and with it the versions of that decision; which of a case's packets was its last contact.
 
 use prost::Message;
 use schakel_proto::ids::{Digest, PacketId};
@@ -77,8 +77,12 @@ pub(crate) fn rows(
     after: Option<Cursor>,
     (limit, spent): (usize, &dyn Fn() -> bool),
 ) -> Result<Audited, StoreError> {
-    let (mut last, half) = after.map_or((None, None), |cursor| (cursor.after, cursor.half));
-    let mut audit = Audit::new(read, network, spent)?;
+    let Cursor {
+        after: mut last,
+        half,
+        waiting,
+    } = after.unwrap_or_default();
+    let mut audit = Audit::new(read, network, (waiting, spent))?;
     audit.half = half;
     let rows = read.records(&[], last.as_deref(), limit)?;
     let mut more = rows.len() == limit;
@@ -95,9 +99,18 @@ pub(crate) fn rows(
             break;
         }
     }
-    let half = audit.half.take();
-    audit.found.next = more.then_some(Cursor { after: last, half });
-    Ok(audit.found)
+    let Audit {
+        half,
+        waiting,
+        mut found,
+        ..
+    } = audit;
+    found.next = more.then_some(Cursor {
+        after: last,
+        half,
+        waiting,
+    });
+    Ok(found)
 }
 
 /// What does not hold.
@@ -132,14 +145,54 @@ fn of_packet(key: &[u8]) -> Result<PacketId, StoreError> {
     id(key.get(1..17).unwrap_or_default()).map_err(|_| wrong("has a key of another form"))
 }
 
+/// Entries that are not in the tree yet, at the positions that they will have.
+#[derive(Default)]
+pub(in super::super) struct Waiting {
+    entries: Vec<FiledEntry>,
+    /// Leaves in the tree when they were read.
+    size: u64,
+    /// One cannot be read: that is said of its row.
+    damaged: bool,
+}
+
+impl Waiting {
+    /// As they are now. While the tree does not grow, those that waited still do: only what came is read.
+    fn go_on(self, read: &impl Read, size: u64) -> Result<Self, StoreError> {
+        let mut entries = if self.size == size {
+            self.entries
+        } else {
+            Vec::new()
+        };
+        let after = entries.last().map(|last| last.index);
+        let room = PENDING_MAX_COUNT.saturating_sub(entries.len());
+        let damaged = match filed::pending(read, after, room) {
+            Ok(page) => {
+                entries.extend(page.found);
+                false
+            }
+            Err(StoreError::Corrupt(_)) => true,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            entries,
+            size,
+            damaged,
+        })
+    }
+
+    /// Whether there may be some that are not among these.
+    fn are_more(&self) -> bool {
+        self.damaged || self.entries.len() >= PENDING_MAX_COUNT
+    }
+}
+
 /// One page of an audit.
 struct Audit<'a, R> {
     read: &'a R,
     network: &'a NetworkName,
     /// Leaves in the tree.
     size: u64,
-    /// Entries that are not in the tree yet, at the positions that they will have.
-    pending: Vec<FiledEntry>,
+    waiting: Waiting,
     /// Whether this page has used up its time.
     spent: &'a dyn Fn() -> bool,
     /// The packet that the last page, or this one, is in the middle of.
@@ -148,13 +201,17 @@ struct Audit<'a, R> {
 }
 
 impl<'a, R: Read> Audit<'a, R> {
-    fn new(read: &'a R, network: &'a NetworkName, spent: &'a dyn Fn() -> bool) -> Result<Self, StoreError> {
+    fn new(
+        read: &'a R,
+        network: &'a NetworkName,
+        (waiting, spent): (Waiting, &'a dyn Fn() -> bool),
+    ) -> Result<Self, StoreError> {
         let size = log::latest_checkpoint(read).ok().flatten().map_or(0, |c| c.size);
         Ok(Self {
             read,
             network,
             size,
-            pending: filed::pending(read, None, PENDING_MAX_COUNT)?.found,
+            waiting: waiting.go_on(read, size)?,
             spent,
             half: None,
             found: Audited::default(),

@@ -19,7 +19,7 @@ use super::super::super::kv::txn::Read;
 use super::super::super::packet::{PartState, Stage};
 use super::super::{RECALLED, agency, filed, id, packets, queue_key, to_state};
 use super::way::{Decided, Way};
-use super::{Audit, PENDING_MAX_COUNT, exactly, must, of_packet, wrong};
+use super::{Audit, exactly, must, of_packet, wrong};
 
 /// Entries of a packet that are walked between two looks at the clock.
 const STEPS: usize = 16;
@@ -41,8 +41,8 @@ impl<R: Read> Audit<'_, R> {
         let row: PacketRow = exactly(value)?;
         let (head, parts) = self.head(&packet, &row)?;
         self.accepted(&packet, &row, &head)?;
-        if self.pending.len() >= PENDING_MAX_COUNT {
-            self.cannot("the way of a packet while the log stands still");
+        if self.waiting.are_more() {
+            self.cannot("the way of a packet, while too many entries wait or one of them is damaged");
             return Ok(());
         }
         let Some(way) = self.walked(&packet, (&row, &parts))? else {
@@ -83,7 +83,7 @@ impl<R: Read> Audit<'_, R> {
             }
             after = Some(next);
         }
-        for entry in &self.pending {
+        for entry in &self.waiting.entries {
             let body: Result<wire::EvidenceBody, _> = exactly(&entry.body);
             if body.is_ok_and(|body| *body.packet_id == packet.as_bytes()[..]) {
                 way.walk(self.network, entry)?;
@@ -198,22 +198,27 @@ impl<R: Read> Audit<'_, R> {
         must(purged, "keeps or lacks ciphertext against its way")
     }
 
-    fn state(&self, packet: &PacketId, expected: &PartState, way: &Way) -> Result<(), StoreError> {
+    pub(super) fn state(&self, packet: &PacketId, expected: &PartState, way: &Way) -> Result<(), StoreError> {
         let key = keys::state(packet, &expected.recipient, &expected.part);
         let row: StateRow = self.whole(&key, "has lost the state of a part")?;
         let found = to_state(expected.recipient.clone(), expected.part, row)?;
         let mut expected = expected.clone();
         let place = (expected.recipient.clone(), expected.part);
-        let was_held = expected.stage == Stage::Held || way.held_to_the_end.contains(&place);
-        let last: Option<HandedRow> = self.read.row(&keys::handed(packet, &expected.recipient))?;
-        let again =
-            last.is_some_and(|last| last.leaf.is_empty()) && way.decided.contains_key(&expected.recipient);
-        if was_held && again {
-            // Held again without a new entry: why is not in the log, and outlives its end. A recall has its own reason.
-            if expected.stage != Stage::Recalled {
-                expected.reason.clone_from(&found.reason);
+        let held = match way.last_held.get(&place) {
+            Some(held) => Some((held.leaf, held.other_reason)),
+            None if expected.stage == Stage::Held => Some((expected.leaf_hash, false)),
+            None => None,
+        };
+        if let Some((leaf, other_reason)) = held {
+            let last: Option<HandedRow> = self.read.row(&keys::handed(packet, &expected.recipient))?;
+            let by = leaf.map(Digest::to_vec).unwrap_or_default();
+            if last.is_some_and(|last| last.leaf != by) {
+                // It may have been held again without a new entry: why is not in the log, and outlives its end.
+                expected.obligations.clone_from(&found.obligations);
+                if !other_reason {
+                    expected.reason.clone_from(&found.reason);
+                }
             }
-            expected.obligations.clone_from(&found.obligations);
         }
         must(
             found == expected,
@@ -222,7 +227,12 @@ impl<R: Read> Audit<'_, R> {
     }
 
     /// The last decision on record is the last in the log.
-    fn handed(&self, packet: &PacketId, recipient: &AgencyId, way: &Way) -> Result<(), StoreError> {
+    pub(super) fn handed(
+        &self,
+        packet: &PacketId,
+        recipient: &AgencyId,
+        way: &Way,
+    ) -> Result<(), StoreError> {
         let value = self.read.get(&keys::handed(packet, recipient))?;
         let Some(Decided {
             leaf,

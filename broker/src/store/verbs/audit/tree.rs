@@ -20,7 +20,7 @@ use super::super::super::kv::rows::{
 };
 use super::super::super::kv::txn::Read;
 use super::super::{agency, filed, id, log};
-use super::{Audit, PENDING_MAX_COUNT, exactly, must, wrong};
+use super::{Audit, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
     value
@@ -249,7 +249,11 @@ impl<R: Read> Audit<'_, R> {
             | Event::ContentHandover
             | Event::ContentHandoverFailure
             | Event::ObligationFulfilled => [sender, recipient].into_iter().flatten().collect(),
-            Event::ContentWithheld | Event::Recalled | Event::Expired => sender.into_iter().collect(),
+            Event::ContentWithheld
+            | Event::Recalled
+            | Event::Expired
+            | Event::SubmissionRejection
+            | Event::StatementRejected => sender.into_iter().collect(),
             Event::SubmissionAcceptance => {
                 let reviewer = match body.packet {
                     Some(packet) => self.reviewer(&packet)?,
@@ -258,8 +262,15 @@ impl<R: Read> Audit<'_, R> {
                 sender.into_iter().chain(reviewer).collect()
             }
             Event::AdminAct => BTreeSet::new(),
-            // The facts and the directory of the moment say it, and a submission that is not kept.
-            _ => return Ok(()),
+            Event::StatementAccepted => {
+                let told = row
+                    .concerns
+                    .iter()
+                    .any(|one| Some(&one.agency) == sender.as_ref());
+                return must(told, "is not shown to whom it comes from");
+            }
+            // The facts and the directory of the moment say it.
+            Event::FactsChanged | Event::BundleActivated | Event::DirectoryActivated => return Ok(()),
         };
         let found: BTreeSet<String> = row.concerns.iter().map(|one| one.agency.clone()).collect();
         must(found == expected, "is shown to others than it says itself")?;
@@ -284,9 +295,9 @@ impl<R: Read> Audit<'_, R> {
 
     fn indexed(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
         let Some(index) = log::index_of(self.read, leaf)? else {
-            let waits = self.pending.iter().any(|entry| entry.leaf_hash == *leaf);
-            if !waits && self.pending.len() >= PENDING_MAX_COUNT {
-                self.cannot("an entry that may be on its way into the tree, while the log stands still");
+            let waits = self.waiting.entries.iter().any(|entry| entry.leaf_hash == *leaf);
+            if !waits && self.waiting.are_more() {
+                self.cannot("whether an entry is on its way into the tree, while too many wait or one of them is damaged");
                 return Ok(());
             }
             return must(waits, "is neither in the tree nor on its way there");

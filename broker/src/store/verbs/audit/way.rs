@@ -1,6 +1,6 @@
 //! The way of a packet, walked again from its entries: what each part's state must be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use prost::Message;
 use schakel_proto::evidence::{Body, Event};
@@ -29,6 +29,14 @@ pub(super) struct Decided {
     pub(super) decision: wire::Decision,
 }
 
+/// How a part was held when that ended otherwise than by a decision.
+pub(super) struct LastHeld {
+    /// The decision that held it, as far as the log has one.
+    pub(super) leaf: Option<Digest>,
+    /// Whether what ended it has a reason of its own.
+    pub(super) other_reason: bool,
+}
+
 /// A part for a recipient.
 type Place = (AgencyId, PartId);
 
@@ -38,8 +46,8 @@ pub(in super::super::super) struct Way {
     pub(super) stage: u32,
     /// Each part for each recipient.
     pub(super) states: BTreeMap<Place, PartState>,
-    /// What was held when the packet ended.
-    pub(super) held_to_the_end: BTreeSet<Place>,
+    /// What was held until it was recalled, expired, or came after all.
+    pub(super) last_held: BTreeMap<Place, LastHeld>,
     /// The last decisions.
     pub(super) decided: BTreeMap<AgencyId, Decided>,
     /// What ended it.
@@ -70,7 +78,7 @@ impl Way {
         Ok(Self {
             stage: ACCEPTED,
             states,
-            held_to_the_end: BTreeSet::new(),
+            last_held: BTreeMap::new(),
             decided: BTreeMap::new(),
             ended: Vec::new(),
         })
@@ -181,12 +189,14 @@ impl Way {
             return Err(wrong("is acknowledged by nobody"));
         };
         for part in &said.part_ids {
-            let Some(state) = self.states.get_mut(&(recipient.clone(), id(part)?)) else {
+            let place = (recipient.clone(), id(part)?);
+            let Some(state) = self.states.get_mut(&place) else {
                 continue;
             };
             if matches!(state.stage, Stage::Received | Stage::Refused) {
                 continue;
             }
+            held_until(&mut self.last_held, (&place, state), stage == Stage::Refused);
             state.stage = stage;
             state.since = body.at;
             state.leaf_hash = Some(entry.leaf_hash);
@@ -204,9 +214,7 @@ impl Way {
             Stage::Expired
         };
         for (place, state) in self.states.iter_mut().filter(|(_, state)| open(state.stage)) {
-            if state.stage == Stage::Held {
-                self.held_to_the_end.insert(place.clone());
-            }
+            held_until(&mut self.last_held, (place, state), stage == Stage::Recalled);
             state.stage = stage;
             state.since = body.at;
             state.leaf_hash = Some(entry.leaf_hash);
@@ -215,5 +223,22 @@ impl Way {
             }
         }
         self.ended.push((body.event, entry.leaf_hash));
+    }
+}
+
+/// A part is about to stand elsewhere.
+fn held_until(
+    last_held: &mut BTreeMap<Place, LastHeld>,
+    (place, state): (&Place, &PartState),
+    other_reason: bool,
+) {
+    if let Some(before) = last_held.get_mut(place) {
+        before.other_reason |= other_reason;
+    } else if state.stage == Stage::Held {
+        let last = LastHeld {
+            leaf: state.leaf_hash,
+            other_reason,
+        };
+        last_held.insert(place.clone(), last);
     }
 }
