@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prost::Message;
 use rand::{Rng, rngs::StdRng};
 use schakel_broker::admin::{Ask, Desk, Told};
-use schakel_broker::clock::SystemClock;
+use schakel_broker::clock::{Clock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::store::Store;
 use schakel_broker::store::sled::SledStore;
 use schakel_broker::store::sled::raw::{self, CHECK_BYTES};
 use schakel_proto::ids::{CaseRef, SubjectRef};
+use schakel_proto::time::Timestamp;
 use schakel_tests::system::network::{Town, copy};
 use schakel_tests::system::office::{Document, Office, text};
 use schakel_tests::system::process::binary;
@@ -29,7 +31,7 @@ const LARGE: usize = 100_000;
 struct Ran {
     released: String,
     held: String,
-    /// Held for one of its two recipients.
+    /// For more than one recipient, of whom only one is there.
     shared: String,
     waits: String,
 }
@@ -49,7 +51,9 @@ fn run(town: &mut Town) -> Ran {
     let (small, large) = (file("small.txt", 40), file("large.txt", LARGE));
     let case = CaseRef::random(&mut rng);
     let subjects = [0, 1, 2].map(|_| SubjectRef::random(&mut rng));
-    police.open_case(case, &["pz-rupel", "caw-rupel", "parket-antwerpen"]);
+    let absent = ["pz-rupel-opvolgcel", "jh-antwerpen-slachtoffer"];
+    let roster = ["pz-rupel", "caw-rupel", "parket-antwerpen", absent[0], absent[1]];
+    police.open_case(case, &roster);
     let about = |subject: SubjectRef, to: &[&str]| {
         let parts = [Document::new("identity", &small)];
         let mut order = Office::order(case, to, ("victim_support", "consent"), &parts);
@@ -58,8 +62,9 @@ fn run(town: &mut Town) -> Ran {
         order
     };
     let [released, recalled, held] = subjects.map(|subject| police.send(&about(subject, &["caw-rupel"])));
-    let shared = police.send(&about(subjects[2], &["caw-rupel", "parket-antwerpen"]));
-    for packet in [&released, &recalled, &held, &shared] {
+    let shared = police.send(&about(subjects[2], &["caw-rupel", absent[0], absent[1]]));
+    police.packet(&shared, "accepted");
+    for packet in [&released, &recalled, &held] {
         police.packet(packet, "decided");
     }
     police.recall(&recalled);
@@ -97,8 +102,18 @@ fn run(town: &mut Town) -> Ran {
     }
 }
 
+/// A clock that goes only when it is put forward.
+struct Hands(AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// A copy of the stopped broker's store, and a desk on it.
 struct Copy {
+    clock: Arc<Hands>,
     store: Arc<SledStore>,
     desk: Desk,
     rows: Vec<(Vec<u8>, Vec<u8>)>,
@@ -115,8 +130,10 @@ impl Copy {
         copy(&config.data_dir, &data);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let store = Arc::new(runtime.block_on(SledStore::open_unchecked(&data)).unwrap());
-        let desk = Desk::on(&config, Arc::new(SystemClock), store.clone()).unwrap();
+        let clock = Arc::new(Hands(AtomicI64::new(SystemClock.now().millis())));
+        let desk = Desk::on(&config, clock.clone(), store.clone()).unwrap();
         Self {
+            clock,
             rows: store.raw_rows().unwrap(),
             parts: data.join("parts"),
             store,

@@ -1,9 +1,12 @@
 //! What whoever has the disk does on purpose, with right checksums and in more than one row; and what is right and must
 //! not be called wrong.
 
+use std::sync::atomic::Ordering;
+
 use prost::Message;
 use rand::rngs::StdRng;
 use schakel_broker::admin::{Ask, Told};
+use schakel_broker::clock::Clock;
 use schakel_broker::config::Config;
 use schakel_broker::erasure::ErasureKeys;
 use schakel_broker::log::entry::{EntryDraft, EntryMaker};
@@ -162,7 +165,7 @@ impl Copy {
         let draft = EntryDraft {
             manifest_digest: Some(digest),
             reason: format!("version-{version}"),
-            ..EntryDraft::new(Event::BundleActivated, now())
+            ..EntryDraft::new(Event::BundleActivated, self.clock.now())
         };
         let entry = self.entry(town, draft, rng).await;
         let ceiling = Ceiling { version, digest };
@@ -248,6 +251,8 @@ fn a_ceiling_put_back(town: &Town) {
     let good = copy.verify();
     assert_eq!(said(&good), [""; 0]);
     assert_eq!(good["gone"], json!({ "what came into force is not kept yet": 1 }));
+    copy.clock.0.fetch_add(61_000, Ordering::SeqCst);
+    finds(&copy.verify(), "is in force and not kept");
     copy.store.raw_put(&key, Some(&before)).unwrap();
     finds(&copy.verify(), place);
 
@@ -336,7 +341,7 @@ fn session_keys_exchanged(town: &Town, ran: &Ran) {
         mine.collect::<Vec<_>>()
     };
     let keys = rows(b'K');
-    assert_eq!(keys.len(), 2, "a part with two recipients");
+    assert!(keys.len() >= 2, "a part with two recipients");
     copy.put(keys[0].0, Copy::value(keys[1].1));
     copy.put(keys[1].0, Copy::value(keys[0].1));
     finds(&copy.verify(), &format!("a packet, packet {packet}"));
