@@ -14,7 +14,8 @@ use super::super::super::kv::Rows;
 use super::super::super::kv::rows::{PacketRow, PartRow};
 use super::super::super::kv::txn::Committed;
 use super::super::super::{
-    AckOutcome, Acknowledging, Expiring, HandOver, HandedOver, NewEntry, Recalling, Stage, Verdict,
+    AckOutcome, Acknowledged, Acknowledging, Expired, Expiring, HandOver, HandedOver, NewEntry, Recall,
+    Recalling, Stage, Verdict,
 };
 use super::*;
 use crate::log::entry::EntryDraft;
@@ -241,6 +242,38 @@ async fn decided(bench: &mut Bench, verdict: Verdict, reason: &str) -> (HandOver
     (handing, leaf_hash)
 }
 
+async fn recalled(bench: &mut Bench, packet: PacketId) {
+    let reason = "sent_in_error";
+    let entry = entry(
+        bench,
+        (Event::Recalled, packet),
+        (reason, wire::Signed::default()),
+    )
+    .await;
+    let sender = bench.store().packet(packet).await.unwrap().unwrap().sender;
+    let recalling = Recalling {
+        packet,
+        sender,
+        reason: reason.to_owned(),
+        entry,
+        at: bench.now,
+    };
+    let answer = bench.store().recall(recalling).await.unwrap();
+    assert!(matches!(answer, Recall::Done { .. }));
+}
+
+async fn expired(bench: &mut Bench, packet: PacketId) {
+    bench.now = bench.now.plus_millis(4_000_000);
+    let entry = entry(bench, (Event::Expired, packet), ("", wire::Signed::default())).await;
+    let at = bench.now;
+    let answer = bench
+        .store()
+        .expire(Expiring { packet, entry, at })
+        .await
+        .unwrap();
+    assert!(matches!(answer, Expired::Done { .. }));
+}
+
 /// A part that was delivered, then held, perhaps held again for another reason, then ended.
 async fn held_and_ended(bench: &mut Bench, again: bool, end: End) -> PacketId {
     let new = bench.packet(&[WELFARE], &[(SMALL, &[WELFARE])]).await;
@@ -281,35 +314,18 @@ async fn held_and_ended(bench: &mut Bench, again: bool, end: End) -> PacketId {
             let event = (Event::ContentHandover, packet);
             let entry = entry(bench, event, ("received", said("received"))).await;
             let word = word(AckOutcome::Received, "", entry);
-            drop(bench.store().acknowledge(word).await.unwrap());
+            let answer = bench.store().acknowledge(word).await.unwrap();
+            assert!(matches!(answer, Acknowledged::Settled { .. }));
         }
         End::Refused => {
             let event = (Event::ContentHandoverFailure, packet);
             let entry = entry(bench, event, ("quarantined", said("refused"))).await;
             let word = word(AckOutcome::Refused, "quarantined", entry);
-            drop(bench.store().acknowledge(word).await.unwrap());
+            let answer = bench.store().acknowledge(word).await.unwrap();
+            assert!(matches!(answer, Acknowledged::Settled { .. }));
         }
-        End::Recalled => {
-            let event = (Event::Recalled, packet);
-            let reason = "sent_in_error";
-            let entry = entry(bench, event, (reason, wire::Signed::default())).await;
-            let sender = bench.store().packet(packet).await.unwrap().unwrap().sender;
-            let recalling = Recalling {
-                packet,
-                sender,
-                reason: reason.to_owned(),
-                entry,
-                at,
-            };
-            drop(bench.store().recall(recalling).await.unwrap());
-        }
-        End::Expired => {
-            bench.now = at.plus_millis(4_000_000);
-            let entry = entry(bench, (Event::Expired, packet), ("", wire::Signed::default())).await;
-            let at = bench.now;
-            let expiring = Expiring { packet, entry, at };
-            drop(bench.store().expire(expiring).await.unwrap());
-        }
+        End::Recalled => recalled(bench, packet).await,
+        End::Expired => expired(bench, packet).await,
     }
     packet
 }
