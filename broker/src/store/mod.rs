@@ -55,7 +55,7 @@ pub mod memory;
 pub mod sled;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use audit::{Audited, Finding};
 pub use content::{ContentReader, Spool, StoredContent};
