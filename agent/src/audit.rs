@@ -23,6 +23,12 @@ use crate::transport::{Client, bounded};
 const PROVED_MAX_COUNT: usize = 256;
 /// What the folders begin with in which an agency's word against the log is kept.
 const DISPUTED: &str = "disputed-";
+/// What the folders begin with in which both sides of a contradiction are kept.
+const CONTRADICTION: &str = "contradiction-";
+/// What this agent cosigned last, as a witness.
+pub(crate) const COSIGNED: &str = "cosigned.note";
+/// Longest note that is remembered beside its root; one with the signatures of many witnesses is longer.
+const REMEMBERED_MAX_BYTES: usize = 16 * 1024;
 /// Attempts to get two proofs that end in the same checkpoint while the log grows.
 const ATTEMPTS_MAX_COUNT: usize = 16;
 
@@ -42,7 +48,13 @@ pub struct Audit {
 #[derive(Default)]
 struct State {
     last: Option<SignedCheckpoint>,
-    proved: VecDeque<(u64, Digest)>,
+    proved: VecDeque<Proved>,
+}
+
+/// What was proved to be of our history: size and root, with the checkpoint where the log signed it to us.
+struct Proved {
+    seen: (u64, Digest),
+    signed: Option<SignedCheckpoint>,
 }
 
 /// A newer checkpoint with the proof that led to it.
@@ -58,7 +70,7 @@ impl Audit {
         disk.sweep(&dir)?;
         let contradicted = disk::list(&dir)?
             .iter()
-            .any(|p| disk::name_of(p).starts_with("contradiction-"));
+            .any(|p| disk::name_of(p).starts_with(CONTRADICTION));
         Ok(Self {
             disk,
             dir,
@@ -78,9 +90,14 @@ impl Audit {
             "the log has contradicted itself: no delivery is accepted from this broker",
         );
         problem.remedy = "Both sides are in this folder. Show them to the network's authority; \
-            move the folder away only when it says so."
+            move this one folder away, and nothing else of what lies beside it, only when it says so."
             .to_owned();
-        Err(problem.at(self.dir.display()))
+        // Beside it lies what we saw and cosigned: a witness that forgets that can be made to sign a fork.
+        let kept = disk::list(&self.dir)?;
+        let kept = kept
+            .iter()
+            .find(|path| disk::name_of(path).starts_with(CONTRADICTION));
+        Err(problem.at(kept.unwrap_or(&self.dir).display()))
     }
 
     /// Size and root of the last checkpoint seen, for what we sign. Waits for nobody.
@@ -140,31 +157,52 @@ impl Audit {
     }
 
     fn read(&self, key: &LogKey) -> Result<Option<SignedCheckpoint>, Problem> {
-        let path = self.dir.join("last.note");
+        self.note("last.note", key)
+    }
+
+    fn note(&self, name: &str, key: &LogKey) -> Result<Option<SignedCheckpoint>, Problem> {
+        let path = self.dir.join(name);
         let note = disk::read(&path, NOTE_MAX_BYTES as u64)?;
         let open = |note: Vec<u8>| SignedCheckpoint::open(&note, key).map_err(|e| Problem::damaged(&path, e));
         note.map(open).transpose()
     }
 
     fn load(&self, state: &mut State, key: &LogKey) -> Result<(), Problem> {
-        if state.last.is_none()
-            && let Some(last) = self.read(key)?
+        if state.last.is_some() {
+            return Ok(());
+        }
+        // What we cosigned we saw: the history goes on from the larger of the two, whichever file was lost.
+        let (last, cosigned) = (self.read(key)?, self.note(COSIGNED, key)?);
+        if let (Some(last), Some(cosigned)) = (&last, &cosigned)
+            && last.size() == cosigned.size()
         {
-            remember(state, &last);
-            state.last = Some(last);
+            self.check_same(last, cosigned)?;
+        }
+        for known in [last, cosigned].into_iter().flatten() {
+            remember(state, &known);
+            if state.last.as_ref().is_none_or(|last| last.size() < known.size()) {
+                state.last = Some(known);
+            }
         }
         Ok(())
     }
 
     fn is_proved(&self, state: &State, checkpoint: &SignedCheckpoint) -> Result<bool, Problem> {
-        match state.proved.iter().find(|(size, _)| *size == checkpoint.size()) {
-            None => Ok(false),
-            Some((_, root)) if *root == checkpoint.root() => Ok(true),
-            Some(_) => {
-                let last = state.last.as_ref().unwrap_or(checkpoint);
-                Err(self.contradiction(last, checkpoint, &[], "two roots of one size"))
-            }
+        let mut same_size = state.proved.iter().filter(|one| one.seen.0 == checkpoint.size());
+        let Some(known) = same_size
+            .clone()
+            .find(|one| one.signed.is_some())
+            .or(same_size.next())
+        else {
+            return Ok(false);
+        };
+        if known.seen.1 == checkpoint.root() {
+            return Ok(true);
         }
+        // Where the log signed both roots of this size to us, these two are the proof.
+        let known = known.signed.as_ref().or(state.last.as_ref());
+        let what = "two roots of one size";
+        Err(self.contradiction(known.unwrap_or(checkpoint), checkpoint, &[], what))
     }
 
     /// From the last checkpoint seen to the newest; gives the newest.
@@ -286,7 +324,7 @@ impl Audit {
     ) -> Result<(), Problem> {
         let dir = self
             .dir
-            .join(format!("contradiction-{}-{}", one.size(), other.size()));
+            .join(format!("{CONTRADICTION}{}-{}", one.size(), other.size()));
         self.disk.make_dir(&dir)?;
         self.disk.write(&dir.join("first.note"), one.note())?;
         self.disk.write(&dir.join("second.note"), other.note())?;
@@ -310,14 +348,21 @@ fn to_wire(checkpoint: &SignedCheckpoint) -> wire::CheckpointSeen {
 }
 
 fn remember(state: &mut State, checkpoint: &SignedCheckpoint) {
-    remember_seen(state, (checkpoint.size(), checkpoint.root()));
+    let seen = (checkpoint.size(), checkpoint.root());
+    let short = checkpoint.note().len() <= REMEMBERED_MAX_BYTES;
+    push(state, seen, short.then(|| checkpoint.clone()));
 }
 
+/// What an agency says that it saw, proved to be of our history.
 fn remember_seen(state: &mut State, seen: (u64, Digest)) {
+    push(state, seen, None);
+}
+
+fn push(state: &mut State, seen: (u64, Digest), signed: Option<SignedCheckpoint>) {
     if state.proved.len() >= PROVED_MAX_COUNT {
         state.proved.pop_front();
     }
-    state.proved.push_back(seen);
+    state.proved.push_back(Proved { seen, signed });
 }
 
 pub(crate) async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {

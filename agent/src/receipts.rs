@@ -97,16 +97,16 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
         next = checked.index() + 1;
         let (heard, own) = (said_in(&checked), checked.checkpoint().clone());
         let proved = {
-            let (agent, path) = (Arc::clone(agent), path.clone());
-            blocking(move || {
-                let proved = apply(&agent, &evidence, &checked)?;
-                agent.disk.write(&path, &disk::to_json(&next, &path)?)?;
-                Ok(proved)
-            })
-            .await?
+            let agent = Arc::clone(agent);
+            blocking(move || apply(&agent, &evidence, &checked)).await?
         };
         if let Some((said, signed)) = heard.filter(|_| proved) {
             compare(agent, &mut client, &said, &signed, &own).await?;
+        }
+        // Only now: an entry that could not be compared yet comes again.
+        {
+            let (agent, path) = (Arc::clone(agent), path.clone());
+            blocking(move || agent.disk.write(&path, &disk::to_json(&next, &path)?)).await?;
         }
         if !proved {
             // Perhaps our directory is older than what was signed.

@@ -14,6 +14,7 @@ use schakel_proto::wire;
 use zeroize::Zeroizing;
 
 use crate::agent::{Agent, blocking};
+use crate::audit::COSIGNED;
 use crate::config::Config;
 use crate::directory::Network;
 use crate::disk::{self, Disk};
@@ -59,7 +60,7 @@ impl Witness {
         let secret = key.map(read_key).transpose()?;
         Ok(Self {
             disk,
-            path: dir.join("cosigned.note"),
+            path: dir.join(COSIGNED),
             secret,
             signing: Mutex::new(()),
             newest: Newest::default(),

@@ -144,8 +144,10 @@ async fn prove(
             let Some(kept) = agent.outbox.evidence(&record.packet, index)? else {
                 continue;
             };
-            let own = SignedCheckpoint::open(&kept.checkpoint, view.log_key())
-                .map_err(|e| Problem::distrust("EVIDENCE_WRONG", e.to_string()).at(record.packet))?;
+            // One of a log that was closed since stays as it is; the others go on.
+            let Ok(own) = SignedCheckpoint::open(&kept.checkpoint, view.log_key()) else {
+                continue;
+            };
             let proof = match proofs.get(&own.size()) {
                 Some(proof) => proof.clone(),
                 None => {

@@ -63,6 +63,11 @@ pub async fn admit(state: &State, verified: VerifiedPacket) -> Result<Admission,
             return Err(reused().into());
         }
     }
+    let seen = parsed.manifest().checkpoint_seen.as_ref();
+    state
+        .seen
+        .check(state.store.as_ref(), caller.directory(), seen)
+        .await?;
     let now = state.clock.now();
     let (rulings, opened) = judge(state, &caller, parsed, now).await?;
     if rulings.iter().all(|(_, _, ruling)| ruling.denied().is_some()) {

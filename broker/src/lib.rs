@@ -94,6 +94,8 @@ pub mod csv;
 
 pub mod admin;
 
+pub mod seen;
+
 pub mod brief;
 
 pub mod health;

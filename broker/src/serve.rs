@@ -41,6 +41,7 @@ use crate::overdue::{self, Gauges};
 use crate::reading::{self, Reading};
 use crate::redact::{Code, safe};
 use crate::requests::{Around, by_status};
+use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
 use crate::store::sled::SledStore;
@@ -218,6 +219,7 @@ async fn share(
             bounds.submissions_at_once_max_count,
         ),
         turns: Turns::for_this_machine(),
+        seen: seen::Known::default(),
         reads: Intake::new(READS.0, READS.1),
         rejections: Rejections::new(bounds.rejection_leaves_per_hour_max_count),
         held: Held::new(bounds.memory_max_bytes),

@@ -28,6 +28,7 @@ use crate::log::sequencer::LogHandle;
 use crate::meters::Meters;
 use crate::overdue::Gauges;
 use crate::overdue::settings::Settings;
+use crate::seen;
 use crate::store::{NewEntry, Store, StoreError};
 
 /// Shared by all calls, as `Arc<State>`.
@@ -56,6 +57,8 @@ pub struct State {
     pub submissions: Intake,
     /// Whose submission is checked next.
     pub turns: Turns,
+    /// What senders may say that they saw of the log.
+    pub seen: seen::Known,
     /// How fast and how many calls of one agency that only read.
     pub reads: Intake,
     /// How many rejections of one agency are logged.

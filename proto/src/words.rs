@@ -20,6 +20,7 @@ const LIST: &str = "Have the network's authority list the key in the directory."
 const NEW_ID: &str = "Give each packet a new id.";
 const REASONS: &str =
     "Each recipient's reason code says what stands in the way; change that, then seal anew.";
+const COMPARE: &str = "Have the newest checkpoint proved against the one that was seen; if that fails, tell the network's authority.";
 const DISTRUST: &str = "Nothing was accepted. Tell the network's authority; both sides are kept as evidence.";
 
 /// Codes of the broker's and the agent's own that a packet may meet, in English.
@@ -66,6 +67,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "CHECKPOINT_OTHER_HISTORY",
         "The sender saw another history of the log than we were shown",
         DISTRUST,
+    ),
+    (
+        "CHECKPOINT_UNKNOWN",
+        "The packet names a checkpoint that is not of this log",
+        COMPARE,
     ),
 ];
 

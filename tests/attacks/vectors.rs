@@ -36,8 +36,8 @@ const OTHERWISE: &[(&str, &str, &str)] = &[
     ),
     (
         "good-every-field",
-        "DENIED",
-        "a form with every field in it; the rules know no such packet and deny it",
+        "CHECKPOINT_UNKNOWN",
+        "a form with every field in it; the checkpoint that it names is of no log here",
     ),
     ("key-packet-for-stranger", TOO_MANY, COUNTED),
     ("key-packet-for-unknown-part", TOO_MANY, COUNTED),

@@ -5,12 +5,12 @@
 use prost::Message;
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
-use schakel_proto::tlog::contradiction::{Seen, judge_seen};
+use schakel_proto::tlog::contradiction::{NoContradiction, Seen, judge_seen};
 use schakel_proto::wire;
 
 use super::{Audit, DISPUTED, fetch_between, remember_seen};
 use crate::disk;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::transport::Client;
 
 /// Disputes kept; more of them say nothing more.
@@ -58,10 +58,19 @@ impl Audit {
             };
         }
         let same_log = heard.origin == key.origin();
-        if same_log && judge_seen(seen, own.note(), &proof, key).is_err() {
-            let mut state = self.state.lock().await;
-            remember_seen(&mut state, (seen.size, seen.root));
-            return Ok(());
+        match judge_seen(seen, own.note(), &proof, key) {
+            Err(NoContradiction::Consistent) if same_log => {
+                let mut state = self.state.lock().await;
+                remember_seen(&mut state, (seen.size, seen.root));
+                return Ok(());
+            }
+            // Our side does not open with this key: nothing is compared with it, and nothing taken as proved.
+            Err(error) if same_log => {
+                let remedy = "The agent tries again by itself.";
+                let sentence = format!("what an agency saw cannot be compared: {error}");
+                return Err(Problem::new(Kind::Later, "LOG_COMPARE", sentence, remedy));
+            }
+            _ => {}
         }
         self.keep_dispute(heard, own, &proof)?;
         let sentence = format!(
@@ -78,7 +87,7 @@ impl Audit {
 
     async fn knows(&self, seen: Seen) -> bool {
         let state = self.state.lock().await;
-        state.proved.contains(&(seen.size, seen.root))
+        state.proved.iter().any(|one| one.seen == (seen.size, seen.root))
     }
 
     fn keep_dispute(

@@ -446,7 +446,6 @@ async fn a_decision_replays_by_the_rules_and_the_directory_of_its_day() {
         () = decided => {}
         _ = async { while inbox.next().await.is_some() {} } => panic!("the stream ended"),
     }
-    crate::oversight::sound(&ground).await;
     broker.stop().await.unwrap();
     // What was in force is in the store; without the first rules their decisions could not be made again.
     let config = Config::load(&ground.network.broker_config()).unwrap();

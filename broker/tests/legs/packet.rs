@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId, SubjectRef};
 use schakel_proto::limits;
 use schakel_proto::packet::descriptor::Subject;
-use schakel_proto::packet::manifest::{BreakGlass, LegalBasis, ManifestFields};
+use schakel_proto::packet::manifest::{BreakGlass, CheckpointSeen, LegalBasis, ManifestFields};
 use schakel_proto::packet::seal::{Draft, DraftPart, DraftRecipient, MemorySink, SealedPacket, seal};
 use schakel_proto::party::Code;
 use schakel_proto::statement::{RosterEntry, StatementBody, StatementDraft};
@@ -160,6 +160,22 @@ impl Ground {
     ) -> Sealed {
         let id = PacketId::new(now(), &mut StdRng::from_os_rng());
         self.seal_with((id, subject), sender, case, wanted)
+    }
+
+    /// As `seal`, of a sender that says that it saw this of the log.
+    pub fn seal_seen(
+        &self,
+        seen: CheckpointSeen,
+        sender: &str,
+        case: CaseRef,
+        wanted: (&[&str], &[Wanted<'_>]),
+    ) -> Sealed {
+        let mut rng = StdRng::from_os_rng();
+        let manifest = ManifestFields {
+            checkpoint_seen: Some(seen),
+            ..self.manifest((PacketId::new(now(), &mut rng), case), sender, now())
+        };
+        self.seal_manifest(manifest, SubjectRef::random(&mut rng), wanted)
     }
 
     fn seal_with(

@@ -2,6 +2,8 @@
 
 use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::Digest;
+use schakel_proto::packet::manifest::CheckpointSeen;
+use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire::{self, submit_frame::Frame};
 
 use crate::packet::{new_case, refusal, state, submit};
@@ -54,6 +56,56 @@ async fn c13_c14_the_same_packet_is_answered_as_before_and_another_with_its_id_i
             );
             break;
         }
+    }
+    broker.stop().await.unwrap();
+}
+
+/// Made-up words about the log would make a packet come again and again at its recipients, who can believe neither.
+#[tokio::test]
+async fn l01_what_a_sender_says_that_it_saw_must_be_of_this_log() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let case = new_case();
+    let mut police = ground.client(broker.address(), "pz-rupel").await;
+    let roster = ["pz-rupel", "parket-antwerpen"];
+    state(&mut police, ground.opening("pz-rupel", case, &roster))
+        .await
+        .unwrap();
+    let store = &broker.state().store;
+    let newest = store.latest_checkpoint().await.unwrap().unwrap();
+    let directory = ground.network.directory(now()).unwrap();
+    let seen = |size, root, origin: &str| CheckpointSeen {
+        origin: origin.to_owned(),
+        size,
+        root,
+    };
+    let origin = directory.log().key().origin();
+    let parts = [("facts_summary", &b"feiten"[..], &["parket-antwerpen"][..])];
+    let sealed = |seen| ground.seal_seen(seen, "pz-rupel", case, (&["parket-antwerpen"], &parts));
+    let other = Digest::of(b"another history");
+    let first = store.node(Node { level: 0, index: 0 }).await.unwrap().unwrap();
+    for wrong in [
+        seen(newest.size, other, origin),
+        seen(1, other, origin),
+        seen(newest.size + 100, newest.root, origin),
+        seen(0, other, origin),
+        seen(newest.size, newest.root, "elsewhere.example/log"),
+    ] {
+        let status = submit(&mut police, sealed(wrong.clone()).frames())
+            .await
+            .unwrap_err();
+        assert_eq!(refusal(&status).code, "CHECKPOINT_UNKNOWN", "{wrong:?}");
+    }
+    for right in [
+        seen(newest.size, newest.root, origin),
+        seen(1, first, origin),
+        seen(0, Digest::of(b""), origin),
+        seen(newest.size, newest.root, origin),
+    ] {
+        let packet = sealed(right.clone());
+        submit(&mut police, packet.frames())
+            .await
+            .unwrap_or_else(|e| panic!("{right:?}: {e}"));
     }
     broker.stop().await.unwrap();
 }

@@ -320,6 +320,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "CHECKPOINT_OTHER_HISTORY",
         "L'expéditeur a vu une autre histoire du journal que celle qui nous a été montrée",
     ),
+    (
+        "CHECKPOINT_UNKNOWN",
+        "Le paquet nomme un point de contrôle qui n'est pas de ce journal",
+    ),
 ];
 
 /// What to do, beside the English words for it.
@@ -356,6 +360,10 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     (
         super::REASONS,
         "Le code de chaque destinataire dit ce qui fait obstacle ; levez cet obstacle, puis scellez à nouveau.",
+    ),
+    (
+        super::COMPARE,
+        "Faites prouver le point de contrôle le plus récent contre celui qui a été vu ; si cela échoue, avertissez l'autorité du réseau.",
     ),
     (
         super::DISTRUST,

@@ -329,6 +329,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "CHECKPOINT_OTHER_HISTORY",
         "De afzender zag een ander verloop van het logboek dan ons werd getoond",
     ),
+    (
+        "CHECKPOINT_UNKNOWN",
+        "Het pakket noemt een controlepunt dat niet van dit logboek is",
+    ),
 ];
 
 /// What to do, beside the English words for it.
@@ -365,6 +369,10 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     (
         super::REASONS,
         "De code bij elke ontvanger zegt wat in de weg staat; verander dat en verzegel opnieuw.",
+    ),
+    (
+        super::COMPARE,
+        "Laat het nieuwste controlepunt bewijzen tegen het geziene; lukt dat niet, verwittig dan de autoriteit van het netwerk.",
     ),
     (
         super::DISTRUST,
