@@ -1,6 +1,8 @@
 //! A case is erased: what the log says of it means nothing any more, to nobody, also not to whoever has the broker's disk;
 //! and the log is whole.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -69,12 +71,39 @@ fn deliver(town: &Town, case: CaseRef) -> String {
     packet
 }
 
+/// The agents keep what is theirs, and go on with this log. That something of an erased case is opened now reaches the
+/// broker before what is opened of a third case.
+fn opened_late(town: &Town, packets: &[String], third: CaseRef) {
+    let prosecutor = Office::of(town, PARKET);
+    let scratch = town.scratch("opened");
+    let last = deliver(town, third);
+    for packet in packets.iter().chain([&last]) {
+        let part = text(&prosecutor.received(packet)["parts"][0], "part");
+        let content = prosecutor.open(packet, &part, &scratch);
+        assert!(content.starts_with(b"wat er gebeurde"));
+    }
+    wait::until("the last word in the log", || {
+        // Each question is one of the 240 of this hour.
+        std::thread::sleep(Duration::from_millis(200));
+        let arguments = ["log", "ls", "--packet", &last, "--reason", "taken"];
+        let said = operator(town, &arguments).1;
+        said.contains("ContentHandover").then_some(())
+    });
+}
+
+/// Files of content that the broker has.
+fn contents(config: &Config) -> BTreeSet<OsString> {
+    let files = std::fs::read_dir(config.data_dir.join("parts")).unwrap();
+    files.map(|file| file.unwrap().file_name()).collect()
+}
+
 #[test]
 fn l12_an_erased_case_means_nothing_to_whoever_has_the_disk_and_the_log_is_whole() {
     let mut town = Town::running(&[POLICE, PARKET]);
     let mut rng = seeded();
     let police = Office::of(&town, POLICE);
     let config = Config::load(&town.network().broker_config()).unwrap();
+    let before = contents(&config);
     let [first, second, third] = [0, 1, 2].map(|_| CaseRef::random(&mut rng));
     for case in [first, second, third] {
         police.open_case(case, &[POLICE, PARKET]);
@@ -117,31 +146,8 @@ fn l12_an_erased_case_means_nothing_to_whoever_has_the_disk_and_the_log_is_whole
             assert!(!is_in(folder, &secret), "the key lies in {}", folder.display());
         }
     }
-    let content = config.data_dir.join("parts");
-    assert_eq!(
-        std::fs::read_dir(content).unwrap().count(),
-        0,
-        "no sealed byte is left"
-    );
-    // The agents keep what is theirs, and go on with this log. That something is opened late is kept nowhere, and makes no
-    // key anew.
-    let prosecutor = Office::of(&town, PARKET);
-    let scratch = town.scratch("opened");
-    let last = deliver(&town, third);
-    for packet in packets.iter().chain([&last]) {
-        let part = text(&prosecutor.received(packet)["parts"][0], "part");
-        let content = prosecutor.open(packet, &part, &scratch);
-        assert!(content.starts_with(b"wat er gebeurde"));
-    }
-    wait::until("the last word in the log", || {
-        // Each question is one of the 240 of this hour.
-        std::thread::sleep(Duration::from_millis(200));
-        let arguments = ["log", "ls", "--packet", &last, "--reason", "taken"];
-        operator(&town, &arguments)
-            .1
-            .contains("ContentHandover")
-            .then_some(())
-    });
+    assert_eq!(contents(&config), before, "no sealed byte is left");
+    opened_late(&town, &packets, third);
     for case in [first, second] {
         assert!(!key(case, "key").exists());
     }

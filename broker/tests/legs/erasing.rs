@@ -81,6 +81,31 @@ async fn erased(ground: &Ground, count: u64) {
     assert_eq!(stats.await["erased_cases"], 1);
 }
 
+/// Nothing of the case is shown; of the other one all is; and that a key was destroyed, once, without saying which.
+async fn told(ground: &Ground, broker: &Running, (case, other): (CaseRef, CaseRef)) {
+    for who in [POLICE, PARKET] {
+        let all = shown(ground, broker, who).await;
+        assert_eq!(of(&all, case), 0, "{who}");
+        let destroyed: Vec<_> = all
+            .iter()
+            .filter(|one| one.event == Event::KeyDestroyed)
+            .collect();
+        assert_eq!(destroyed.len(), 1, "{who}");
+        assert_eq!((destroyed[0].case, destroyed[0].packet), (None, None));
+    }
+    assert_eq!(of(&shown(ground, broker, POLICE).await, other), 1);
+}
+
+/// A word that comes late is kept nowhere, and is no alarm.
+async fn late(ground: &Ground, broker: &Running, word: wire::Signed) {
+    let mut parket = ground.client(broker.address(), PARKET).await;
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    inbox.say(word).await;
+    inbox.say(wire::Signed::default()).await;
+    alarmed(broker, "MESSAGE_MALFORMED", 1).await;
+    assert_eq!(broker.state().alarms.count("CASE_ERASED"), 0);
+}
+
 #[tokio::test]
 async fn l12_what_an_erased_case_said_is_gone_for_good_and_the_log_is_whole() {
     let ground = Ground::new();
@@ -128,17 +153,7 @@ async fn l12_what_an_erased_case_said_is_gone_for_good_and_the_log_is_whole() {
         let count = proved(&broker, case).await;
         assert!(count >= 5);
         erased(&ground, count).await;
-        for who in [POLICE, PARKET] {
-            let all = shown(&ground, &broker, who).await;
-            assert_eq!(of(&all, case), 0, "{who}");
-            let destroyed: Vec<_> = all
-                .iter()
-                .filter(|one| one.event == Event::KeyDestroyed)
-                .collect();
-            assert_eq!(destroyed.len(), 1, "{who}");
-            assert_eq!((destroyed[0].case, destroyed[0].packet), (None, None));
-        }
-        assert_eq!(of(&shown(&ground, &broker, POLICE).await, other), 1);
+        told(&ground, &broker, (case, other)).await;
         let reopening = ground.statement(POLICE, case, StatementBody::CaseReopened);
         let refused = state(&mut police, reopening).await.unwrap_err();
         assert_eq!(refusal(&refused).code, "CASE_ERASED");
@@ -147,12 +162,8 @@ async fn l12_what_an_erased_case_said_is_gone_for_good_and_the_log_is_whole() {
             let refused = police.recall(ground.recall(POLICE, packet)).await.unwrap_err();
             assert_eq!(refusal(&refused).code, "CASE_ERASED");
         }
-        let mut parket = ground.client(broker.address(), PARKET).await;
-        let mut inbox = Inbox::open(&mut parket, 1).await;
-        inbox.say(handed.word(&ground, PARKET, &delivered, "taken")).await;
-        inbox.say(wire::Signed::default()).await;
-        alarmed(&broker, "MESSAGE_MALFORMED", 1).await;
-        assert_eq!(broker.state().alarms.count("CASE_ERASED"), 0);
+        let word = handed.word(&ground, PARKET, &delivered, "taken");
+        late(&ground, &broker, word).await;
         assert_eq!(proved(&broker, case).await, count);
         erased(&ground, count).await;
         if round == 0 {

@@ -13,6 +13,8 @@ use super::{CommandError, Target, answer, list, number, print, text};
 use crate::admin::{Ask, Filter};
 use crate::csv;
 
+mod timeline;
+
 /// How often `--follow` asks again.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// Entries asked for at once when all are wanted.
@@ -284,82 +286,10 @@ pub(super) fn show(arguments: &Show) -> Result<ExitCode, CommandError> {
     let text = if arguments.json {
         format!("{found:#}\n")
     } else {
-        timeline(&found)
+        timeline::text_of(&found)
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The obligations and what else is said of a part.
-fn details(one: &Value) -> String {
-    let obligations: Vec<&str> = list(one, "obligations").filter_map(Value::as_str).collect();
-    let mut said = text(one, "reason");
-    if !obligations.is_empty() {
-        said.push_str(&format!(" [{}]", obligations.join(" ")));
-    }
-    said.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
-fn timeline(found: &Value) -> String {
-    let mut lines = vec![
-        format!("packet {}  case {}", text(found, "packet"), text(found, "case")),
-        format!(
-            "from {}  accepted {}  life ends {}  {}",
-            text(found, "sender"),
-            text(found, "accepted"),
-            text(found, "expires"),
-            text(found, "state")
-        ),
-        String::new(),
-    ];
-    for entry in list(found, "entries") {
-        lines.push(format!(
-            "{:>9}  {}  {:<27}  {}  {}",
-            number(entry, "index"),
-            text(entry, "at"),
-            text(entry, "event"),
-            text(entry, "recipient"),
-            text(entry, "reason"),
-        ));
-        for part in list(entry, "parts") {
-            let (part_id, outcome) = (text(part, "part"), text(part, "outcome"));
-            lines.push(format!("{:>11}part {part_id}  {outcome}  {}", "", details(part)));
-        }
-    }
-    if found.get("complete") == Some(&Value::Bool(false)) {
-        let packet = text(found, "packet");
-        lines.push(format!("there is more: log ls --packet {packet}"));
-    }
-    lines.push(String::new());
-    lines.push("now:".to_owned());
-    for part in list(found, "parts") {
-        let disclosed = part.get("possibly_disclosed") == Some(&Value::Bool(true));
-        lines.push(format!(
-            "  {}  part {}  {}  {}  since {}  {}{}",
-            text(part, "recipient"),
-            text(part, "part"),
-            text(part, "category"),
-            text(part, "state"),
-            text(part, "since"),
-            details(part),
-            if disclosed { "  was handed over" } else { "" },
-        ));
-    }
-    for one in list(found, "overdue") {
-        lines.push(format!(
-            "OVERDUE {}: since {}, due {}",
-            text(one, "kind"),
-            text(one, "since"),
-            text(one, "due")
-        ));
-    }
-    let checkpoint = found.get("checkpoint").unwrap_or(&Value::Null);
-    let (size, root) = (number(checkpoint, "size"), text(checkpoint, "root"));
-    lines.push(format!("under the checkpoint of {size} entries, root {root}"));
-    lines.push("content is never shown: the broker cannot read it".to_owned());
-    lines.join("\n") + "\n"
 }
 
 const COLUMNS: [&str; 12] = [
