@@ -94,6 +94,8 @@ async fn show(state: &State, caller: &Caller, request: &Parts) -> Result<Respons
     }
     let path = request.uri.path_and_query().map_or("", |path| path.as_str());
     let resource = Resource::parse(path.strip_prefix(PREFIX).unwrap_or_default())?;
+    let more = resource.price().saturating_sub(1);
+    state.reads.charge(agency, more, state.clock.now())?;
     let bytes = read(state, caller, resource).await?;
     let hold = state.held.take(agency, bytes.len())?;
     let kind = match resource {

@@ -55,7 +55,7 @@ pub mod memory;
 pub mod sled;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 pub use audit::{Audited, Cursor, Finding};
 pub use content::{ContentReader, Spool, StoredContent};
@@ -64,7 +64,7 @@ pub use delivery::{
     Lease, LeaseRequest, Recall, Recalling, Verdict, Waiting,
 };
 pub use entry::{Concern, Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
-pub use error::StoreError;
+pub use error::{CASE_ERASED, StoreError};
 pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };

@@ -380,5 +380,11 @@ async fn n16_reading_counts_with_all_that_the_agency_reads_and_says_when_to_come
     }
     clock.set(clock.now().plus_millis(1_000));
     assert_eq!(get(&other, "/log/checkpoint").await.0, 200);
+    // A bundle costs as much as its leaves: with what is left for ten calls there is none of 256.
+    while reads.enter(&agency(STRANGER), clock.now()).is_ok() {}
+    clock.set(clock.now().plus_millis(50));
+    let said = get(&other, "/log/tile/entries/000").await;
+    assert_eq!(limited(&said), refused("TOO_FAST", "1"));
+    assert_eq!(get(&other, "/log/tile/entries/000.p/1").await.0, 200);
     broker.stop().await.unwrap();
 }

@@ -16,7 +16,7 @@ pub(crate) fn damage(bench: &Bench, key: &[u8]) -> Vec<u8> {
     whole
 }
 
-fn kv(bench: &Bench) -> &dyn Kv {
+pub(crate) fn kv(bench: &Bench) -> &dyn Kv {
     match &bench.open {
         Open::Memory(store) => store.kv(),
         Open::Sled(store) => store.kv(),

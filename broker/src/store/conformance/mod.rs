@@ -19,7 +19,7 @@ pub(crate) mod filed;
 
 mod broken;
 
-mod damaged;
+pub(crate) mod damaged;
 
 mod load;
 
