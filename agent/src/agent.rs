@@ -101,7 +101,7 @@ impl Agent {
             disk.clone(),
             &config.data_dir,
             config.at_rest,
-            config.quarantine_max_count,
+            config.quarantine_max,
         )?;
         let client = Mutex::new(transport.client());
         Ok(Self {

@@ -22,8 +22,8 @@ use crate::overdue::settings::Settings;
 use crate::replay::{Archive, replay};
 use crate::serve::ServeError;
 use crate::state::State;
-use crate::store::Store;
 use crate::store::sled::SledStore;
+use crate::store::{Store, StoreError};
 use crate::{disclosures, overdue};
 
 pub mod command;
@@ -34,7 +34,11 @@ pub mod filter;
 
 mod acts;
 
+mod erase;
+
 mod listing;
+
+mod rows;
 
 mod stats;
 
@@ -87,6 +91,11 @@ pub enum Ask {
     },
     /// Everything that can be recomputed is.
     Verify,
+    /// Destroy the erasure key of a case.
+    Erase {
+        /// The case.
+        case: String,
+    },
 }
 
 /// Where a long question says how far it is.
@@ -146,7 +155,7 @@ impl Desk {
             overdue: state.overdue.clone(),
             clock: Arc::clone(&state.clock),
             view: Box::new(view),
-            keys: ErasureKeys::open(&config.erasure_dir)?,
+            keys: state.entries.keys().clone(),
             entries: state.entries.clone(),
             acts: Acts::default(),
             replaying: tokio::sync::Mutex::default(),
@@ -252,6 +261,7 @@ impl Desk {
                 let _one_at_a_time = self.replaying.lock().await;
                 verify::all(self, told).await
             }
+            Ask::Erase { case } => erase::erase(self, &case).await,
         }
     }
 
@@ -274,7 +284,8 @@ fn there(config: &Config) -> Result<(), Refusal> {
 /// Most acts of one session that are told apart: beyond that each question is an act of its own.
 const ACTS_MAX_COUNT: usize = 64;
 
-/// One command of one person: what it asks, in however many pages, is one act in the log.
+/// One command of one person: what it asks, in however many pages, is one act in the log. Of a list or an export that is;
+/// whoever asks anything else twice, asks twice.
 pub struct Session {
     desk: Arc<Desk>,
     actor: String,
@@ -307,11 +318,14 @@ impl Session {
     /// The act could not be recorded, or as [`Desk::answer`].
     pub async fn answer(&mut self, ask: Ask, told: &Told) -> Result<Value, Refusal> {
         let act = Act::of(&ask);
+        if self.recorded.is_none() && matches!(ask, Ask::Erase { .. }) {
+            return Err(StoreError::Unusable("nothing is erased in a damaged store".into()).into());
+        }
         if let Some(recorded) = &mut self.recorded
-            && !recorded.contains(&act)
+            && !(act.has_pages() && recorded.contains(&act))
         {
             self.desk.record(&self.actor, &act).await?;
-            if recorded.len() < ACTS_MAX_COUNT {
+            if act.has_pages() && recorded.len() < ACTS_MAX_COUNT {
                 recorded.insert(act);
             }
         }

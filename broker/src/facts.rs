@@ -40,7 +40,8 @@ pub async fn stored(store: &dyn Store, case: CaseRef) -> Result<FactChain, Refus
     Ok(FactChain::check(&to_wire(case, facts))?)
 }
 
-fn to_wire(case: CaseRef, facts: store::Facts) -> wire::CaseFacts {
+/// All facts of a case as they go to whoever may see them all.
+pub fn to_wire(case: CaseRef, facts: store::Facts) -> wire::CaseFacts {
     wire::CaseFacts {
         case_ref: case.to_vec().into(),
         entries: facts.entries,

@@ -32,6 +32,8 @@ enum Command {
     Disclosures(command::Disclosures),
     /// What should have happened by now: safety parts unread, families without contact, emergencies not reviewed.
     Overdue(command::Overdue),
+    /// Erases a closed case: destroys the key without which its entries of the log mean nothing.
+    Erase(command::Erase),
     /// Prints the version.
     Version,
 }
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Log(log) => ended(command::log(&log)),
         Command::Disclosures(arguments) => ended(command::disclosures(&arguments)),
         Command::Overdue(arguments) => ended(command::overdue(&arguments)),
+        Command::Erase(arguments) => ended(command::erase(&arguments)),
         Command::Run(run) => match start(&run) {
             Ok(()) => ExitCode::SUCCESS,
             Err((error, status)) => {

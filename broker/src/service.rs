@@ -237,8 +237,9 @@ impl Broker for Service {
         &self,
         request: Request<wire::GetConsistencyRequest>,
     ) -> Result<Response<wire::GetConsistencyAnswer>, Status> {
-        let (_caller, _place) = self.reader(&request)?;
-        self.answer(receipt::consistency(&self.state, request.get_ref()).await)
+        let (caller, _place) = self.reader(&request)?;
+        let answer = receipt::consistency(&self.state, request.get_ref()).await;
+        self.held(&caller, answer)
     }
 
     async fn cosign(

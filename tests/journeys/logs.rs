@@ -1,8 +1,11 @@
 //! The operator looks through the log: lists, a packet's whole way, exports, figures; of the running broker and of the
 //! stopped one; and each look stands in the log itself.
 
+mod damaged;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use schakel_proto::ids::CaseRef;
 use schakel_tests::system::network::Town;
@@ -234,13 +237,24 @@ fn followed(town: &Town) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
-    // Its own act is the first thing that it may see; then what happens.
-    let case = CaseRef::random(&mut seeded());
-    Office::of(town, "pz-rupel").open_case(case, &["pz-rupel"]);
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(&case.to_string())));
-    assert!(line.unwrap().unwrap().contains("schakel:StatementAccepted"));
+    let lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let (sender, seen) = std::sync::mpsc::channel();
+    let reading =
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    // It shows what comes after it began, whenever that is: what happens again is seen at last.
+    let (mut rng, mut cases, mut lines) = (seeded(), Vec::new(), Vec::new());
+    let line = wait::until("an opened case followed", || {
+        let case = CaseRef::random(&mut rng);
+        Office::of(town, "pz-rupel").open_case(case, &["pz-rupel"]);
+        cases.push(case.to_string());
+        std::thread::sleep(Duration::from_secs(1));
+        lines.extend(seen.try_iter());
+        let of_these = |line: &&String| cases.iter().any(|case| line.contains(case));
+        lines.iter().find(of_these).cloned()
+    });
+    assert!(line.contains("schakel:StatementAccepted"), "{line}");
     follow.kill().unwrap();
+    reading.join().unwrap().unwrap();
     follow.wait().unwrap();
     // The first look, the following, this look: however often it asked.
     let after = acts(town).len();

@@ -81,6 +81,20 @@ pub struct Overdue {
     json: bool,
 }
 
+/// `schakel-broker erase`
+#[derive(clap::Args)]
+pub struct Erase {
+    /// The configuration, broker.toml.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The case. It must be closed, and none of its packets on their way.
+    #[arg(long, value_name = "REF")]
+    case: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Why a command has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -317,6 +331,28 @@ pub fn overdue(arguments: &Overdue) -> Result<ExitCode, CommandError> {
         format!("{found:#}\n")
     } else {
         overdue_text(&found)
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `erase`.
+///
+/// # Errors
+/// It was refused, or broken off: the same command again ends it.
+pub fn erase(arguments: &Erase) -> Result<ExitCode, CommandError> {
+    let case = arguments.case.clone();
+    let done = answer(&arguments.config, Ask::Erase { case })?;
+    let text = if arguments.json {
+        format!("{done:#}\n")
+    } else {
+        let shown: Vec<&str> = list(&done, "shown_to").filter_map(Value::as_str).collect();
+        format!(
+            "erased: the key of {} is destroyed. Destroy every copy of it\nentry {}, shown to: {}\n",
+            text(&done, "case"),
+            text(&done, "leaf"),
+            shown.join(" "),
+        )
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Desk;
 use super::filter::{Filter, Seen};
+use super::rows::{self, Row};
 use crate::store::FiledEntry;
 
 /// Entries read at once.
@@ -26,7 +27,7 @@ pub(super) struct Place {
     pub(super) limit: usize,
 }
 
-/// One page: entries, the position to go on after, and whether that was all.
+/// One page: entries, the position to go on after, whether that was all, and how many of the entries are damaged.
 pub(super) async fn page(desk: &Desk, filter: &Filter, place: Place) -> Result<Value, Refusal> {
     let wanted = filter.wanted()?;
     let store = desk.store.as_ref();
@@ -35,22 +36,33 @@ pub(super) async fn page(desk: &Desk, filter: &Filter, place: Place) -> Result<V
     let mut after = place.after.or_else(|| place.last.and_then(from_the_end));
     let limit = place.limit.clamp(1, ANSWER_MAX_COUNT);
     let (mut entries, mut looked_at, mut done) = (Vec::new(), 0, false);
+    let mut damaged = 0;
     while !done && looked_at < LOOKED_AT_MAX_COUNT && entries.len() < limit {
-        let page = store.filed(wanted.filed, after, PAGE).await?;
-        done = page.next.is_none();
-        for entry in page.found {
+        let (page, next) = rows::after(store, wanted.filed, after, (PAGE, size)).await?;
+        done = next.is_none();
+        for row in page {
             if entries.len() == limit {
                 done = false;
                 break;
             }
             looked_at += 1;
-            after = Some(entry.index);
-            if let Some(seen) = wanted.takes(&entry, &desk.network) {
-                entries.push(to_json(&entry, &seen));
+            match row {
+                Row::Entry(entry) => {
+                    after = Some(entry.index);
+                    if let Some(seen) = wanted.takes(&entry, &desk.network) {
+                        damaged += u64::from(matches!(seen, Seen::Unreadable));
+                        entries.push(to_json(&entry, &seen));
+                    }
+                }
+                Row::Unreadable(index) => {
+                    after = Some(index);
+                    damaged += 1;
+                    entries.push(json!({ "index": index, "event": "(unreadable)", "leaf": null }));
+                }
             }
         }
     }
-    Ok(json!({ "entries": entries, "next": after, "done": done, "size": size }))
+    Ok(json!({ "entries": entries, "next": after, "done": done, "size": size, "damaged": damaged }))
 }
 
 /// One entry.

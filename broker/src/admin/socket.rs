@@ -29,8 +29,10 @@ const ASK_MAX_BYTES: u64 = 4 * 1024;
 const COMMANDS_MAX_COUNT: usize = 16;
 /// Words on how far an answer is that wait to be taken.
 const TOLD_MAX_COUNT: usize = 4;
-/// Longest wait for a question, and from an answer to the next.
+/// Longest wait for a command's first question.
 const ASK_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait from an answer to the next question: somebody may be reading it page by page.
+const NEXT_WAIT: Duration = Duration::from_secs(15 * 60);
 /// Longest wait for whoever asked to take the answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
@@ -97,27 +99,36 @@ pub async fn serve(listener: UnixListener, desk: Arc<Desk>, mut stop: watch::Rec
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let desk = Arc::clone(&desk);
+        let (desk, mut stop) = (Arc::clone(&desk), stop.clone());
         tokio::spawn(async move {
             let _place = place;
             // Who asked and left needs no answer.
-            let _gone = one(stream, &desk).await;
+            let _gone = one(stream, &desk, &mut stop).await;
         });
     }
 }
 
-async fn one(stream: tokio::net::UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
+async fn one(
+    stream: tokio::net::UnixStream,
+    desk: &Arc<Desk>,
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
     let mut session = Session::of(Arc::clone(desk), user);
     let (read, mut write) = stream.into_split();
     let mut read = tokio::io::BufReader::new(read);
+    let mut wait = ASK_WAIT;
     loop {
         let mut line = String::new();
         let mut bounded = (&mut read).take(ASK_MAX_BYTES);
-        let taken = tokio::time::timeout(ASK_WAIT, bounded.read_line(&mut line)).await;
+        let taken = tokio::select! {
+            taken = tokio::time::timeout(wait, bounded.read_line(&mut line)) => taken,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
         if taken.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
             return Ok(());
         }
+        wait = NEXT_WAIT;
         let answer = match serde_json::from_str::<Ask>(&line) {
             Ok(ask) => answer(&mut session, ask, &mut write).await?,
             Err(_) => Answer::Refused("the question is not one of this broker's".to_owned()),

@@ -8,8 +8,9 @@ use schakel_proto::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::filter::{Filter, Seen};
+use super::rows::{self, Row};
 use super::{Desk, Told};
-use crate::store::PAGE_MAX_COUNT;
+use crate::store::{Filed, PAGE_MAX_COUNT, StoreError};
 
 /// Entries read at once.
 const PAGE: usize = 256;
@@ -18,6 +19,8 @@ const TOLD_EVERY: u64 = 65_536;
 /// Most different reasons, agencies or days that are told apart; the others are one.
 const KINDS_MAX_COUNT: usize = 4_096;
 const OTHERS: &str = "(others)";
+/// Most places of damage that are named.
+const DAMAGED_MAX_COUNT: usize = 64;
 
 #[derive(Default)]
 struct Counts(BTreeMap<String, u64>);
@@ -34,6 +37,8 @@ impl Counts {
 struct Stats {
     entries: u64,
     unreadable: u64,
+    /// What cannot be read, by name.
+    damaged: Vec<String>,
     events: Counts,
     reasons: Counts,
     agencies: Counts,
@@ -42,6 +47,17 @@ struct Stats {
 }
 
 impl Stats {
+    fn unreadable(&mut self, index: u64) {
+        self.unreadable += 1;
+        self.damaged(format!("entry {index}"));
+    }
+
+    fn damaged(&mut self, what: String) {
+        if self.damaged.len() < DAMAGED_MAX_COUNT {
+            self.damaged.push(what);
+        }
+    }
+
     fn add(&mut self, body: &Body) {
         self.entries += 1;
         self.events.add(body.event.as_str());
@@ -66,55 +82,75 @@ pub(super) async fn count(desk: &Desk, filter: &Filter, told: &Told) -> Result<V
     let mut stats = Stats::default();
     let (mut after, mut looked_at) = (None, 0_u64);
     loop {
-        let page = store.filed(wanted.filed, after, PAGE).await?;
-        for entry in &page.found {
+        let (page, next) = rows::after(store, wanted.filed, after, (PAGE, size)).await?;
+        for row in &page {
             looked_at += 1;
             if looked_at.is_multiple_of(TOLD_EVERY) {
                 told.say(json!({ "done": looked_at, "of": size }));
             }
-            match wanted.takes(entry, &desk.network) {
+            let (index, seen) = match row {
+                Row::Entry(entry) => (entry.index, wanted.takes(entry, &desk.network)),
+                Row::Unreadable(index) => (*index, Some(Seen::Unreadable)),
+            };
+            match seen {
                 Some(Seen::Body(body)) => stats.add(&body),
-                Some(Seen::Unreadable) => stats.unreadable += 1,
+                Some(Seen::Unreadable) => stats.unreadable(index),
                 None => {}
             }
         }
-        match page.next {
+        match next {
             Some(next) => after = Some(next),
             None => break,
         }
     }
-    let (cases, erased) = cases(desk).await?;
-    let last = match size.checked_sub(1) {
-        Some(last) => {
-            store
-                .filed(crate::store::Filed::All, last.checked_sub(1), 1)
-                .await?
-                .found
+    let (cases, erased) = cases(desk, &mut stats).await?;
+    let last = last(desk, size).await?;
+    let pending = match store.pending(PAGE_MAX_COUNT).await {
+        Ok(pending) => pending.len().into(),
+        Err(StoreError::Corrupt(what)) => {
+            stats.damaged(what.to_string());
+            Value::Null
         }
-        None => Vec::new(),
+        Err(error) => return Err(error.into()),
     };
-    let last = last
-        .first()
-        .and_then(|entry| Body::parse(&entry.body, &desk.network).ok());
     let age = |at: Timestamp| now.millis_since(at).div_euclid(1000);
     Ok(json!({
-        "entries": stats.entries, "unreadable": stats.unreadable,
+        "entries": stats.entries, "unreadable": stats.unreadable, "damaged": stats.damaged,
         "events": stats.events.0, "reasons": stats.reasons.0,
         "agencies": stats.agencies.0, "days": stats.days.0,
         "size": size,
         "root": newest.map_or(Value::Null, |newest| newest.root.to_string().into()),
         "newest_at": last.as_ref().map_or(Value::Null, |body| body.at.to_string().into()),
         "newest_age_seconds": last.map_or(Value::Null, |body| age(body.at).into()),
-        "pending": store.pending(PAGE_MAX_COUNT).await?.len(),
+        "pending": pending,
         "cases": cases, "erased_cases": erased,
     }))
 }
 
-/// Cases that have entries, and those whose erasure key is gone.
-async fn cases(desk: &Desk) -> Result<(u64, u64), Refusal> {
+/// The newest entry, if it can be read.
+async fn last(desk: &Desk, size: u64) -> Result<Option<Body>, Refusal> {
+    let Some(last) = size.checked_sub(1) else {
+        return Ok(None);
+    };
+    let place = (last.checked_sub(1), (1, size));
+    let (rows, _) = rows::after(desk.store.as_ref(), Filed::All, place.0, place.1).await?;
+    Ok(rows.first().and_then(|row| match row {
+        Row::Entry(entry) => Body::parse(&entry.body, &desk.network).ok(),
+        Row::Unreadable(_) => None,
+    }))
+}
+
+/// Cases that have entries, and those whose erasure key is gone; up to a row that cannot be read.
+async fn cases(desk: &Desk, stats: &mut Stats) -> Result<(u64, u64), Refusal> {
     let (mut all, mut erased, mut after) = (0, 0, None);
     loop {
-        let page = desk.store.cases(after, PAGE).await?;
+        let page = match desk.store.cases(after, PAGE).await {
+            Err(StoreError::Corrupt(what)) => {
+                stats.damaged(what.to_string());
+                return Ok((all, erased));
+            }
+            page => page?,
+        };
         for case in &page.found {
             all += 1;
             erased += u64::from(!desk.keys.is_there(Some(*case)));

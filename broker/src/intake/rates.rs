@@ -36,8 +36,18 @@ impl Rates {
 
     /// Takes one token of `agency`; else says after how many milliseconds one is there.
     pub fn take(&self, agency: &AgencyId, now: Timestamp) -> Result<(), u64> {
+        self.take_many(agency, 1, now)
+    }
+
+    /// Takes `count` tokens of `agency`, or none and says after how many milliseconds they are there. No more than a full
+    /// bucket are ever asked for.
+    pub fn take_many(&self, agency: &AgencyId, count: u32, now: Timestamp) -> Result<(), u64> {
         let burst = i64::from(self.burst_count);
-        let (token, full) = (self.period_millis, burst.saturating_mul(self.period_millis));
+        let price = self
+            .period_millis
+            .saturating_mul(i64::from(count))
+            .min(burst.saturating_mul(self.period_millis));
+        let (token, full) = (price, burst.saturating_mul(self.period_millis));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= limits::AGENCIES_MAX_COUNT && !buckets.contains_key(agency) {
             // Agencies that left the directory; a full bucket forgets nothing.
@@ -132,6 +142,21 @@ impl Intake {
         }
     }
 
+    /// Takes what a call that was let in costs beyond one token.
+    ///
+    /// # Errors
+    /// There are not as many; nothing is taken.
+    pub fn charge(&self, agency: &AgencyId, count: u32, now: Timestamp) -> Result<(), Refusal> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.rates.take_many(agency, count, now).map_err(|wait| {
+            let sentence = "This agency reads more than one agency may";
+            let remedy = "Wait as long as retry_after_ms says, then try again.";
+            Refusal::new(Fault::Exhausted, "TOO_FAST", sentence, remedy).retry_after(wait)
+        })
+    }
+
     /// Lets one call of `agency` in; the place is held for as long as the call runs.
     pub fn enter(&self, agency: &AgencyId, now: Timestamp) -> Result<Place, Refusal> {
         let remedy = "Wait as long as retry_after_ms says, then try again.";
@@ -171,6 +196,25 @@ mod tests {
         assert_eq!(rates.take(&caw, at(0)), Ok(()));
         assert!(rates.take(&pz, at(29_000)).is_err());
         assert_eq!(rates.take(&pz, at(30_000)), Ok(()));
+    }
+
+    #[test]
+    fn who_takes_many_waits_for_as_many_and_never_for_more_than_a_bucket() {
+        let intake = Intake::new(16, 100);
+        let at = Timestamp::from_millis;
+        let pz = agency("pz-rupel");
+        assert!(intake.charge(&pz, 15, at(0)).is_ok());
+        assert!(intake.charge(&pz, 0, at(0)).is_ok(), "what costs nothing more");
+        let refused = intake.charge(&pz, 15, at(0)).unwrap_err();
+        assert_eq!(
+            (refused.code, refused.retry_after_millis),
+            ("TOO_FAST", 14 * 60_000 / 16)
+        );
+        assert!(intake.enter(&pz, at(0)).is_ok(), "a refusal takes nothing");
+        assert!(
+            intake.charge(&pz, 1_000, at(60_000)).is_ok(),
+            "a full bucket at most"
+        );
     }
 
     #[test]

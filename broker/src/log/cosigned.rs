@@ -32,6 +32,13 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Whether the newest checkpoint takes its place: enough witnesses signed it, or it has waited long enough. A clock
+    /// that was set back says nothing about how long, and holds nothing up.
+    fn is_over(&self, newest_size: u64, now: Timestamp) -> bool {
+        let waited = !(0..=CANDIDATE_LIFE_MILLIS).contains(&now.millis_since(self.since));
+        newest_size > self.checkpoint.size() && (self.witnessed || waited)
+    }
+
     fn note(&self) -> Vec<u8> {
         let lines = self.lines.values().map(|one| one.line.as_str());
         with_lines(self.checkpoint.note(), lines)
@@ -89,10 +96,8 @@ impl Cosigned {
             return Ok(wire::CosignAnswer::default());
         };
         let mut inner = self.lock();
-        let over = inner.candidate.as_ref().is_none_or(|one| {
-            let waited = now.millis_since(one.since) > CANDIDATE_LIFE_MILLIS;
-            newest.size > one.checkpoint.size() && (one.witnessed || waited)
-        });
+        let candidate = inner.candidate.as_ref();
+        let over = candidate.is_none_or(|one| one.is_over(newest.size, now));
         if over {
             let checkpoint = SignedCheckpoint::open(&newest.note, directory.log().key()).map_err(|_| {
                 let sentence = "The log's newest checkpoint is not signed by the log's key";

@@ -61,6 +61,30 @@ impl EntryDraft {
         }
     }
 
+    /// What is left to say of a case that was erased meanwhile: that something of this kind happened, and when. It names
+    /// neither case nor packet nor agency and brings nothing signed, for each of these would lead back to the case;
+    /// and since it says nothing about anything, it is shown to nobody.
+    fn of_an_erased_case(self) -> Result<Self, StoreError> {
+        match self.event {
+            // These would add to the case, hand something of it over, or be nothing without what was signed.
+            Event::SubmissionAcceptance
+            | Event::ContentConsignment
+            | Event::ContentWithheld
+            | Event::ContentHandover
+            | Event::ContentHandoverFailure
+            | Event::ObligationFulfilled
+            | Event::Recalled
+            | Event::StatementAccepted
+            | Event::FactsChanged => Err(StoreError::Erased),
+            event => Ok(Self {
+                reason: self.reason,
+                left_out: self.left_out,
+                actor: self.actor,
+                ..Self::new(event, self.at)
+            }),
+        }
+    }
+
     /// The same, shown to `agency`; with the hidden decision if `sees_hidden`.
     #[must_use]
     pub fn concerning(mut self, agency: &AgencyId, sees_hidden: bool) -> Self {
@@ -102,13 +126,25 @@ impl EntryMaker {
         Self { network, keys }
     }
 
-    /// Seals a draft. The erasure key is made, and durable, if the case has none yet.
+    /// The keys that salt the leaves.
+    pub const fn keys(&self) -> &ErasureKeys {
+        &self.keys
+    }
+
+    /// Seals a draft. The erasure key is made, and durable, if the case has none yet. Of a case that was erased only
+    /// its kind and time are kept, under the key of no case.
+    ///
+    /// # Errors
+    /// The key cannot be had, or the case was erased and the entry would add to it.
     pub async fn make(
         &self,
         draft: EntryDraft,
         rng: &mut (dyn RngCore + Send),
     ) -> Result<NewEntry, StoreError> {
-        let key = self.keys.obtain(draft.case, rng).await?;
+        let (draft, key) = match self.keys.obtain(draft.case, rng).await {
+            Err(StoreError::Erased) => (draft.of_an_erased_case()?, self.keys.obtain(None, rng).await?),
+            key => (draft, key?),
+        };
         let bytes = |b: &[u8]| bytes::Bytes::copy_from_slice(b);
         let digest = |d: Option<Digest>| d.map(|d| bytes(d.as_bytes())).unwrap_or_default();
         let name = |a: Option<AgencyId>| a.map(|a| a.as_str().to_owned()).unwrap_or_default();

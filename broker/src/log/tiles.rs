@@ -15,6 +15,8 @@ const FULL_WIDTH: u16 = 256;
 const TILE_HEIGHT: u32 = 8;
 /// Highest level of tiles that a path may name.
 const LEVEL_MAX: u64 = 63;
+/// Entries of a bundle that cost as much as a call: each is a row with all that was committed with it.
+const ENTRIES_A_CALL: u16 = 16;
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,14 @@ impl Resource {
             _ => return Err(unknown()),
         };
         named.ok_or_else(malformed)
+    }
+
+    /// What it costs in calls that read; one at least.
+    pub fn price(&self) -> u32 {
+        match self {
+            Self::Entries(span) => u32::from(span.width.div_ceil(ENTRIES_A_CALL)).max(1),
+            _ => 1,
+        }
     }
 
     /// Whether what it names is the same for ever.

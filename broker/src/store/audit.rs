@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::verbs::audit::{Half, Waiting};
+
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -13,8 +15,25 @@ pub struct Finding {
     pub what: String,
 }
 
+/// How far an audit is.
+#[derive(Default)]
+pub struct Cursor {
+    /// The last row that is done.
+    pub(super) after: Option<Vec<u8>>,
+    /// A packet with a long way, of which the rest is still to be walked.
+    pub(super) half: Option<Half>,
+    /// Entries that wait for their checkpoint.
+    pub(super) waiting: Waiting,
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cursor")
+    }
+}
+
 /// What a page of rows came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Audited {
     /// Rows looked at.
     pub rows: u64,
@@ -23,5 +42,5 @@ pub struct Audited {
     /// What could not be checked, and how often.
     pub gone: BTreeMap<&'static str, u64>,
     /// Where to go on; `None`: that was all.
-    pub next: Option<Vec<u8>>,
+    pub next: Option<Cursor>,
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use schakel_proto::refusal::{Fault, Refusal};
 
+/// Code of the refusal to add anything to a case that was erased.
+pub const CASE_ERASED: &str = "CASE_ERASED";
+
 /// A store failure. Unless its text says otherwise, nothing of the verb took effect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -34,6 +37,9 @@ pub enum StoreError {
     /// The caller gave something that the verb's contract excludes (a defect in the broker).
     #[error("the store was misused: {0}")]
     Misused(&'static str),
+    /// The case's erasure key was destroyed: nothing is added to it.
+    #[error("the case was erased")]
+    Erased,
     /// The thing named is not (or no longer) there.
     #[error("the store has no such {0}")]
     Missing(&'static str),
@@ -101,6 +107,12 @@ impl From<StoreError> for Refusal {
                 "BROKER_DEFECT",
                 "The broker made a mistake",
                 "Report it to the operator with the time.",
+            ),
+            StoreError::Erased => Self::new(
+                Fault::Precondition,
+                CASE_ERASED,
+                "This case was erased",
+                "Nothing is added to it any more; open a new case with a new reference.",
             ),
             StoreError::Missing(what) => Self::new(
                 Fault::NotFound,

@@ -55,16 +55,16 @@ pub mod memory;
 pub mod sled;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
-pub use audit::{Audited, Finding};
+pub use audit::{Audited, Cursor, Finding};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
     Lease, LeaseRequest, Recall, Recalling, Verdict, Waiting,
 };
 pub use entry::{Concern, Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
-pub use error::StoreError;
+pub use error::{CASE_ERASED, StoreError};
 pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };
@@ -258,11 +258,11 @@ pub trait Store: Send + Sync {
     -> Result<Page<CaseRef, CaseRef>, StoreError>;
 
     /// Checks rows of the store against the entries of the log and the entries against the tree, in the order of their
-    /// keys; at most `limit` rows. What differs is in the answer, and does not end it.
+    /// keys; at most `limit` rows, and some ten milliseconds long. What differs is in the answer, and does not end it.
     async fn audit(
         &self,
         network: &NetworkName,
-        after: Option<Vec<u8>>,
+        after: Option<Cursor>,
         limit: usize,
     ) -> Result<Audited, StoreError>;
 

@@ -12,6 +12,7 @@ mod cosigning;
 mod delivery;
 mod door;
 mod emergency;
+mod erasing;
 mod facts;
 mod inbox;
 mod oversight;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schakel_broker::admin::{Ask, Desk, Told, socket};
+use schakel_broker::admin::{Ask, Desk, Filter, Told, socket};
 use schakel_broker::clock::{SetClock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::log::entry::{DecisionDraft, EntryDraft};
@@ -88,10 +88,11 @@ async fn forge(
     let shared = broker.state();
     let rules = shared.rules.current();
     let facts = shared.store.facts(case).await.unwrap();
+    let at = now();
     let mut decision = wire::Decision {
         packet_id: sealed.packet.packet_id.to_vec().into(),
         recipient: CAW.into(),
-        at_ms: now().millis(),
+        at_ms: at.millis(),
         bundle_digest: rules.digest().to_vec().into(),
         bundle_version: rules.version(),
         facts_head: facts.head.unwrap().to_vec().into(),
@@ -114,7 +115,7 @@ async fn forge(
         sender: Some(agency(POLICE)),
         recipient: Some(agency(CAW)),
         decision: Some(DecisionDraft::split(decision)),
-        ..EntryDraft::new(Event::ContentWithheld, now())
+        ..EntryDraft::new(Event::ContentWithheld, at)
     };
     let entry = shared
         .entry(draft.concerning(&agency(POLICE), true))
@@ -347,6 +348,61 @@ async fn the_socket_is_the_operators_alone_and_answers_nothing_else() {
     sound(&ground).await;
     broker.stop().await.unwrap();
     assert!(!path.exists());
+}
+
+/// A command that asks, is read for a while, and asks on. Lists go on in pages, and that is one act; a question about a
+/// person is one each time. And who asks without end is refused.
+#[tokio::test]
+async fn a_command_may_be_read_slowly_and_each_question_stands_in_the_log_or_is_refused() {
+    let ground = Ground::new();
+    let broker = ground.broker().await;
+    let folder = config(&ground).data_dir;
+    let case = new_case();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut line = socket::Line::to(&folder).unwrap().unwrap();
+        let list = || Ask::Entries {
+            filter: Filter::default(),
+            after: None,
+            last: None,
+            limit: 1,
+            export: false,
+        };
+        line.ask(&list(), &mut |_| {}).unwrap();
+        // Longer than the wait for a first question.
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        line.ask(&list(), &mut |_| {}).unwrap();
+        for person in [1, 2, 2] {
+            let ask = disclosures(case, SubjectRef::from_bytes([person; 16]), "nl");
+            line.ask(&ask, &mut |_| {}).unwrap();
+        }
+        let mut answered = 0;
+        let refused = loop {
+            let ask = disclosures(case, SubjectRef::from_bytes([3; 16]), "nl");
+            match line.ask(&ask, &mut |_| {}) {
+                Ok(_) => answered += 1,
+                Err(refused) => break refused,
+            }
+            assert!(answered < 1_000);
+        };
+        (answered, refused)
+    });
+    let (answered, refused) = asked.await.unwrap();
+    assert_eq!(answered, 240 - 4, "all others were counted before");
+    assert!(refused.contains("ACTS_TOO_MANY"), "{refused}");
+    let mut reasons = std::collections::BTreeMap::new();
+    let store = &broker.state().store;
+    for pending in store.pending(1_024).await.unwrap() {
+        broker.state().log.wait_for(pending.leaf_hash).await.unwrap();
+    }
+    for one in store.records(0, 1_000).await.unwrap() {
+        let body = schakel_proto::evidence::Body::parse(&one.body, &ground.network.spec().network).unwrap();
+        if body.event == Event::AdminAct {
+            *reasons.entry(body.reason).or_insert(0) += 1;
+        }
+    }
+    let expected = [("disclosures".to_owned(), 239), ("list".to_owned(), 1)];
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), expected);
+    broker.stop().await.unwrap();
 }
 
 async fn counts(ground: &Ground) -> (u64, u64, u64) {

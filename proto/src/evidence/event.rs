@@ -33,11 +33,13 @@ pub enum Event {
     DirectoryActivated,
     /// The broker's operator looked something up.
     AdminAct,
+    /// The erasure key of a case was destroyed: what its entries said can no longer be shown or proved.
+    KeyDestroyed,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -53,6 +55,7 @@ impl Event {
         Self::BundleActivated,
         Self::DirectoryActivated,
         Self::AdminAct,
+        Self::KeyDestroyed,
     ];
 
     /// The name in an entry's body.
@@ -73,6 +76,7 @@ impl Event {
             Self::BundleActivated => "schakel:BundleActivated",
             Self::DirectoryActivated => "schakel:DirectoryActivated",
             Self::AdminAct => "schakel:AdminAct",
+            Self::KeyDestroyed => "schakel:KeyDestroyed",
         }
     }
 

@@ -48,3 +48,22 @@ fn the_newest_note_has_the_lines_of_its_own_checkpoint_only() {
         "a fork is not dressed with another's lines"
     );
 }
+
+#[test]
+fn a_candidate_waits_its_time_and_no_clock_set_back_prolongs_it() {
+    let secret = LogSecret::generate("rupel.example/log", &mut StdRng::seed_from_u64(1)).unwrap();
+    let at = Timestamp::from_millis;
+    let mut candidate = Candidate {
+        checkpoint: secret.sign(3, Digest::of(b"root")),
+        since: at(1_000_000),
+        lines: BTreeMap::new(),
+        witnessed: false,
+    };
+    assert!(!candidate.is_over(4, at(1_000_000)));
+    assert!(!candidate.is_over(4, at(1_000_000 + CANDIDATE_LIFE_MILLIS)));
+    assert!(candidate.is_over(4, at(1_000_001 + CANDIDATE_LIFE_MILLIS)));
+    assert!(candidate.is_over(4, at(999_999)), "the clock was set back");
+    assert!(!candidate.is_over(3, at(0)), "the log has not grown");
+    candidate.witnessed = true;
+    assert!(candidate.is_over(4, at(1_000_000)));
+}

@@ -231,3 +231,18 @@ async fn a_missing_node_is_damage_and_not_a_shorter_tile() {
     let lost = tile(&*damaged, 0, span(0, 3)).await;
     assert!(matches!(lost, Err(StoreError::Corrupt(_))), "{lost:?}");
 }
+
+#[test]
+fn a_bundle_costs_a_call_for_every_sixteen_leaves() {
+    for (path, price) in [
+        ("checkpoint", 1),
+        ("entry/7", 1),
+        ("tile/0/000", 1),
+        ("tile/entries/000.p/1", 1),
+        ("tile/entries/000.p/16", 1),
+        ("tile/entries/000.p/17", 2),
+        ("tile/entries/000", 16),
+    ] {
+        assert_eq!(Resource::parse(path).unwrap().price(), price, "{path}");
+    }
+}

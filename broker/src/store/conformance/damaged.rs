@@ -7,7 +7,7 @@ use super::super::*;
 use super::bench::{Bench, Open, SMALL, WELFARE, agency};
 
 /// Flips a bit in a row; gives the record as it was.
-fn damage(bench: &Bench, key: &[u8]) -> Vec<u8> {
+pub(crate) fn damage(bench: &Bench, key: &[u8]) -> Vec<u8> {
     let kv = kv(bench);
     let whole = kv.get(key).unwrap().expect("the row");
     let mut record = whole.clone();
@@ -16,7 +16,7 @@ fn damage(bench: &Bench, key: &[u8]) -> Vec<u8> {
     whole
 }
 
-fn kv(bench: &Bench) -> &dyn Kv {
+pub(crate) fn kv(bench: &Bench) -> &dyn Kv {
     match &bench.open {
         Open::Memory(store) => store.kv(),
         Open::Sled(store) => store.kv(),

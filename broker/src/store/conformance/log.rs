@@ -90,14 +90,65 @@ pub(super) async fn evidence_is_given_in_order_from_any_position(mut bench: Benc
     assert_eq!(hashes, [accepted, consigned]);
     assert_eq!(store.leaves(1, 10).await.unwrap().len(), 1);
     // The case's erasure key gone, its entries mean nothing any more; the tree stands.
-    let name = format!("erasure/{}.key", hex::encode(bench.case.as_bytes()));
-    std::fs::remove_file(bench.dir.path().join(name)).unwrap();
-    let forgetful = crate::erasure::ErasureKeys::open(&bench.dir.path().join("erasure")).unwrap();
-    let erased = Evidences::new(forgetful)
-        .of(store.as_ref(), &agency(SENDER), consigned)
-        .await;
+    bench.keys.destroy(bench.case).await.unwrap();
+    let erased = evidences.of(store.as_ref(), &agency(SENDER), consigned).await;
     assert!(erased.unwrap().is_none());
     assert_eq!(store.leaves(0, 10).await.unwrap().len(), 2);
+    after_erasure(&mut bench).await;
+}
+
+/// What happens to an erased case afterwards leads back to nothing, and what would add to it is not made.
+async fn after_erasure(bench: &mut Bench) {
+    let about = |event, bench: &Bench| {
+        let draft = EntryDraft {
+            case: Some(bench.case),
+            packet: Some(PacketId::from_bytes([7; 16])),
+            manifest_digest: Some(Digest::of(b"manifest")),
+            sender: Some(agency(SENDER)),
+            recipient: Some(agency(WELFARE)),
+            reason: "a-reason".to_owned(),
+            ..EntryDraft::new(event, bench.now)
+        };
+        draft.concerning(&agency(SENDER), true)
+    };
+    for event in Event::ALL {
+        let mut draft = about(event, bench);
+        draft.attachment = Some(bench.signed(10));
+        let made = bench.maker.make(draft, &mut bench.rng).await;
+        let adds = [
+            Event::SubmissionAcceptance,
+            Event::ContentConsignment,
+            Event::ContentWithheld,
+            Event::ContentHandover,
+            Event::ContentHandoverFailure,
+            Event::ObligationFulfilled,
+            Event::Recalled,
+            Event::StatementAccepted,
+            Event::FactsChanged,
+        ];
+        if adds.contains(&event) {
+            assert!(matches!(made, Err(StoreError::Erased)), "{event:?}");
+            continue;
+        }
+        let made = made.unwrap();
+        let body = made.body().clone();
+        assert_eq!(
+            (body.event, body.at, body.reason.as_str()),
+            (event, bench.now, "a-reason")
+        );
+        assert_eq!((body.case, body.packet, body.manifest_digest), (None, None, None));
+        assert_eq!(
+            (body.sender, body.recipient, body.attachment_digest),
+            (None, None, None)
+        );
+        assert!(
+            made.concerns.is_empty() && made.attachment.is_none(),
+            "shown to nobody"
+        );
+        let key = bench.keys.existing(None).await.unwrap().unwrap();
+        let both = (&**made.sealed.leaf(), &**made.sealed.body());
+        evidence::check_leaf(both, &bench.network, &key).unwrap();
+    }
 }
 
 /// Makes and integrates the next step by hand.

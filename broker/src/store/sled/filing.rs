@@ -1,9 +1,10 @@
 //! A store that was written by a program without the files of cases and packets gets them when it is opened.
 
 use super::super::conformance::{Backend, Bench, filed};
+use super::super::error::StoreError;
 use super::super::kv::txn::{Committed, Read, Txn};
 use super::super::kv::{Batch, Kv, keys};
-use super::{SledOptions, open};
+use super::{SledOptions, SledStore, open};
 
 /// Takes the files away, and their mark; or sets the mark to `kept`, as after a start of an older program in between.
 async fn take_away(bench: &Bench, kept: Option<u64>) -> usize {
@@ -43,4 +44,41 @@ async fn an_older_store_gets_its_files_when_it_is_opened() {
         bench.reopen().await;
         filed::check(&bench, cases, packets).await;
     }
+}
+
+#[tokio::test]
+async fn an_older_store_on_a_full_disk_opens_and_is_filed_once_there_is_room() {
+    let mut bench = Bench::new(Backend::Sled).await;
+    let (cases, packets) = filed::two_cases(&mut bench).await;
+    filed::integrate(&bench).await;
+    assert_eq!(take_away(&bench, None).await, 6);
+    let folder = bench.dir.path().join("store");
+    let full = SledOptions {
+        reserve_bytes: Some(u64::MAX),
+        ..SledOptions::default()
+    };
+    let faults = std::sync::Arc::new(super::super::kv::NoFaults);
+    let store = SledStore::open_with(&folder, full, faults).await.unwrap();
+    let all = super::super::Store::filed(&store, super::super::Filed::All, None, 10).await;
+    assert!(!all.unwrap().found.is_empty(), "what needs no file is found");
+    super::super::Store::close(&store).await;
+    bench.reopen().await;
+    filed::check(&bench, cases, packets).await;
+}
+
+#[tokio::test]
+async fn an_older_store_that_cannot_be_filed_for_damage_says_what_to_do() {
+    let mut bench = Bench::new(Backend::Sled).await;
+    filed::two_cases(&mut bench).await;
+    filed::integrate(&bench).await;
+    take_away(&bench, None).await;
+    let folder = bench.dir.path().join("store");
+    let kv = open::open(&folder, SledOptions::default()).unwrap();
+    let batch = Batch::from([(keys::leaf(1), None)]);
+    kv.commit(&batch).unwrap();
+    let Err(StoreError::Unusable(why)) = open::file_all(&kv) else {
+        panic!("it is damaged");
+    };
+    assert!(why.contains("Restore the newest backup"), "{why}");
+    kv.close();
 }

@@ -70,20 +70,37 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
 /// Entries filed in one batch.
 const FILED_AT_ONCE: u64 = 1_024;
 
-/// Files the entries of a store that was written by a program without the files of cases and packets.
+/// Files the entries of a store that was written by a program without the files of cases and packets. Without room for
+/// that the store is used as it is, and a later start files the rest.
 pub(super) fn file_all(kv: &SledKv) -> Result<(), StoreError> {
     let none = Batch::new();
     let mut batches = 0_u64;
     loop {
         let mut txn = Txn::new(kv, &none);
-        let more = filed::file_more(&mut txn, FILED_AT_ONCE)?;
+        let more = filed::file_more(&mut txn, FILED_AT_ONCE).map_err(|error| match error {
+            StoreError::Corrupt(what) => {
+                unusable(damaged(&format!("the log cannot be filed: damage at {what}")))
+            }
+            other => other,
+        })?;
         let changes = txn.into_changes();
         if !changes.is_empty() {
-            kv.commit(&changes).map_err(|error| match error {
-                CommitError::Full => StoreError::Full,
-                CommitError::Fatal(why) => unusable(why),
-            })?;
-            batches += 1;
+            // What is kept in reserve is kept for agencies.
+            let committed = if kv.has_room(0) {
+                kv.commit(&changes)
+            } else {
+                Err(CommitError::Full)
+            };
+            match committed {
+                Ok(()) => batches += 1,
+                Err(CommitError::Full) => {
+                    tracing::error!(
+                        "alarm: no room to file the log's entries: some are not found by case and packet"
+                    );
+                    break;
+                }
+                Err(CommitError::Fatal(why)) => return Err(unusable(why)),
+            }
         }
         if !more {
             break;
