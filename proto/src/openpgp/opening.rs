@@ -20,6 +20,8 @@ const AEAD_CHUNK_MAX_BYTES: u64 = 4 << 20;
 const READ_BYTES: usize = 64 * 1024;
 /// A random block and its last two octets again, and the MDC packet: 18 and 22 (RFC 9580 section 5.13.1).
 const SEIP_V1_MIN_BYTES: usize = 18 + 22;
+/// What the library may read ahead of the prefix of a version 1 packet (some 64 KiB), and more.
+const SEIP_V1_AHEAD_BYTES: usize = 256 * 1024;
 
 /// Decrypts one encrypted-data packet and hands the plaintext on in pieces *before* the last tag is
 /// checked: the caller must release nothing until this returns `Ok`.
@@ -129,14 +131,16 @@ fn check_outer(packet: &Packet, profile: Profile) -> Result<(), Defect> {
     }
 }
 
-/// The library panics on a version 1 packet that has no room for its prefix and its MDC packet (2.4.2: `decrypt`
-/// consumes the prefix from a reader that holds the MDC back). Whoever has the session key can make one.
+/// The library panics on a version 1 packet whose prefix it cannot consume a second time (2.4.2: `decrypt` unwraps that,
+/// from a reader that holds the MDC back and reads ahead): one that has no room for prefix and MDC packet, and one whose
+/// pieces end too early. Whoever has the session key can make one. What it reads ahead is read here first, where an error
+/// is an answer.
 fn check_long_enough(parser: &mut PacketParser<'_>, profile: Profile) -> Result<(), OpenError> {
     if profile == Profile::V6 {
         return Ok(());
     }
     let body = parser
-        .data(SEIP_V1_MIN_BYTES)
+        .data(SEIP_V1_AHEAD_BYTES)
         .map_err(|e| io_or(&e, Defect::EncryptedDataMalformed))?;
     if body.len() < SEIP_V1_MIN_BYTES {
         return Err(Defect::EncryptedDataMalformed.into());

@@ -126,6 +126,7 @@ pub(super) const FILES: &[&str] = &[
     include_str!("../../vectors/packets/sealing-length-huge.json"),
     include_str!("../../vectors/packets/sealing-length-zero.json"),
     include_str!("../../vectors/packets/sealing-missing.json"),
+    include_str!("../../vectors/packets/sealing-of-pieces-without-end.json"),
     include_str!("../../vectors/packets/sealing-truncated.json"),
     include_str!("../../vectors/packets/sealing-twice.json"),
     include_str!("../../vectors/packets/sealing-v4-in-v6.json"),

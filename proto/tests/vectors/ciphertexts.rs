@@ -101,7 +101,42 @@ fn no_room_for_an_mdc(data: &mut Vec<u8>) {
     *data = [&[0xD2, 38], beginning, data.as_slice()].concat();
 }
 
+/// Encrypted data of version 1 of the same length in pieces (RFC 9580 section 4.2.1.4), as large as fit, behind which
+/// nothing says how long the next one is.
+fn pieces_without_end(data: &mut Vec<u8>) {
+    let version_at = match data[1] {
+        192..=223 => 3,
+        255 => 6,
+        _ => 2,
+    };
+    let (mut left, mut powers) = (data.len() - 1, Vec::new());
+    while left >= 2 {
+        let power = (left - 1).ilog2();
+        left -= 1 + (1 << power);
+        powers.push(power);
+    }
+    // An octet that is left is the head of one half of the last piece.
+    if left == 1
+        && let Some(last) = powers.pop()
+    {
+        powers.extend([last - 1, last - 1]);
+    }
+    let mut body = data[version_at..].iter().copied().chain(std::iter::repeat(0));
+    let mut pieces = vec![0xD2];
+    for power in powers {
+        pieces.push(0xE0 | u8::try_from(power).unwrap());
+        pieces.extend(body.by_ref().take(1 << power));
+    }
+    *data = pieces;
+}
+
 const COMMITTED_RECIPES: &[Recipe] = &[
+    at_reader(
+        "sealing-of-pieces-without-end",
+        schakel_proto::packet::Defect::EncryptedDataMalformed,
+        "the encrypted data has a right prefix and comes in pieces of which none is the last: the library panics on it",
+        |w| committed(Forge::plain_v4(w), pieces_without_end),
+    ),
     at_reader(
         "sealing-without-room-for-its-mdc",
         schakel_proto::packet::Defect::EncryptedDataMalformed,
