@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{Desk, Told};
 use crate::store::{
-    CeilingOf, Ceilings, Filed, FiledEntry, Finding, PAGE_MAX_COUNT, Page, Store, StoreError,
-    StoredCheckpoint,
+    CeilingOf, Ceilings, ENTRIES_GONE, Filed, FiledEntry, Finding, PACKETS_GONE, PAGE_MAX_COUNT, Page, Store,
+    StoreError, StoredCheckpoint,
 };
 use signatures::{Judged, Signatures};
 
@@ -44,6 +44,8 @@ struct Verdict {
     wrong: u64,
     findings: Vec<Finding>,
     gone: BTreeMap<&'static str, u64>,
+    /// Entries and packets that went, as the log says it.
+    let_go: (u64, u64),
 }
 
 impl Verdict {
@@ -83,6 +85,7 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
     walk.entries(told).await?;
     walk.activated().await?;
     walk.rows(told).await?;
+    walk.let_go();
     Ok(walk.verdict.into_json())
 }
 
@@ -258,6 +261,10 @@ impl<'a> Walk<'a> {
     /// Leaf against body, and what the entry is about against its signer.
     async fn entry(&mut self, entry: &FiledEntry) -> Result<(), Refusal> {
         self.verdict.entries += 1;
+        if entry.body.is_empty() {
+            // Counted with its row.
+            return Ok(());
+        }
         let Some(key) = self.desk.keys.existing(entry.case).await? else {
             self.verdict.gone("the erasure key of its case is destroyed", 1);
             return Ok(());
@@ -279,12 +286,34 @@ impl<'a> Walk<'a> {
             }
             Judged::Gone(what) => self.verdict.gone(what, 1),
         }
+        if body.event == Event::RecordsErased {
+            let (entries, packets) = &mut self.verdict.let_go;
+            let count = if body.reason == "packets" {
+                packets
+            } else {
+                entries
+            };
+            *count = count.saturating_add(body.left_out);
+        }
         if body.event == Event::SubmissionAcceptance
             && let Some(packet) = body.packet
         {
             self.content(entry.index, packet).await?;
         }
         Ok(())
+    }
+
+    /// What is gone is what the log says that went. It may be less: packets that went first go with their case, and
+    /// more may go while this is looked at.
+    fn let_go(&mut self) {
+        let (entries, packets) = self.verdict.let_go;
+        for (what, said) in [(ENTRIES_GONE, entries), (PACKETS_GONE, packets)] {
+            let found = self.verdict.gone.get(what).copied().unwrap_or_default();
+            if found > said {
+                let what = format!("{found} times {what}, and the log says that {said} went");
+                self.verdict.wrong(None, "what went", what);
+            }
+        }
     }
 
     /// Sealed bytes that are still kept are those that the packet names.

@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+/// Entries of which only the leaf is left: counted, and compared with what the log says that went.
+pub const ENTRIES_GONE: &str = "an entry whose retention had ended";
+/// Packets of which only a trace is left: likewise.
+pub const PACKETS_GONE: &str = "a packet whose retention had ended";
+
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {

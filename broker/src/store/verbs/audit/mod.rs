@@ -11,7 +11,7 @@ use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::wire;
 
-use super::super::audit::{Audited, Finding};
+use super::super::audit::{Audited, ENTRIES_GONE, Finding, PACKETS_GONE};
 use super::super::error::StoreError;
 use super::super::filed::FiledEntry;
 use super::super::kv::rows::EntryRow;
@@ -32,8 +32,11 @@ mod way;
 /// Pending entries that are taken into account; more: the log stands still, and that is told elsewhere.
 const PENDING_MAX_COUNT: usize = 4_096;
 
+/// Rows of a case of which some are gone already.
+const LEAVING: &str = "a row of a case whose records are going";
+
 /// The tables, by their letter, in words.
-const TABLES: [(u8, &str); 28] = [
+const TABLES: [(u8, &str); 29] = [
     (b'!', "the store's own numbers"),
     (b'A', "the order of the log"),
     (b'B', "content in the store"),
@@ -60,6 +63,7 @@ const TABLES: [(u8, &str); 28] = [
     (b'Y', "the end of a packet"),
     (b'b', "an open review"),
     (b'c', "the head of a case"),
+    (b'e', "a case whose records are going"),
     (b'f', "a fact"),
     (b's', "a statement"),
 ];
@@ -229,6 +233,15 @@ impl<'a, R: Read> Audit<'a, R> {
             }
             _ => format!("{name}, {}", record::place(key)),
         }
+    }
+
+    /// Whether the records of a case are going just now, a page at a time: then its rows do not fit each other.
+    fn is_leaving(&self, case: &[u8]) -> Result<bool, StoreError> {
+        Ok(!case.is_empty() && self.read.record(&keys::leaving(case))?.is_some())
+    }
+
+    fn gone(&mut self, what: &'static str) {
+        *self.found.gone.entry(what).or_default() += 1;
     }
 
     /// The entry of a leaf that is in the tree or pending, and its body.

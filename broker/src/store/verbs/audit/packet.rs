@@ -14,9 +14,9 @@ use super::super::super::kv::keys;
 use super::super::super::kv::rows::{HandedRow, PacketRow, PartRow, StateRow};
 use super::super::super::kv::txn::Read;
 use super::super::super::packet::{PartState, Stage};
-use super::super::{RECALLED, agency, filed, id, packets, queue_key, to_state};
+use super::super::{FORGOTTEN, RECALLED, agency, filed, id, packets, queue_key, to_state};
 use super::way::{Decided, Way, walk};
-use super::{Audit, PENDING_MAX_COUNT, exactly, must, of_packet, wrong};
+use super::{Audit, LEAVING, PACKETS_GONE, PENDING_MAX_COUNT, exactly, must, of_packet, wrong};
 
 type Parts = Vec<(PartId, PartRow)>;
 
@@ -25,14 +25,17 @@ impl<R: Read> Audit<'_, R> {
         must(key.len() == 17, "has a key of another form")?;
         let packet = of_packet(key)?;
         let row: PacketRow = exactly(value)?;
+        if row.stage == FORGOTTEN {
+            return self.trace(&packet, &row);
+        }
+        if self.is_leaving(&row.case)? {
+            self.gone(LEAVING);
+            return Ok(());
+        }
         let (head, parts) = self.head(&packet, &row)?;
         self.accepted(&packet, &row, &head)?;
         if self.pending.len() >= PENDING_MAX_COUNT {
-            *self
-                .found
-                .gone
-                .entry("the way of a packet while the log stands still")
-                .or_default() += 1;
+            self.gone("the way of a packet while the log stands still");
             return Ok(());
         }
         let mut entries = filed::of_packet(self.read, &packet)?;
@@ -47,6 +50,26 @@ impl<R: Read> Audit<'_, R> {
         for (part, of) in &parts {
             self.part(&packet, (part, of), (&head, &way))?;
         }
+        Ok(())
+    }
+
+    /// What is left of a packet whose record went: that it was accepted, and nothing else.
+    fn trace(&mut self, packet: &PacketId, row: &PacketRow) -> Result<(), StoreError> {
+        let kept = PacketRow {
+            manifest_digest: row.manifest_digest.clone(),
+            accepted_ms: row.accepted_ms,
+            leaf: row.leaf.clone(),
+            stage: FORGOTTEN,
+            ..PacketRow::default()
+        };
+        must(*row == kept, "keeps more than a trace")?;
+        let (_, body) = self.told(&id(&row.leaf)?)?;
+        let same = *body.packet_id == packet.as_bytes()[..]
+            && body.event == Event::SubmissionAcceptance.as_str()
+            && body.manifest_digest == row.manifest_digest
+            && body.at_ms == row.accepted_ms;
+        must(same, "differs from the entry of its acceptance")?;
+        self.gone(PACKETS_GONE);
         Ok(())
     }
 

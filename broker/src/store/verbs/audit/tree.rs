@@ -16,7 +16,7 @@ use super::super::super::kv::rows::{
 };
 use super::super::super::kv::txn::Read;
 use super::super::{agency, filed, id, log};
-use super::{Audit, exactly, must, wrong};
+use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
     value
@@ -35,6 +35,7 @@ impl<R: Read> Audit<'_, R> {
                 let next = self.size.saturating_add(pending);
                 must(number(value)? == next, "is not the number after the last leaf")
             }
+            keys::FORGOTTEN => must(number(value)? <= self.size, "is beyond the end of the log"),
             keys::FILED => must(number(value)? == self.size, "is not as long as the log"),
             keys::CHECKPOINT => self.checkpoint(value),
             _ if key == keys::ceiling(CeilingOf::Directory) => self.ceiling(CeilingOf::Directory, value),
@@ -154,10 +155,13 @@ impl<R: Read> Audit<'_, R> {
     }
 
     /// An entry: its leaf, its body, what opens it, and that it is found wherever it must be.
-    pub(super) fn entry(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
         let row: EntryRow = exactly(value)?;
         must(leaf_hash(&row.leaf) == leaf, "has another leaf")?;
+        if row.body.is_empty() {
+            return self.forgotten(&leaf, &row);
+        }
         let body = Body::parse(&row.body, self.network).map_err(|error| wrong(&error.to_string()))?;
         let plain: wire::EvidenceBody = exactly(&row.body)?;
         let stamp: wire::Leaf = exactly(&row.leaf)?;
@@ -168,6 +172,10 @@ impl<R: Read> Audit<'_, R> {
         must(row.case == *plain.case_ref, "is salted by another case's key")?;
         opened(&row, &plain)?;
         self.indexed(&leaf, &row)?;
+        if self.is_leaving(&row.case)? {
+            self.gone(LEAVING);
+            return Ok(());
+        }
         match body.event {
             Event::ContentConsignment => self.consignment(&leaf, &row, &plain),
             Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled => {
@@ -176,6 +184,26 @@ impl<R: Read> Audit<'_, R> {
             Event::StatementAccepted => self.stated(&leaf, &row),
             _ => Ok(()),
         }
+    }
+
+    /// An entry that went: its leaf stands in the tree, and nothing else of it is there.
+    fn forgotten(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+        let kept = EntryRow {
+            leaf: row.leaf.clone(),
+            ..EntryRow::default()
+        };
+        let stamp: wire::Leaf = exactly(&row.leaf)?;
+        must(*row == kept, "keeps more than its leaf")?;
+        must(
+            stamp.r#type == LEAF_TYPE && stamp.network == self.network.as_str(),
+            "has a leaf of another kind or network",
+        )?;
+        must(
+            log::index_of(self.read, leaf)?.is_some(),
+            "went before it was in the tree",
+        )?;
+        self.gone(ENTRIES_GONE);
+        Ok(())
     }
 
     fn indexed(&self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
