@@ -15,6 +15,7 @@ use schakel_proto::wire;
 use tokio::sync::{Notify, watch};
 
 use crate::audit::Audit;
+use crate::beats::Beats;
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
 use crate::directory::Network;
@@ -67,6 +68,8 @@ pub struct Agent {
     changes: watch::Sender<u64>,
     /// How the connection stands, for people.
     pub(crate) link: Mutex<Option<Problem>>,
+    /// Whether the loops still run.
+    pub(crate) beats: Beats,
 }
 
 impl Agent {
@@ -123,6 +126,7 @@ impl Agent {
             stirring: Notify::new(),
             changes: watch::Sender::new(0),
             link: Mutex::new(Some(not_yet())),
+            beats: Beats::default(),
         })
     }
 

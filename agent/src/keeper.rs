@@ -11,6 +11,7 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking, no_rules};
+use crate::beats::Monitor;
 use crate::ground::{Ground, HandOver, head_of};
 use crate::inbox::record::{Answer, Delivery};
 use crate::outbox::record::{Ended, Outcome, Record};
@@ -36,7 +37,7 @@ pub async fn run(agent: Arc<Agent>) {
     let destroying = async {
         loop {
             destroy(&agent).await;
-            tokio::time::sleep(TICK).await;
+            agent.beats.rest(Monitor::Keeper, TICK).await;
         }
     };
     tokio::join!(destroying, looking(&agent));

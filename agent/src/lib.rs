@@ -63,6 +63,8 @@ pub mod local_door;
 
 pub mod local_api;
 
+pub mod beats;
+
 pub mod daemon;
 
 pub mod cli;

@@ -31,7 +31,7 @@ impl Monitor {
         (Self::Sequencer, "sequencer", 5),
         (Self::Files, "files", 15),
         (Self::Expiry, "expiry", 15),
-        (Self::Overdue, "overdue", 30),
+        (Self::Overdue, "overdue", 60),
         (Self::Retention, "retention", 30),
         (Self::Readiness, "readiness", 5),
     ];

@@ -20,6 +20,10 @@ mod full;
 
 mod canary;
 
+mod monitors;
+
+mod retention;
+
 mod clocks;
 
 mod keys;

@@ -77,11 +77,14 @@ async fn watch_overdue(state: Arc<State>) {
 
 async fn retain(state: Arc<State>) {
     let mut place = retention::Place::default();
-    let mut more = false;
+    let (mut more, mut hangup) = (false, hangups());
     loop {
         let (at_the_end, on_the_way) = RETAIN_EVERY;
         let rest = if more { on_the_way } else { at_the_end };
-        state.beats.rest(Monitor::Retention, rest).await;
+        tokio::select! {
+            () = state.beats.rest(Monitor::Retention, rest) => {}
+            () = asked(&mut hangup) => {}
+        }
         match retention::sweep(&state, &mut place).await {
             Ok(swept) => more = swept.more,
             Err(refusal) => {
@@ -119,7 +122,7 @@ async fn watch_readiness(state: Arc<State>, readiness: watch::Sender<Readiness>)
     }
 }
 
-/// SIGHUP: directory and policies are to be looked at now.
+/// SIGHUP: directory and policies, and what was kept for its time, are to be looked at now.
 fn hangups() -> Option<Signal> {
     let watched = signal(SignalKind::hangup());
     watched

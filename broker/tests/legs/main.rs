@@ -21,6 +21,7 @@ mod peer;
 mod question;
 mod reading;
 mod refusal;
+mod retention;
 mod submission;
 
 mod holding;
