@@ -72,13 +72,16 @@ async fn metrics(
     ([kind], gauges.to_text() + &meters.to_text() + &beats.to_text())
 }
 
-/// Ready, and nothing that runs beside the calls has fallen silent: that is looked at here, so that no other monitor is
-/// needed to find it.
+/// That is looked at here, so that no other monitor is needed to find one that fell silent.
 async fn ready(
     State((readiness, beats)): State<(Arc<watch::Receiver<Readiness>>, Arc<Beats>)>,
 ) -> (StatusCode, String) {
     let now = *readiness.borrow();
-    let silent = beats.silent();
+    said(now, &beats.silent())
+}
+
+/// Ready, and nothing that runs beside the calls has fallen silent.
+fn said(now: Readiness, silent: &[(Monitor, Duration)]) -> (StatusCode, String) {
     if now == Readiness::Ready && !silent.is_empty() {
         let line = |(monitor, silence): &(Monitor, Duration)| {
             format!("silent {} {} s\n", monitor.as_str(), silence.as_secs())
@@ -97,20 +100,22 @@ async fn ready(
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn l14_a_silent_monitor_makes_it_unready_by_name_until_it_is_heard_of() {
-        let (_set, readiness) = watch::channel(Readiness::Ready);
-        let beats = Arc::new(Beats::default());
-        let state = State((Arc::new(readiness), Arc::clone(&beats)));
-        beats.beat(Monitor::Expiry);
-        tokio::time::advance(Duration::from_secs(31)).await;
-        let silent = "silent expiry 31 s\n";
+    #[test]
+    fn l14_a_silent_monitor_makes_it_unready_by_name_and_never_the_other_way_round() {
+        let silent = [(Monitor::Expiry, Duration::from_millis(31_900))];
+        let said = said(Readiness::Ready, &silent);
         assert_eq!(
-            ready(state.clone()).await,
-            (StatusCode::SERVICE_UNAVAILABLE, silent.into())
+            said,
+            (StatusCode::SERVICE_UNAVAILABLE, "silent expiry 31 s\n".into())
         );
-        beats.beat(Monitor::Expiry);
-        assert_eq!(ready(state).await, (StatusCode::OK, "ready\n".into()));
+        assert_eq!(
+            super::said(Readiness::Ready, &[]),
+            (StatusCode::OK, "ready\n".into())
+        );
+        for word in [Readiness::Starting, Readiness::Draining, Readiness::Failed] {
+            let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", word.word()));
+            assert_eq!(super::said(word, &silent), expected);
+        }
     }
 
     #[tokio::test]

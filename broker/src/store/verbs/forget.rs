@@ -75,7 +75,14 @@ pub(crate) fn ended(
         page.next = Some(packet).filter(|_| rows.len() == limit);
         // A packet that was accepted since is not looked into.
         if row.stage != FORGOTTEN && row.accepted_ms < before.millis() {
-            page.found.extend(ended_packet(read, &packet, &row, before)?);
+            match ended_packet(read, &packet, &row, before) {
+                Ok(found) => page.found.extend(found),
+                // A damaged packet stays where it is; the others go.
+                Err(StoreError::Corrupt(what)) => {
+                    tracing::error!(%what, "alarm: a packet is damaged and stays");
+                }
+                Err(other) => return Err(other),
+            }
         }
     }
     Ok(page)
@@ -203,8 +210,10 @@ fn is_still_so(step: &Step<'_>, forgetting: &Forgetting) -> Result<bool, StoreEr
                 let Some(row) = row.filter(|row| row.stage != FORGOTTEN) else {
                     return Ok(false);
                 };
-                if ended_packet(read, packet, &row, Timestamp::from_millis(i64::MAX))?.is_none() {
-                    return Ok(false);
+                match ended_packet(read, packet, &row, Timestamp::from_millis(i64::MAX)) {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(StoreError::Corrupt(_)) => return Ok(false),
+                    Err(other) => return Err(other),
                 }
             }
             Ok(true)
@@ -249,7 +258,12 @@ fn forget_entry(step: &mut Step<'_>, index: u64) -> Result<(), StoreError> {
             step.txn.erase(&keys::consignment(&leaf))?;
             forget_all(step, &keys::said_prefix(&leaf))?;
         }
-        Some(Event::StatementAccepted) => step.txn.erase(&keys::statement(&stated(&row)?))?,
+        Some(Event::StatementAccepted) => {
+            // One that does not decode is on record under no id.
+            if let Some(statement) = stated(&row) {
+                step.txn.erase(&keys::statement(&statement))?;
+            }
+        }
         _ => {}
     }
     for concern in &row.concerns {
@@ -268,11 +282,10 @@ fn forget_entry(step: &mut Step<'_>, index: u64) -> Result<(), StoreError> {
     step.txn.put_row(&key, &kept)
 }
 
-fn stated(row: &EntryRow) -> Result<StatementId, StoreError> {
-    let damaged = || StoreError::Corrupt("a statement".into());
-    let signed = row.attachment.as_ref().ok_or_else(damaged)?;
-    let statement = wire::Statement::decode(&*signed.bytes).map_err(|_| damaged())?;
-    id(&statement.statement_id)
+fn stated(row: &EntryRow) -> Option<StatementId> {
+    let signed = row.attachment.as_ref()?;
+    let statement = wire::Statement::decode(&*signed.bytes).ok()?;
+    id(&statement.statement_id).ok()
 }
 
 /// Everything about a packet but its entries; with a trace of it, so that it is known if it comes again.
