@@ -22,6 +22,7 @@ use crate::directory::Network;
 use crate::disk::Disk;
 use crate::facts::Facts;
 use crate::inbox::accept::Answering;
+use crate::inbox::quarantine::QuarantineMax;
 use crate::inbox::record::{Delivery, Names};
 use crate::inbox::{Inbox, keep};
 use crate::keyring::{Keyring, TlsIdentity};
@@ -104,7 +105,10 @@ impl Agent {
             disk.clone(),
             &config.data_dir,
             config.at_rest,
-            config.quarantine_max_count,
+            QuarantineMax {
+                count: config.quarantine_max_count,
+                bytes: config.quarantine_max_bytes,
+            },
         )?;
         let client = Mutex::new(transport.client());
         Ok(Self {

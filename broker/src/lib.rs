@@ -62,6 +62,8 @@ pub mod receipt;
 
 pub mod reading;
 
+pub mod auditors;
+
 // Support.
 
 pub mod state;

@@ -1,5 +1,5 @@
 //! The log over plain HTTP, beside the calls and behind the same bounds: checkpoint, tiles and bundles of leaves for
-//! members, and what opens a leaf for those whom it concerns.
+//! members, and what opens a leaf for those whom it concerns and, without decisions and what was signed, for auditors.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use axum::body::Body as Bytewise;
 use bytes::Bytes;
 use prost::Message;
-use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::{Fault, Refusal};
 use tonic::body::Body;
 use tonic::codegen::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -16,6 +15,7 @@ use tonic::codegen::http::{HeaderValue, Method, Request, Response, StatusCode, r
 use tonic::codegen::{BoxFuture, Service as Call};
 use tonic::server::NamedService;
 
+use crate::auditors;
 use crate::log::tiles::{self, Resource};
 use crate::refusals::Refused;
 use crate::requests::Holding;
@@ -82,11 +82,12 @@ impl Call<Request<Body>> for Reading {
 async fn answer(state: &State, request: &Parts) -> Result<Response<Body>, (Refused, Refusal)> {
     let identity = request.extensions.get::<TlsIdentity>().copied();
     let caller = Caller::of(identity, state.directories.current()).map_err(|r| (Refused::Caller, r))?;
-    let known = show(state, caller.agency(), request).await;
+    let known = show(state, &caller, request).await;
     known.map_err(|refusal| (Refused::Request, refusal))
 }
 
-async fn show(state: &State, agency: &AgencyId, request: &Parts) -> Result<Response<Body>, Refusal> {
+async fn show(state: &State, caller: &Caller, request: &Parts) -> Result<Response<Body>, Refusal> {
+    let agency = caller.agency();
     let _place = state.reads.enter(agency, state.clock.now())?;
     if request.method != Method::GET {
         return Err(other_method());
@@ -95,7 +96,7 @@ async fn show(state: &State, agency: &AgencyId, request: &Parts) -> Result<Respo
     let resource = Resource::parse(path.strip_prefix(PREFIX).unwrap_or_default())?;
     let more = resource.price().saturating_sub(1);
     state.reads.charge(agency, more, state.clock.now())?;
-    let bytes = read(state, agency, resource).await?;
+    let bytes = read(state, caller, resource).await?;
     let hold = state.held.take(agency, bytes.len())?;
     let kind = match resource {
         Resource::Checkpoint => TEXT,
@@ -110,7 +111,8 @@ async fn show(state: &State, agency: &AgencyId, request: &Parts) -> Result<Respo
     Ok(answer)
 }
 
-async fn read(state: &State, agency: &AgencyId, resource: Resource) -> Result<Bytes, Refusal> {
+async fn read(state: &State, caller: &Caller, resource: Resource) -> Result<Bytes, Refusal> {
+    let agency = caller.agency();
     let store = state.store.as_ref();
     // A bundle is read from as many rows as it has leaves: whoever asks for many at once waits for itself.
     let _turn = state.turns.take(agency).await?;
@@ -118,7 +120,7 @@ async fn read(state: &State, agency: &AgencyId, resource: Resource) -> Result<By
         Resource::Checkpoint => state.newest_note().await?,
         Resource::Tile(level, span) => tiles::tile(store, level, span).await?,
         Resource::Entries(span) => tiles::entries(store, span).await?,
-        Resource::Entry(index) => return entry(state, agency, index).await,
+        Resource::Entry(index) => return entry(state, caller, index).await,
     };
     found.ok_or_else(|| {
         let sentence = "The newest checkpoint does not cover this, or not all of it";
@@ -132,12 +134,14 @@ async fn read(state: &State, agency: &AgencyId, resource: Resource) -> Result<By
 }
 
 /// What opens a leaf. Whom it does not concern is told what is told of an entry that does not exist.
-async fn entry(state: &State, agency: &AgencyId, index: u64) -> Result<Bytes, Refusal> {
-    let since = state
-        .evidences
-        .since(state.store.as_ref(), agency, index, 1)
-        .await?;
-    let found = since.0.into_iter().find(|evidence| evidence.index == index);
+async fn entry(state: &State, caller: &Caller, index: u64) -> Result<Bytes, Refusal> {
+    let (store, agency) = (state.store.as_ref(), caller.agency());
+    let since = state.evidences.since(store, agency, index, 1).await?;
+    let mut found = since.0.into_iter().find(|evidence| evidence.index == index);
+    if found.is_none() && caller.directory().auditors().contains(agency) {
+        auditors::record(state, agency).await?;
+        found = state.evidences.audited(store, index).await?;
+    }
     found
         .map(|evidence| evidence.encode_to_vec().into())
         .ok_or_else(|| {

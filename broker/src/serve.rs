@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::activate;
 use crate::admin::{Desk, socket};
+use crate::auditors::Audits;
 use crate::beats::Beats;
 use crate::bundle::{self, RulesInForce};
 use crate::clock::{Clock, SystemClock};
@@ -226,6 +227,7 @@ async fn share(
         ),
         turns: Turns::for_this_machine(),
         seen: seen::Known::default(),
+        audits: Audits::default(),
         reads: Intake::new(READS.0, READS.1),
         rejections: Rejections::new(bounds.rejection_leaves_per_hour_max_count),
         held: Held::new(bounds.memory_max_bytes),

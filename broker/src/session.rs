@@ -21,7 +21,7 @@ use crate::pipeline;
 use crate::redact::{Code, safe};
 use crate::roles::Caller;
 use crate::state::{Alarms, State};
-use crate::store::{Lease, LeaseRequest};
+use crate::store::{CASE_ERASED, Lease, LeaseRequest};
 
 /// Frames ahead of a slow recipient.
 const AHEAD_COUNT: usize = 4;
@@ -124,6 +124,11 @@ impl Session {
             }
             // The broker cannot now: the recipient connects again and says it again.
             Err(refusal) if refusal.retry_after_millis > 0 => Err(refusal),
+            // A word that comes late, and is no sign of anything: its case was erased.
+            Err(refusal) if refusal.code == CASE_ERASED => {
+                tokio::time::sleep(NOT_HELD_REST).await;
+                Ok(())
+            }
             Err(refusal) => {
                 let count = self.state.alarms.raise(refusal.code);
                 if Alarms::is_told(count) {

@@ -13,6 +13,7 @@ use schakel_proto::refusal::Refusal;
 use schakel_proto::time::Timestamp;
 use tokio::sync::{Notify, watch};
 
+use crate::auditors::Audits;
 use crate::beats::Beats;
 use crate::bundle::RulesInForce;
 use crate::clock::{Clock, seeded_rng};
@@ -66,6 +67,8 @@ pub struct State {
     pub rejections: Rejections,
     /// Memory for what agencies are sending or being sent.
     pub held: Held,
+    /// What auditors read.
+    pub audits: Audits,
     /// What was closed, throttled and refused.
     pub meters: Arc<Meters>,
     /// Wakes the streams of recipients.

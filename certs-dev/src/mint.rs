@@ -87,6 +87,7 @@ pub fn mint_dated(order: &Mint<'_>, tls_at: Timestamp, rng: &mut dyn RngCore) ->
         agencies,
         brokers: vec![service],
         log: Some(log),
+        auditors: Vec::new(),
     };
     let signed = sign_directory(&network, &directory, at)?;
     files::new_file(&network.directory_file(), &signed.encode_to_vec(), Access::Public)?;

@@ -87,6 +87,7 @@ impl Network {
         let version = self.reissue(at, |directory| {
             let before = directory.agencies.len();
             directory.agencies.retain(|agency| agency.id != id.as_str());
+            directory.auditors.retain(|auditor| auditor != id.as_str());
             if let Some(log) = &mut directory.log {
                 witness::forget(log, id.as_str());
             }
@@ -99,6 +100,22 @@ impl Network {
         self.spec_mut().agencies.retain(|agency| agency.id != *id);
         mint::write_spec(self, files::replace)?;
         Ok(version)
+    }
+
+    /// Issues a directory in which these agencies, and no others, may read the body of every log entry.
+    ///
+    /// # Errors
+    /// One of them is no agency; else as [`Self::refresh`].
+    pub fn set_auditors(&self, auditors: &[AgencyId], at: Timestamp) -> Result<u64, Problem> {
+        self.reissue(at, |directory| {
+            for id in auditors {
+                if !directory.agencies.iter().any(|agency| agency.id == id.as_str()) {
+                    return Err(unknown(id));
+                }
+            }
+            directory.auditors = auditors.iter().map(ToString::to_string).collect();
+            Ok(())
+        })
     }
 
     /// Gives an agency new OpenPGP keys: they take new seals, the former ones still open what is queued

@@ -253,6 +253,7 @@ pub struct Directory {
     by_tls: HashMap<Digest, AgencyId>,
     brokers: Vec<Broker>,
     log: LogDescription,
+    auditors: Vec<AgencyId>,
 }
 
 /// A directory issued within the last 24 hours: what new sealing demands.
@@ -406,6 +407,11 @@ impl Directory {
     /// All agencies, by id.
     pub fn agencies(&self) -> impl Iterator<Item = &Agency> {
         self.agencies.values()
+    }
+
+    /// The agencies that may read the body of every log entry (supervisors), whomever it concerns.
+    pub fn auditors(&self) -> &[AgencyId] {
+        &self.auditors
     }
 
     /// The agency with this id.

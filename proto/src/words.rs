@@ -21,6 +21,7 @@ const NEW_ID: &str = "Give each packet a new id.";
 const REASONS: &str =
     "Each recipient's reason code says what stands in the way; change that, then seal anew.";
 const COMPARE: &str = "Have the newest checkpoint proved against the one that was seen; if that fails, tell the network's authority.";
+const ERASED: &str = "Nothing is added to it any more; open a new case with a new reference.";
 const DISTRUST: &str = "Nothing was accepted. Tell the network's authority; both sides are kept as evidence.";
 
 /// Codes of the broker's and the agent's own that a packet may meet, in English.
@@ -73,6 +74,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "The packet names a checkpoint that is not of this log",
         COMPARE,
     ),
+    ("CASE_ERASED", "This case was erased", ERASED),
 ];
 
 /// A refusal in one language.

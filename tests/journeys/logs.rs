@@ -1,6 +1,8 @@
 //! The operator looks through the log: lists, a packet's whole way, exports, figures; of the running broker and of the
 //! stopped one; and each look stands in the log itself.
 
+mod damaged;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 

@@ -15,6 +15,8 @@ mod witnessed;
 
 mod changes;
 
+mod erased;
+
 mod facts;
 
 mod labels;

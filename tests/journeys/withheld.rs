@@ -311,6 +311,20 @@ fn stored(rng: &mut StdRng, pieces: &[Piece<'_>]) -> Vec<(String, u64)> {
         (!cell.received(&packet)["settled"].is_null()).then_some(())
     });
     let inbox = cell.data().join("inbox");
+    // Beside the hand-over its agent keeps the log's entry of the settlement: the last that it writes.
+    schakel_tests::system::wait::until("the settlement's evidence on disk", || {
+        let mut files = walkdir::WalkDir::new(&inbox).into_iter().filter_map(Result::ok);
+        files
+            .any(|file| {
+                let within = file.path().parent().is_some_and(|dir| dir.ends_with("evidence"));
+                within
+                    && file
+                        .file_name()
+                        .to_str()
+                        .is_some_and(|name| !name.starts_with('.'))
+            })
+            .then_some(())
+    });
     let files = walkdir::WalkDir::new(&inbox)
         .sort_by_file_name()
         .into_iter()

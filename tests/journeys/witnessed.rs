@@ -15,6 +15,16 @@ use serde_json::Value;
 const FEW: &[&str] = &["pz-rupel", "parket-antwerpen", "ocmw-boom"];
 const MORE: &[&str] = &["pz-rupel-opvolgcel", "casusregisseur-rupel"];
 
+/// What an agency is told of a packet's receipts: its acceptance, and each outcome.
+fn standings(office: &Office, packet: &str) -> Vec<Value> {
+    let told = office.ask("GET", &format!("/v1/packets/{packet}"), None);
+    let outcomes = told["outcomes"].as_array().unwrap().iter();
+    outcomes
+        .map(|outcome| outcome["receipt"]["standing"].clone())
+        .chain([told["receipt"]["standing"].clone()])
+        .collect()
+}
+
 fn standing(office: &Office, packet: &str) -> Value {
     let told = office.ask("GET", &format!("/v1/packets/{packet}"), None);
     for outcome in told["outcomes"].as_array().unwrap() {
@@ -56,9 +66,11 @@ fn l08_receipts_are_provisional_while_too_few_witnesses_are_there_and_then_witne
     for agency in MORE {
         town.start_agent(agency);
     }
-    let receipt = wait::until("a witnessed receipt", || {
-        Some(standing(&police, &packet)).filter(|receipt| receipt["standing"] == "witnessed")
+    wait::until("witnessed receipts", || {
+        let all = standings(&police, &packet);
+        all.iter().all(|one| one == "witnessed").then_some(())
     });
+    let receipt = standing(&police, &packet);
     assert!(
         receipt["by"].as_array().unwrap().len() >= watch.needed(),
         "{receipt:#}"

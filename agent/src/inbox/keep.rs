@@ -234,12 +234,13 @@ mod tests {
     use crate::clock::randomness;
     use crate::config::AtRest;
     use crate::disk::{self, Disk};
+    use crate::inbox::quarantine::QuarantineMax;
 
     const END: Timestamp = Timestamp::from_millis(1_795_278_600_000);
     const EXPIRES: &str = "expire-at:2026-11-21T16:30:00.000Z";
 
     fn inbox(disk: Disk, data: &Path) -> Result<Inbox, Problem> {
-        Inbox::open(disk, data, AtRest::Sealed, 8)
+        Inbox::open(disk, data, AtRest::Sealed, QuarantineMax::default())
     }
 
     /// A hand-over on disk, with one part for each list of obligations.

@@ -47,6 +47,7 @@ use crate::disk::{self, Disk};
 use crate::problem::{Kind, Problem};
 use accept::Answering;
 use marks::Marks;
+use quarantine::QuarantineMax;
 use record::{Answer, Delivery, ReceivedPart};
 use spool::Incoming;
 
@@ -59,7 +60,7 @@ pub struct Inbox {
     dir: PathBuf,
     spool: PathBuf,
     quarantine: PathBuf,
-    quarantine_max_count: usize,
+    quarantine_max: QuarantineMax,
     at_rest: AtRest,
     marks: Marks,
     deliveries: Mutex<BTreeMap<(PacketId, Digest), Arc<Delivery>>>,
@@ -77,7 +78,7 @@ impl Inbox {
         disk: Disk,
         data_dir: &Path,
         at_rest: AtRest,
-        quarantine_max_count: usize,
+        quarantine_max: QuarantineMax,
     ) -> Result<Self, Problem> {
         let (dir, spool) = (data_dir.join("inbox"), data_dir.join("spool"));
         let quarantine = data_dir.join("quarantine");
@@ -101,7 +102,7 @@ impl Inbox {
             dir,
             spool,
             quarantine,
-            quarantine_max_count,
+            quarantine_max,
             at_rest,
             marks,
             deliveries,

@@ -10,6 +10,7 @@ use schakel_agent::config::AtRest;
 use schakel_agent::disk::Disk;
 use schakel_agent::inbox::Inbox;
 use schakel_agent::inbox::accept::Answering;
+use schakel_agent::inbox::quarantine::QuarantineMax;
 use schakel_agent::inbox::record::Delivery;
 use schakel_agent::inbox::verify::{Context, Rejection, prove, verify};
 use schakel_agent::keyring::Keyring;
@@ -91,7 +92,7 @@ fn take_slowly(
     between: impl FnOnce() -> i64,
 ) -> Result<(), Problem> {
     take_into(
-        &Inbox::open(disk, data, at_rest, 8)?,
+        &Inbox::open(disk, data, at_rest, QuarantineMax::default())?,
         town,
         &keyring,
         handed,
@@ -162,7 +163,7 @@ fn stops(at_rest: AtRest) {
         let disk = Disk::stopping_after(steps);
         let done = take(&town, disk, dir.path(), at_rest, &first).is_ok();
         // Restart: what is there is whole, with an answer that can be sent.
-        let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+        let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, QuarantineMax::default()).unwrap();
         let open = open_answers(&town, &inbox, &keyring);
         assert_eq!(open.len(), inbox.all().len());
         for (delivery, signed) in open {
@@ -189,7 +190,7 @@ fn stops(at_rest: AtRest) {
             .into_iter()
             .filter(|f| f.file_name().unwrap().to_string_lossy().starts_with("part-"));
         assert_eq!(parts.count(), 2, "stopped after {steps}");
-        let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+        let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, QuarantineMax::default()).unwrap();
         assert_eq!(
             open_answers(&town, &inbox, &keyring).len(),
             1,
@@ -233,7 +234,13 @@ fn c12_a_plain_inbox_names_files_by_our_own_ids_and_keeps_them_private() {
         std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Plain, 8).unwrap();
+    let inbox = Inbox::open(
+        Disk::default(),
+        dir.path(),
+        AtRest::Plain,
+        QuarantineMax::default(),
+    )
+    .unwrap();
     let delivery = inbox.all().remove(0);
     let header = inbox.kept_header(&delivery, &delivery.parts[0]).unwrap().unwrap();
     assert!(header.ends_with(&wire::SealedHeader::decode(&header[4..]).unwrap().salt));
@@ -278,7 +285,13 @@ fn l06_an_answer_signed_with_a_former_key_is_signed_anew_and_kept_so() {
     take(&town, Disk::default(), dir.path(), AtRest::Sealed, &handed).unwrap();
     let former = Keyring::new(town.keys(RECIPIENT), Vec::new());
     let answer = |keyring: &Keyring| {
-        let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        let inbox = Inbox::open(
+            Disk::default(),
+            dir.path(),
+            AtRest::Sealed,
+            QuarantineMax::default(),
+        )
+        .unwrap();
         open_answers(&town, &inbox, keyring).remove(0).1
     };
     let first = answer(&former);
@@ -321,7 +334,7 @@ fn a_delivery_is_recorded_with_the_directory_and_the_moment_it_was_verified_with
         3_600_000
     };
     take_slowly(&town, keyring, (disk, dir.path(), at_rest), &handed, between).unwrap();
-    let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+    let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, QuarantineMax::default()).unwrap();
     let delivery = &inbox.all()[0];
     assert_eq!(delivery.directory_version, 1);
     assert!((before.millis()..=now().millis()).contains(&delivery.at_ms));
@@ -335,7 +348,13 @@ fn p11_nothing_is_accepted_by_a_directory_that_is_out_of_date() {
     let parcel = parcel(&town, case, 1);
     let handed = handed(&town, &parcel, &mut ledger, &facts);
     let dir = tempfile::tempdir().unwrap();
-    let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+    let inbox = Inbox::open(
+        Disk::default(),
+        dir.path(),
+        AtRest::Sealed,
+        QuarantineMax::default(),
+    )
+    .unwrap();
     let incoming = inbox.begin(&handed.offer).unwrap();
     let (me, keys) = (agency(RECIPIENT), Keyring::new(town.keys(RECIPIENT), Vec::new()));
     let short = town.network.issue_changed(now(), |directory| {
@@ -373,7 +392,7 @@ fn d04_d07_a_step_that_fails_once_leaves_each_part_there_once() {
     for steps in 0.. {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::failing_once_after(steps);
-        let Ok(inbox) = Inbox::open(disk, dir.path(), AtRest::Sealed, 8) else {
+        let Ok(inbox) = Inbox::open(disk, dir.path(), AtRest::Sealed, QuarantineMax::default()) else {
             continue;
         };
         // The same agent goes on, and is handed it over again.
@@ -387,7 +406,13 @@ fn d04_d07_a_step_that_fails_once_leaves_each_part_there_once() {
         assert_eq!(unfinished, None, "step {steps} failed and left it");
         take_into(&inbox, &town, &keyring, &second, || 0).unwrap();
         drop(inbox);
-        Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        Inbox::open(
+            Disk::default(),
+            dir.path(),
+            AtRest::Sealed,
+            QuarantineMax::default(),
+        )
+        .unwrap();
         let parts = files(&dir.path().join("inbox"))
             .into_iter()
             .filter(|f| f.file_name().unwrap().to_string_lossy().starts_with("part-"));
@@ -412,7 +437,13 @@ fn d04_whatever_stops_us_nothing_is_answered_that_does_not_bind() {
         take(&town, Disk::default(), dir.path(), AtRest::Sealed, &first).unwrap();
         let disk = Disk::stopping_after(steps);
         let done = take(&town, disk, dir.path(), AtRest::Sealed, &second).is_ok();
-        let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+        let inbox = Inbox::open(
+            Disk::default(),
+            dir.path(),
+            AtRest::Sealed,
+            QuarantineMax::default(),
+        )
+        .unwrap();
         let (_, kept) = inbox.part(parcel.sealed.packet_id, parcel.parts[0]).unwrap();
         let open = open_answers(&town, &inbox, &keyring);
         let answers_second = open.iter().any(|(delivery, _)| delivery.parts.is_empty());
@@ -438,7 +469,7 @@ fn what_is_handed_over_twice_is_bound_by_both_decisions() {
         let parcel = parcel(&town, case, 1);
         let dir = tempfile::tempdir().unwrap();
         let kept = || {
-            let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, 8).unwrap();
+            let inbox = Inbox::open(Disk::default(), dir.path(), at_rest, QuarantineMax::default()).unwrap();
             let part = parcel.parts[0];
             inbox.part(parcel.sealed.packet_id, part).unwrap().1
         };

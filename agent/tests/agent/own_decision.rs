@@ -5,6 +5,7 @@ use schakel_agent::config::AtRest;
 use schakel_agent::decide::{Own, Shown};
 use schakel_agent::disk::Disk;
 use schakel_agent::inbox::Inbox;
+use schakel_agent::inbox::quarantine::QuarantineMax;
 use schakel_agent::inbox::verify::{Context, prove, verify};
 use schakel_agent::keyring::Keyring;
 use schakel_policy::bundle::Bundle;
@@ -132,7 +133,13 @@ fn unshown(town: &Town, who: &str, basis: &str) -> Result<Option<bool>, String> 
     decision.recipient = who.to_owned();
     let consignment = parcel.consign(&mut ledger, decision, |body| body.recipient = who.to_owned());
     let (dir, directory, me) = (tempfile::tempdir().unwrap(), town.directory(), agency(who));
-    let inbox = Inbox::open(Disk::default(), dir.path(), AtRest::Sealed, 8).unwrap();
+    let inbox = Inbox::open(
+        Disk::default(),
+        dir.path(),
+        AtRest::Sealed,
+        QuarantineMax::default(),
+    )
+    .unwrap();
     let keys = Keyring::new(town.keys(who), Vec::new());
     let context = Context {
         network: directory.network(),

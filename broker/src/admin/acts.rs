@@ -149,11 +149,16 @@ impl Desk {
             return Ok(draft);
         }
         let mut case = act.case;
-        if let Some(packet) = act.packet
-            && let Some(known) = self.store.packet(packet).await?
-        {
-            draft.packet = Some(packet);
-            case = Some(known.case);
+        if let Some(packet) = act.packet {
+            match self.store.packet(packet).await {
+                Ok(Some(known)) => {
+                    draft.packet = Some(packet);
+                    case = Some(known.case);
+                }
+                // What is damaged must be looked at: it is, and not named.
+                Ok(None) | Err(StoreError::Corrupt(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         if let Some(case) = case
             && self.keys.is_there(Some(case))

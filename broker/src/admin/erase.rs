@@ -13,7 +13,7 @@ use super::{Desk, malformed};
 use crate::clock::seeded_rng;
 use crate::facts::to_wire;
 use crate::log::entry::EntryDraft;
-use crate::store::PacketStage;
+use crate::store::Outcome;
 
 /// Packets read at once.
 const PAGE: usize = 256;
@@ -71,7 +71,9 @@ async fn on_their_way(desk: &Desk, case: CaseRef) -> Result<u64, Refusal> {
         let page = desk.store.packets_of(case, after, PAGE).await?;
         for packet in page.found {
             let outcome = desk.store.outcome(packet).await?;
-            count += u64::from(outcome.is_some_and(|outcome| outcome.stage == PacketStage::Accepted));
+            // One that was taken back may still be with a recipient that has not answered.
+            let open = |outcome: Outcome| outcome.parts.iter().any(|part| !part.stage.is_final());
+            count += u64::from(outcome.is_some_and(open));
         }
         match page.next {
             Some(next) => after = Some(next),

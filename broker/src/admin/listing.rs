@@ -27,7 +27,7 @@ pub(super) struct Place {
     pub(super) limit: usize,
 }
 
-/// One page: entries, the position to go on after, and whether that was all.
+/// One page: entries, the position to go on after, whether that was all, and how many of the entries are damaged.
 pub(super) async fn page(desk: &Desk, filter: &Filter, place: Place) -> Result<Value, Refusal> {
     let wanted = filter.wanted()?;
     let store = desk.store.as_ref();
@@ -36,6 +36,7 @@ pub(super) async fn page(desk: &Desk, filter: &Filter, place: Place) -> Result<V
     let mut after = place.after.or_else(|| place.last.and_then(from_the_end));
     let limit = place.limit.clamp(1, ANSWER_MAX_COUNT);
     let (mut entries, mut looked_at, mut done) = (Vec::new(), 0, false);
+    let mut damaged = 0;
     while !done && looked_at < LOOKED_AT_MAX_COUNT && entries.len() < limit {
         let (page, next) = rows::after(store, wanted.filed, after, (PAGE, size)).await?;
         done = next.is_none();
@@ -49,17 +50,19 @@ pub(super) async fn page(desk: &Desk, filter: &Filter, place: Place) -> Result<V
                 Row::Entry(entry) => {
                     after = Some(entry.index);
                     if let Some(seen) = wanted.takes(&entry, &desk.network) {
+                        damaged += u64::from(matches!(seen, Seen::Unreadable));
                         entries.push(to_json(&entry, &seen));
                     }
                 }
                 Row::Unreadable(index) => {
                     after = Some(index);
+                    damaged += 1;
                     entries.push(json!({ "index": index, "event": "(unreadable)", "leaf": null }));
                 }
             }
         }
     }
-    Ok(json!({ "entries": entries, "next": after, "done": done, "size": size }))
+    Ok(json!({ "entries": entries, "next": after, "done": done, "size": size, "damaged": damaged }))
 }
 
 /// One entry.

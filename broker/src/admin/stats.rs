@@ -19,6 +19,8 @@ const TOLD_EVERY: u64 = 65_536;
 /// Most different reasons, agencies or days that are told apart; the others are one.
 const KINDS_MAX_COUNT: usize = 4_096;
 const OTHERS: &str = "(others)";
+/// Most places of damage that are named.
+const DAMAGED_MAX_COUNT: usize = 64;
 
 #[derive(Default)]
 struct Counts(BTreeMap<String, u64>);
@@ -37,6 +39,8 @@ struct Stats {
     unreadable: u64,
     /// Entries of which only the leaf is left.
     erased: u64,
+    /// What cannot be read, by name.
+    damaged: Vec<String>,
     events: Counts,
     reasons: Counts,
     agencies: Counts,
@@ -45,6 +49,17 @@ struct Stats {
 }
 
 impl Stats {
+    fn unreadable(&mut self, index: u64) {
+        self.unreadable += 1;
+        self.damaged(format!("entry {index}"));
+    }
+
+    fn damaged(&mut self, what: String) {
+        if self.damaged.len() < DAMAGED_MAX_COUNT {
+            self.damaged.push(what);
+        }
+    }
+
     fn add(&mut self, body: &Body) {
         self.entries += 1;
         self.events.add(body.event.as_str());
@@ -75,14 +90,14 @@ pub(super) async fn count(desk: &Desk, filter: &Filter, told: &Told) -> Result<V
             if looked_at.is_multiple_of(TOLD_EVERY) {
                 told.say(json!({ "done": looked_at, "of": size }));
             }
-            let seen = match row {
-                Row::Entry(entry) => wanted.takes(entry, &desk.network),
-                Row::Unreadable(_) => Some(Seen::Unreadable),
+            let (index, seen) = match row {
+                Row::Entry(entry) => (entry.index, wanted.takes(entry, &desk.network)),
+                Row::Unreadable(index) => (*index, Some(Seen::Unreadable)),
             };
             match seen {
                 Some(Seen::Body(body)) => stats.add(&body),
                 Some(Seen::Erased(_)) => stats.erased += 1,
-                Some(Seen::Unreadable) => stats.unreadable += 1,
+                Some(Seen::Unreadable) => stats.unreadable(index),
                 None => {}
             }
         }
@@ -91,16 +106,19 @@ pub(super) async fn count(desk: &Desk, filter: &Filter, told: &Told) -> Result<V
             None => break,
         }
     }
-    let (cases, erased) = cases(desk).await?;
+    let (cases, erased) = cases(desk, &mut stats).await?;
     let last = last(desk, size).await?;
     let pending = match store.pending(PAGE_MAX_COUNT).await {
         Ok(pending) => pending.len().into(),
-        Err(StoreError::Corrupt(_)) => Value::Null,
+        Err(StoreError::Corrupt(what)) => {
+            stats.damaged(what.to_string());
+            Value::Null
+        }
         Err(error) => return Err(error.into()),
     };
     let age = |at: Timestamp| now.millis_since(at).div_euclid(1000);
     Ok(json!({
-        "entries": stats.entries, "unreadable": stats.unreadable, "erased": stats.erased,
+        "entries": stats.entries, "unreadable": stats.unreadable, "damaged": stats.damaged, "erased": stats.erased,
         "events": stats.events.0, "reasons": stats.reasons.0,
         "agencies": stats.agencies.0, "days": stats.days.0,
         "size": size,
@@ -126,11 +144,14 @@ async fn last(desk: &Desk, size: u64) -> Result<Option<Body>, Refusal> {
 }
 
 /// Cases that have entries, and those whose erasure key is gone; up to a row that cannot be read.
-async fn cases(desk: &Desk) -> Result<(u64, u64), Refusal> {
+async fn cases(desk: &Desk, stats: &mut Stats) -> Result<(u64, u64), Refusal> {
     let (mut all, mut erased, mut after) = (0, 0, None);
     loop {
         let page = match desk.store.cases(after, PAGE).await {
-            Err(StoreError::Corrupt(_)) => return Ok((all, erased)),
+            Err(StoreError::Corrupt(what)) => {
+                stats.damaged(what.to_string());
+                return Ok((all, erased));
+            }
             page => page?,
         };
         for case in &page.found {

@@ -66,10 +66,14 @@ impl EntryDraft {
     /// and since it says nothing about anything, it is shown to nobody.
     fn of_an_erased_case(self) -> Result<Self, StoreError> {
         match self.event {
-            // These would add to the case, or hand something of it over.
+            // These would add to the case, hand something of it over, or be nothing without what was signed.
             Event::SubmissionAcceptance
             | Event::ContentConsignment
             | Event::ContentWithheld
+            | Event::ContentHandover
+            | Event::ContentHandoverFailure
+            | Event::ObligationFulfilled
+            | Event::Recalled
             | Event::StatementAccepted
             | Event::FactsChanged => Err(StoreError::Erased),
             event => Ok(Self {

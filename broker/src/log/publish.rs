@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use schakel_proto::ids::Digest;
 use schakel_proto::party::AgencyId;
+use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire;
 
 use crate::erasure::ErasureKeys;
@@ -73,6 +74,24 @@ impl Evidences {
             Some(entry) => self.publish(entry).await,
             None => Ok(None),
         }
+    }
+
+    /// What an auditor is shown of the entry at a position: that it is there, and what it says; neither decisions nor
+    /// what was signed. `None`: not under a checkpoint, or erased.
+    pub async fn audited(&self, store: &dyn Store, index: u64) -> Result<Option<wire::Evidence>, StoreError> {
+        let Some(leaf_hash) = store.node(Node { level: 0, index }).await? else {
+            return Ok(None);
+        };
+        let Some(entry) = store.entry(leaf_hash).await? else {
+            return Ok(None);
+        };
+        self.publish(LoggedEntry {
+            shown: None,
+            hidden: None,
+            attachment: None,
+            ..entry
+        })
+        .await
     }
 
     /// Everything that concerns an agency from a position on, at most `limit` entries; and the position to

@@ -18,7 +18,7 @@ use crate::config::Retention;
 use crate::facts::stored;
 use crate::log::entry::EntryDraft;
 use crate::state::State;
-use crate::store::{Filed, Forgetting, PAGE_MAX_COUNT, PacketStage};
+use crate::store::{Filed, Forgetting, PAGE_MAX_COUNT};
 
 /// Cases looked at in one round.
 const CASES_MAX_COUNT: usize = 64;
@@ -143,7 +143,9 @@ async fn survey(state: &State, case: CaseRef) -> Result<Seen, Refusal> {
                 && let Some(stored) = state.store.packet(packet).await?
             {
                 let outcome = state.store.outcome(packet).await?;
-                seen.is_busy |= outcome.is_some_and(|outcome| outcome.stage == PacketStage::Accepted);
+                // One that was taken back may still be with a recipient that has not answered.
+                let parts = outcome.iter().flat_map(|outcome| &outcome.parts);
+                seen.is_busy |= parts.into_iter().any(|part| !part.stage.is_final());
                 if ManifestFields::parse(&stored.manifest.bytes).is_ok_and(|one| one.break_glass.is_some()) {
                     seen.emergency = seen.emergency.max(Some(stored.accepted_at));
                 }

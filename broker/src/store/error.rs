@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use schakel_proto::refusal::{Fault, Refusal};
 
+/// Code of the refusal to add anything to a case that was erased.
+pub const CASE_ERASED: &str = "CASE_ERASED";
+
 /// A store failure. Unless its text says otherwise, nothing of the verb took effect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -107,7 +110,7 @@ impl From<StoreError> for Refusal {
             ),
             StoreError::Erased => Self::new(
                 Fault::Precondition,
-                "CASE_ERASED",
+                CASE_ERASED,
                 "This case was erased",
                 "Nothing is added to it any more; open a new case with a new reference.",
             ),

@@ -66,7 +66,7 @@ pub use delivery::{
     Lease, LeaseRequest, Recall, Recalling, Verdict, Waiting,
 };
 pub use entry::{Concern, Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
-pub use error::StoreError;
+pub use error::{CASE_ERASED, StoreError};
 pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };

@@ -282,7 +282,7 @@ async fn what_was_accepted_before_a_restart_is_delivered_after_it_and_again_unti
 }
 
 /// Waits until this many alarms of this kind were raised.
-async fn alarmed(broker: &Running, code: &str, count: u64) {
+pub async fn alarmed(broker: &Running, code: &str, count: u64) {
     while broker.state().alarms.count(code) < count {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

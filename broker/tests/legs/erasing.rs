@@ -11,7 +11,9 @@ use schakel_proto::tlog::proof::check_inclusion;
 use schakel_proto::wire;
 use serde_json::Value;
 
-use crate::oversight::{ask, receive};
+use crate::delivery::alarmed;
+use crate::inbox::Inbox;
+use crate::oversight::ask;
 use crate::packet::{new_case, refusal, state, submit};
 use crate::peer::{Ground, agency, now};
 
@@ -79,6 +81,31 @@ async fn erased(ground: &Ground, count: u64) {
     assert_eq!(stats.await["erased_cases"], 1);
 }
 
+/// Nothing of the case is shown; of the other one all is; and that a key was destroyed, once, without saying which.
+async fn told(ground: &Ground, broker: &Running, (case, other): (CaseRef, CaseRef)) {
+    for who in [POLICE, PARKET] {
+        let all = shown(ground, broker, who).await;
+        assert_eq!(of(&all, case), 0, "{who}");
+        let destroyed: Vec<_> = all
+            .iter()
+            .filter(|one| one.event == Event::KeyDestroyed)
+            .collect();
+        assert_eq!(destroyed.len(), 1, "{who}");
+        assert_eq!((destroyed[0].case, destroyed[0].packet), (None, None));
+    }
+    assert_eq!(of(&shown(ground, broker, POLICE).await, other), 1);
+}
+
+/// A word that comes late is kept nowhere, and is no alarm.
+async fn late(ground: &Ground, broker: &Running, word: wire::Signed) {
+    let mut parket = ground.client(broker.address(), PARKET).await;
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    inbox.say(word).await;
+    inbox.say(wire::Signed::default()).await;
+    alarmed(broker, "MESSAGE_MALFORMED", 1).await;
+    assert_eq!(broker.state().alarms.count("CASE_ERASED"), 0);
+}
+
 #[tokio::test]
 async fn l12_what_an_erased_case_said_is_gone_for_good_and_the_log_is_whole() {
     let ground = Ground::new();
@@ -93,7 +120,12 @@ async fn l12_what_an_erased_case_said_is_gone_for_good_and_the_log_is_whole() {
     let parts = [("alert", &b"gevaar"[..], &[PARKET][..])];
     let [delivered, recalled] = [(), ()].map(|()| ground.seal(POLICE, case, &[PARKET], &parts));
     submit(&mut police, delivered.frames()).await.unwrap();
-    receive(&ground, &broker, PARKET, &delivered, true).await;
+    let mut parket = ground.client(broker.address(), PARKET).await;
+    let mut inbox = Inbox::open(&mut parket, 1).await;
+    let handed = inbox.handed().await;
+    let received = handed.acknowledgement(&ground, PARKET, &delivered);
+    inbox.acknowledge(received).await;
+    drop((inbox, parket));
     // Not an open case, not one with something on its way, not one that nobody knows.
     assert!(erase(&ground, &name).await.unwrap_err().contains("CASE_OPEN"));
     submit(&mut police, recalled.frames()).await.unwrap();
@@ -110,29 +142,30 @@ async fn l12_what_an_erased_case_said_is_gone_for_good_and_the_log_is_whole() {
     assert_eq!(done["shown_to"], serde_json::json!([PARKET, POLICE]));
     let leaf = done["leaf"].as_str().unwrap().parse().unwrap();
     broker.state().log.wait_for(leaf).await.unwrap();
+    for packet in [&delivered, &recalled] {
+        let stored = broker.state().store.packet(packet.packet.packet_id).await;
+        let parts = stored.unwrap().unwrap().parts;
+        assert!(parts.iter().all(|part| part.purged), "no sealed byte is left");
+    }
     // At once, with what was in memory; and after a restart, when a new key could be made.
     let mut broker = broker;
     for round in 0..2 {
         let count = proved(&broker, case).await;
         assert!(count >= 5);
         erased(&ground, count).await;
-        for who in [POLICE, PARKET] {
-            let all = shown(&ground, &broker, who).await;
-            assert_eq!(of(&all, case), 0, "{who}");
-            let destroyed: Vec<_> = all
-                .iter()
-                .filter(|one| one.event == Event::KeyDestroyed)
-                .collect();
-            assert_eq!(destroyed.len(), 1, "{who}");
-            assert_eq!((destroyed[0].case, destroyed[0].packet), (None, None));
-        }
-        assert_eq!(of(&shown(&ground, &broker, POLICE).await, other), 1);
+        told(&ground, &broker, (case, other)).await;
         let reopening = ground.statement(POLICE, case, StatementBody::CaseReopened);
         let refused = state(&mut police, reopening).await.unwrap_err();
         assert_eq!(refusal(&refused).code, "CASE_ERASED");
-        // Said again, it makes no entry that leads back to the case.
-        police.recall(ground.recall(POLICE, &recalled)).await.unwrap();
+        // What comes late, or again, is kept nowhere, and is no alarm.
+        for packet in [&delivered, &recalled] {
+            let refused = police.recall(ground.recall(POLICE, packet)).await.unwrap_err();
+            assert_eq!(refusal(&refused).code, "CASE_ERASED");
+        }
+        let word = handed.word(&ground, PARKET, &delivered, "taken");
+        late(&ground, &broker, word).await;
         assert_eq!(proved(&broker, case).await, count);
+        erased(&ground, count).await;
         if round == 0 {
             broker.stop().await.unwrap();
             broker = ground.broker().await;

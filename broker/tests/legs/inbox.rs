@@ -157,6 +157,11 @@ impl Handed {
     }
 
     pub fn acknowledgement(&self, ground: &Ground, who: &str, sealed: &Sealed) -> wire::Signed {
+        self.word(ground, who, sealed, "received")
+    }
+
+    /// Something that the recipient says of all parts.
+    pub fn word(&self, ground: &Ground, who: &str, sealed: &Sealed, outcome: &str) -> wire::Signed {
         let keys = ground.keys(who);
         let directory = ground.network.directory(now()).unwrap();
         let network = &ground.network.spec().network;
@@ -171,7 +176,8 @@ impl Handed {
             recipient_key: keys.fingerprint().as_bytes().to_vec().into(),
             manifest_digest: consignment.body().manifest_digest.unwrap().to_vec().into(),
             consignment_leaf: consignment.leaf_hash().to_vec().into(),
-            outcome: "received".into(),
+            outcome: outcome.into(),
+            done_ms: if outcome == "taken" { now().millis() } else { 0 },
             part_ids: parts.iter().map(|part| part.part.to_vec().into()).collect(),
             made_ms: now().millis(),
             ..Default::default()

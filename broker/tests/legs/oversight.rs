@@ -69,7 +69,7 @@ async fn told(ground: &Ground, police: &mut Client) -> (CaseRef, SubjectRef, Sea
     (case, subject, sealed)
 }
 
-pub async fn receive(ground: &Ground, broker: &Running, who: &str, sealed: &Sealed, acknowledges: bool) {
+async fn receive(ground: &Ground, broker: &Running, who: &str, sealed: &Sealed, acknowledges: bool) {
     let mut client = ground.client(broker.address(), who).await;
     let mut inbox = Inbox::open(&mut client, 1).await;
     let handed = inbox.handed().await;
@@ -88,10 +88,11 @@ async fn forge(
     let shared = broker.state();
     let rules = shared.rules.current();
     let facts = shared.store.facts(case).await.unwrap();
+    let at = now();
     let mut decision = wire::Decision {
         packet_id: sealed.packet.packet_id.to_vec().into(),
         recipient: CAW.into(),
-        at_ms: now().millis(),
+        at_ms: at.millis(),
         bundle_digest: rules.digest().to_vec().into(),
         bundle_version: rules.version(),
         facts_head: facts.head.unwrap().to_vec().into(),
@@ -114,7 +115,7 @@ async fn forge(
         sender: Some(agency(POLICE)),
         recipient: Some(agency(CAW)),
         decision: Some(DecisionDraft::split(decision)),
-        ..EntryDraft::new(Event::ContentWithheld, now())
+        ..EntryDraft::new(Event::ContentWithheld, at)
     };
     let entry = shared
         .entry(draft.concerning(&agency(POLICE), true))

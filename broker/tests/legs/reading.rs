@@ -200,6 +200,58 @@ async fn what_opens_a_leaf_is_shown_to_those_concerned_and_for_others_does_not_e
     broker.stop().await.unwrap();
 }
 
+/// What an agency is told of an entry.
+async fn entry_of(channel: &Channel, index: u64) -> Option<wire::Evidence> {
+    let said = get(channel, &format!("/log/entry/{index}")).await;
+    (said.0 == 200).then(|| wire::Evidence::decode(&*said.2).unwrap())
+}
+
+#[tokio::test]
+async fn an_auditor_reads_the_body_of_every_entry_and_that_stands_in_the_log() {
+    let ground = Ground::new();
+    ground.network.set_auditors(&[agency(STRANGER)], now()).unwrap();
+    let broker = told(&ground, None).await;
+    let auditor = ground.channel(broker.address(), STRANGER).await;
+    let police = ground.channel(broker.address(), POLICE).await;
+    let directory = ground.network.directory(now()).unwrap();
+    let key = directory.log().key();
+    let network = &ground.network.spec().network;
+    let store = Arc::clone(&broker.state().store);
+    let size = store.latest_checkpoint().await.unwrap().unwrap().size;
+    let mut openings = 0;
+    for index in 0..size {
+        let shown = entry_of(&auditor, index).await.expect("an auditor reads each");
+        let checked = evidence::check(&shown, network, key).unwrap();
+        assert_eq!(checked.index(), index);
+        // What it says, and not what was decided or signed.
+        assert_eq!(
+            (&shown.shown, &shown.hidden, &shown.attachment),
+            (&None, &None, &None)
+        );
+        openings += usize::from(checked.body().event == Event::StatementAccepted);
+        if let Some(mine) = entry_of(&police, index).await {
+            assert_eq!(mine.body, shown.body);
+            assert!(mine.attachment.is_some(), "who is concerned sees what was signed");
+        }
+    }
+    assert_eq!(openings, 3);
+    // All of that reading is one entry, and it names who read.
+    let mut watch = broker.state().log.watch();
+    let more = |state: &_| matches!(state, schakel_broker::log::sequencer::LogState::Running { size: now } if *now > size);
+    watch.wait_for(more).await.unwrap();
+    let acts = store.records(size, 16).await.unwrap();
+    assert_eq!(acts.len(), 1);
+    let body = wire::EvidenceBody::decode(&*acts[0].body).unwrap();
+    assert_eq!(
+        (body.event.as_str(), body.reason.as_str(), body.actor.as_str()),
+        (Event::AdminAct.as_str(), "audit", "agency:ocmw-boom")
+    );
+    // It is shown it too, like every entry; whoever is no auditor any more is shown nothing.
+    assert!(entry_of(&auditor, size).await.is_some());
+    assert!(entry_of(&police, size).await.is_none());
+    broker.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn i03_who_is_no_member_reads_nothing_and_other_methods_and_paths_are_refused_in_words() {
     let mut ground = Ground::new();

@@ -20,6 +20,7 @@ const NAME_MAX_BYTES: usize = 255;
 const CERTIFICATE_MAX_BYTES: usize = 64 * 1024;
 const KEYS_PER_AGENCY_MAX_COUNT: usize = 16;
 const BROKERS_MAX_COUNT: usize = 64;
+const AUDITORS_MAX_COUNT: usize = 16;
 /// 9999-12-31T23:59:59.999Z, the last moment that RFC 3339 can write.
 const TIME_MAX_MILLIS: i64 = 253_402_300_799_999;
 
@@ -71,6 +72,7 @@ pub(super) fn directory(
         .collect::<HashMap<_, _>>();
     let brokers = brokers(&message.brokers, &mut seen)?;
     let log = log(message.log.as_ref(), &agencies)?;
+    let auditors = members("auditors", &message.auditors, AUDITORS_MAX_COUNT, &agencies)?;
     Ok(Directory {
         signed: signed.clone(),
         digest: Digest::of(&signed.bytes),
@@ -83,6 +85,7 @@ pub(super) fn directory(
         by_tls,
         brokers,
         log,
+        auditors,
     })
 }
 
@@ -279,21 +282,7 @@ fn log(
     };
     let key = LogKey::new(&message.origin, &message.key)
         .map_err(|error| DirectoryError::malformed("log.origin, log.key", error.to_string()))?;
-    if message.witnesses.len() > WITNESSES_MAX_COUNT {
-        return fail("log.witnesses", format!("more than {WITNESSES_MAX_COUNT}"));
-    }
-    let mut witnesses = Vec::with_capacity(message.witnesses.len());
-    for text in &message.witnesses {
-        let id =
-            AgencyId::new(text).map_err(|e| DirectoryError::malformed("log.witnesses", e.to_string()))?;
-        if !agencies.contains_key(&id) || witnesses.contains(&id) {
-            return fail(
-                "log.witnesses",
-                format!("{id} is not an agency, or is listed twice"),
-            );
-        }
-        witnesses.push(id);
-    }
+    let witnesses = members("log.witnesses", &message.witnesses, WITNESSES_MAX_COUNT, agencies)?;
     let tolerated = usize::try_from(message.tolerated_liars).unwrap_or(usize::MAX);
     if tolerated > 0 && tolerated >= witnesses.len() {
         return fail(
@@ -308,6 +297,27 @@ fn log(
         tolerated_liars: message.tolerated_liars,
         watch,
     })
+}
+
+/// Agencies of the directory, each once.
+fn members(
+    place: &str,
+    list: &[String],
+    max: usize,
+    agencies: &BTreeMap<AgencyId, Agency>,
+) -> Result<Vec<AgencyId>> {
+    if list.len() > max {
+        return fail(place, format!("more than {max}"));
+    }
+    let mut members = Vec::with_capacity(list.len());
+    for text in list {
+        let id = AgencyId::new(text).map_err(|e| DirectoryError::malformed(place, e.to_string()))?;
+        if !agencies.contains_key(&id) || members.contains(&id) {
+            return fail(place, format!("{id} is not an agency, or is listed twice"));
+        }
+        members.push(id);
+    }
+    Ok(members)
 }
 
 fn side(text: &str, place: &str) -> Result<Option<Side>> {

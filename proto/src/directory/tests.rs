@@ -67,6 +67,7 @@ fn message(keys: &Keys) -> wire::Directory {
             key: vec![3; 32].into(),
             ..wire::LogDescription::default()
         }),
+        auditors: Vec::new(),
     }
 }
 
@@ -304,4 +305,26 @@ fn an_agency_whose_key_is_not_valid_now_stays_listed_without_it() {
     let police = directory.agency(&AgencyId::new("pz-rupel").unwrap()).unwrap();
     assert!(police.sealing_key().is_none());
     assert!(police.signing_keys(&keys.agencies[0].fingerprint()).is_none());
+}
+
+#[test]
+fn auditors_are_agencies_of_the_directory_each_once() {
+    let keys = keys();
+    let auditing = |list: &[&str]| {
+        let mut message = message(&keys);
+        message.auditors = list.iter().map(ToString::to_string).collect();
+        verify(&message, &keys)
+    };
+    let directory = auditing(&["ocmw-boom"]).unwrap();
+    assert_eq!(directory.auditors(), [AgencyId::new("ocmw-boom").unwrap()]);
+    assert!(auditing(&[]).unwrap().auditors().is_empty());
+    for wrong in [
+        &["ocmw-boom", "ocmw-boom"][..],
+        &["coc"],
+        &["Not an id"],
+        &["ocmw-boom"; 17],
+    ] {
+        let refused = auditing(wrong).unwrap_err();
+        assert!(refused.to_string().contains("auditors"), "{refused}");
+    }
 }

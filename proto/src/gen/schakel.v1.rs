@@ -338,6 +338,9 @@ pub struct Directory {
     pub brokers: ::prost::alloc::vec::Vec<BrokerService>,
     #[prost(message, optional, tag = "9")]
     pub log: ::core::option::Option<LogDescription>,
+    /// agency ids that may read the body of every log entry
+    #[prost(string, repeated, tag = "10")]
+    pub auditors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Agency {

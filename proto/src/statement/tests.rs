@@ -54,6 +54,7 @@ fn world() -> (Directory, SecretKeys) {
             key: vec![3; 32].into(),
             ..wire::LogDescription::default()
         }),
+        auditors: Vec::new(),
     };
     let bytes = message.encode_to_vec();
     let signatures = vec![authority.sign(&bytes, NOW).unwrap().into()];

@@ -324,6 +324,7 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "CHECKPOINT_UNKNOWN",
         "Le paquet nomme un point de contrôle qui n'est pas de ce journal",
     ),
+    ("CASE_ERASED", "Ce dossier a été effacé"),
 ];
 
 /// What to do, beside the English words for it.
@@ -364,6 +365,10 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     (
         super::COMPARE,
         "Faites prouver le point de contrôle le plus récent contre celui qui a été vu ; si cela échoue, avertissez l'autorité du réseau.",
+    ),
+    (
+        super::ERASED,
+        "Rien n'y est plus ajouté ; ouvrez un nouveau dossier avec une nouvelle référence.",
     ),
     (
         super::DISTRUST,

@@ -333,6 +333,7 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "CHECKPOINT_UNKNOWN",
         "Het pakket noemt een controlepunt dat niet van dit logboek is",
     ),
+    ("CASE_ERASED", "Dit dossier is gewist"),
 ];
 
 /// What to do, beside the English words for it.
@@ -373,6 +374,10 @@ pub(super) const REMEDIES: &[(&str, &str)] = &[
     (
         super::COMPARE,
         "Laat het nieuwste controlepunt bewijzen tegen het geziene; lukt dat niet, verwittig dan de autoriteit van het netwerk.",
+    ),
+    (
+        super::ERASED,
+        "Er komt niets meer bij; open een nieuw dossier met een nieuwe verwijzing.",
     ),
     (
         super::DISTRUST,

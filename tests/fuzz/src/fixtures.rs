@@ -73,6 +73,7 @@ pub fn directory_message() -> wire::Directory {
             tolerated_liars: 0,
             witness_keys: agencies.first().map(|a| witness_key(&a.id)).into_iter().collect(),
         }),
+        auditors: agencies.first().map(|a| a.id.clone()).into_iter().collect(),
         agencies,
     }
 }

@@ -14,6 +14,8 @@ use super::{CommandError, Target, answer, list, number, print, text};
 use crate::admin::{Ask, Filter};
 use crate::csv;
 
+mod timeline;
+
 /// How often `--follow` asks again.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// Entries asked for at once when all are wanted.
@@ -138,15 +140,33 @@ pub struct Verify {
     json: bool,
 }
 
-/// Asks page after page, until `limit` entries or the end; the last position that was looked at, and whether that
-/// was all.
+/// What page after page came to.
+struct Asked {
+    /// The last position that was looked at.
+    next: Option<u64>,
+    /// That was all.
+    done: bool,
+    /// Entries that could not be read.
+    damaged: u64,
+}
+
+/// Says on standard error that some entries could not be read; the exit status says it too.
+fn status(damaged: u64) -> ExitCode {
+    if damaged == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("DAMAGED: {damaged} entries cannot be read: run `log verify`");
+    ExitCode::FAILURE
+}
+
+/// Asks page after page, until `limit` entries or the end.
 fn pages(
     target: &mut Target,
     (filter, export): (&Filter, bool),
     (mut after, last, limit): (Option<u64>, Option<u64>, usize),
     each: &mut dyn FnMut(&Value) -> Result<(), CommandError>,
-) -> Result<(Option<u64>, bool), CommandError> {
-    let mut left = limit;
+) -> Result<Asked, CommandError> {
+    let (mut left, mut damaged) = (limit, 0);
     loop {
         let ask = Ask::Entries {
             filter: filter.clone(),
@@ -162,17 +182,22 @@ fn pages(
             count += 1;
         }
         left = left.saturating_sub(count);
+        damaged += number(&page, "damaged");
         after = page.get("next").and_then(Value::as_u64).or(after);
         let done = page.get("done") == Some(&Value::Bool(true));
         if done || left == 0 {
-            return Ok((after, done));
+            return Ok(Asked {
+                next: after,
+                done,
+                damaged,
+            });
         }
     }
 }
 
 /// Runs `log ls`.
 pub(super) fn ls(arguments: &Ls) -> Result<ExitCode, CommandError> {
-    let mut target = Target::of(&arguments.config)?;
+    let mut target = Target::of_damaged(&arguments.config)?;
     if arguments.follow && matches!(target, Target::Stopped { .. }) {
         target.close();
         let why = "the broker does not run: nothing is added to its log. Leave --follow away";
@@ -191,7 +216,7 @@ fn once(target: &mut Target, arguments: &Ls) -> Result<ExitCode, CommandError> {
     let place = (arguments.after, arguments.last, arguments.limit.get());
     let filter = arguments.which.filter();
     let mut found = Vec::new();
-    let (next, done) = pages(target, (&filter, false), place, &mut |entry| {
+    let asked = pages(target, (&filter, false), place, &mut |entry| {
         if arguments.json {
             found.push(entry.clone());
             return Ok(());
@@ -199,7 +224,7 @@ fn once(target: &mut Target, arguments: &Ls) -> Result<ExitCode, CommandError> {
         found.push(Value::Null);
         print(&line(entry))
     })?;
-    let next = next.filter(|_| !done);
+    let next = asked.next.filter(|_| !asked.done);
     if arguments.json {
         let page = serde_json::json!({ "entries": found, "next": next });
         print(&format!("{page:#}\n"))?;
@@ -208,7 +233,7 @@ fn once(target: &mut Target, arguments: &Ls) -> Result<ExitCode, CommandError> {
     } else if found.is_empty() {
         print("no such entries\n")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status(asked.damaged))
 }
 
 fn follow(target: &mut Target, arguments: &Ls) -> Result<ExitCode, CommandError> {
@@ -217,13 +242,14 @@ fn follow(target: &mut Target, arguments: &Ls) -> Result<ExitCode, CommandError>
     let mut last = arguments.last.or(Some(0)).filter(|_| after.is_none());
     loop {
         let place = (after, last, usize::MAX);
-        let (next, _) = pages(target, (&filter, false), place, &mut |entry| {
+        let next = pages(target, (&filter, false), place, &mut |entry| {
             print(&if arguments.json {
                 format!("{entry}\n")
             } else {
                 line(entry)
             })
-        })?;
+        })?
+        .next;
         (after, last) = (next, last.filter(|_| next.is_none()));
         std::thread::sleep(FOLLOW_EVERY);
     }
@@ -266,82 +292,10 @@ pub(super) fn show(arguments: &Show) -> Result<ExitCode, CommandError> {
     let text = if arguments.json {
         format!("{found:#}\n")
     } else {
-        timeline(&found)
+        timeline::text_of(&found)
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The obligations and what else is said of a part.
-fn details(one: &Value) -> String {
-    let obligations: Vec<&str> = list(one, "obligations").filter_map(Value::as_str).collect();
-    let mut said = text(one, "reason");
-    if !obligations.is_empty() {
-        said.push_str(&format!(" [{}]", obligations.join(" ")));
-    }
-    said.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
-fn timeline(found: &Value) -> String {
-    let mut lines = vec![
-        format!("packet {}  case {}", text(found, "packet"), text(found, "case")),
-        format!(
-            "from {}  accepted {}  life ends {}  {}",
-            text(found, "sender"),
-            text(found, "accepted"),
-            text(found, "expires"),
-            text(found, "state")
-        ),
-        String::new(),
-    ];
-    for entry in list(found, "entries") {
-        lines.push(format!(
-            "{:>9}  {}  {:<27}  {}  {}",
-            number(entry, "index"),
-            text(entry, "at"),
-            text(entry, "event"),
-            text(entry, "recipient"),
-            text(entry, "reason"),
-        ));
-        for part in list(entry, "parts") {
-            let (part_id, outcome) = (text(part, "part"), text(part, "outcome"));
-            lines.push(format!("{:>11}part {part_id}  {outcome}  {}", "", details(part)));
-        }
-    }
-    if found.get("complete") == Some(&Value::Bool(false)) {
-        let packet = text(found, "packet");
-        lines.push(format!("there is more: log ls --packet {packet}"));
-    }
-    lines.push(String::new());
-    lines.push("now:".to_owned());
-    for part in list(found, "parts") {
-        let disclosed = part.get("possibly_disclosed") == Some(&Value::Bool(true));
-        lines.push(format!(
-            "  {}  part {}  {}  {}  since {}  {}{}",
-            text(part, "recipient"),
-            text(part, "part"),
-            text(part, "category"),
-            text(part, "state"),
-            text(part, "since"),
-            details(part),
-            if disclosed { "  was handed over" } else { "" },
-        ));
-    }
-    for one in list(found, "overdue") {
-        lines.push(format!(
-            "OVERDUE {}: since {}, due {}",
-            text(one, "kind"),
-            text(one, "since"),
-            text(one, "due")
-        ));
-    }
-    let checkpoint = found.get("checkpoint").unwrap_or(&Value::Null);
-    let (size, root) = (number(checkpoint, "size"), text(checkpoint, "root"));
-    lines.push(format!("under the checkpoint of {size} entries, root {root}"));
-    lines.push("content is never shown: the broker cannot read it".to_owned());
-    lines.join("\n") + "\n"
 }
 
 const COLUMNS: [&str; 12] = [
@@ -361,7 +315,7 @@ const COLUMNS: [&str; 12] = [
 
 /// Runs `log export`.
 pub(super) fn export(arguments: &Export) -> Result<ExitCode, CommandError> {
-    let mut target = Target::of(&arguments.config)?;
+    let mut target = Target::of_damaged(&arguments.config)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let filter = arguments.which.filter();
     let ended = (|| {
@@ -369,7 +323,7 @@ pub(super) fn export(arguments: &Export) -> Result<ExitCode, CommandError> {
             out.write_all(csv::line(COLUMNS).as_bytes())?;
         }
         let place = (arguments.after, None, usize::MAX);
-        pages(&mut target, (&filter, true), place, &mut |entry| {
+        let asked = pages(&mut target, (&filter, true), place, &mut |entry| {
             let line = if arguments.csv {
                 row(entry)
             } else {
@@ -377,10 +331,11 @@ pub(super) fn export(arguments: &Export) -> Result<ExitCode, CommandError> {
             };
             Ok(out.write_all(line.as_bytes())?)
         })?;
-        Ok(out.flush()?)
+        out.flush()?;
+        Ok(status(asked.damaged))
     })();
     target.close();
-    ended.map(|()| ExitCode::SUCCESS)
+    ended
 }
 
 /// An entry as a line of the spreadsheet.
@@ -413,14 +368,18 @@ fn long(mut target: Target, ask: Ask) -> Result<Value, CommandError> {
 /// Runs `log stats`.
 pub(super) fn stats(arguments: &Stats) -> Result<ExitCode, CommandError> {
     let filter = arguments.which.filter();
-    let found = long(Target::of(&arguments.config)?, Ask::Stats { filter })?;
+    let found = long(Target::of_damaged(&arguments.config)?, Ask::Stats { filter })?;
     let text = if arguments.json {
         format!("{found:#}\n")
     } else {
         figures(&found)
     };
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if list(&found, "damaged").next().is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn figures(found: &Value) -> String {
@@ -440,10 +399,12 @@ fn figures(found: &Value) -> String {
             number(found, "erased_cases")
         ),
     ];
-    let unreadable = number(found, "unreadable");
-    if unreadable > 0 {
+    let damaged: Vec<&str> = list(found, "damaged").filter_map(Value::as_str).collect();
+    if !damaged.is_empty() {
         lines.push(format!(
-            "DAMAGED: {unreadable} entries cannot be read: run `log verify`"
+            "DAMAGED: {} entries cannot be read: run `log verify`. At {}",
+            number(found, "unreadable"),
+            damaged.join(", "),
         ));
     }
     for (title, field) in [

@@ -119,6 +119,10 @@ async fn after_erasure(bench: &mut Bench) {
             Event::SubmissionAcceptance,
             Event::ContentConsignment,
             Event::ContentWithheld,
+            Event::ContentHandover,
+            Event::ContentHandoverFailure,
+            Event::ObligationFulfilled,
+            Event::Recalled,
             Event::StatementAccepted,
             Event::FactsChanged,
         ];

@@ -51,6 +51,7 @@ ca = "ca.crt"
 at_rest = "sealed"
 credit_packets = 8
 quarantine_max_count = 64
+quarantine_max_bytes = 1048576
 
 [outbox]
 max_packets = 100
