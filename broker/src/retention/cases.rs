@@ -22,6 +22,9 @@ use crate::store::{Filed, Forgetting, PAGE_MAX_COUNT};
 
 /// Cases looked at in one round.
 const CASES_MAX_COUNT: usize = 64;
+/// What was erased by hand goes a day after its key: until then the last words of agents about it still come, and are set
+/// aside.
+const BY_HAND_MILLIS: i64 = 24 * 3_600_000;
 /// Entries of a case read at once.
 const PAGE: usize = 256;
 
@@ -67,8 +70,13 @@ async fn one(
     swept: &mut Swept,
 ) -> Result<bool, Refusal> {
     let keys = state.entries.keys();
-    if !keys.is_erased(case)? {
-        let chain = stored(state.store.as_ref(), case).await?;
+    let chain = stored(state.store.as_ref(), case).await?;
+    if let Some(erased) = keys.erased_at(case)? {
+        // What went on before goes on.
+        if chain.count() > 0 && now.millis_since(erased) < BY_HAND_MILLIS {
+            return Ok(true);
+        }
+    } else {
         if !is_over(state, now, &chain).await? {
             return Ok(true);
         }

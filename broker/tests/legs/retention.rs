@@ -274,3 +274,41 @@ async fn gone_with_its_acts(kept: &mut Kept, (case, entries): (CaseRef, u64), mo
     assert!(went.entries >= entries);
     kept.whole().await;
 }
+
+#[tokio::test]
+async fn l12_what_was_erased_by_hand_goes_a_day_later_and_its_evidence_of_others_stays() {
+    let mut kept = Kept::new().await;
+    let mut police = kept.ground.client(kept.broker.address(), POLICE).await;
+    let (erased, packets) = case(&kept, &mut police).await;
+    close(&kept, &mut police, erased).await;
+    let (other, _) = case(&kept, &mut police).await;
+    let before = kept.shown(POLICE).await;
+    let erasing = ask(
+        &kept.ground,
+        Ask::Erase {
+            case: erased.to_string(),
+        },
+    );
+    assert!(erasing.await["leaf"].is_string());
+    assert_eq!(kept.sweep().await, Swept::default());
+    assert!(kept.entries(erased).await > 0);
+    let entries = u64::try_from(kept.entries(erased).await).unwrap();
+    kept.clock.set(now().plus_millis(24 * 3_600_000));
+    let went = kept.sweep().await;
+    assert_eq!((went.cases, went.packets, went.entries), (0, 0, entries));
+    let found = kept.whole().await;
+    assert_eq!(
+        found["gone"],
+        serde_json::json!({ "an entry whose retention had ended": entries })
+    );
+    let all = kept.shown(POLICE).await;
+    let others = before.iter().filter(|one| one.case == Some(other));
+    assert!(others.clone().count() >= 7 && others.clone().all(|one| all.contains(one)));
+    // A word that comes late finds nothing, and changes nothing.
+    let again = police.recall(kept.ground.recall(POLICE, &packets[0])).await;
+    assert_eq!(refusal(&again.unwrap_err()).code, "PACKET_UNKNOWN");
+    let reopening = kept.ground.statement(POLICE, erased, StatementBody::CaseReopened);
+    assert!(state(&mut police, reopening).await.is_err());
+    assert_eq!(kept.entries(erased).await, 0);
+    kept.broker.stop().await.unwrap();
+}
