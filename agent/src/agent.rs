@@ -436,11 +436,7 @@ impl Agent {
     /// The agency's people carried out an obligation: kept, signed, sent and logged.
     pub async fn fulfilled(self: &Arc<Self>, request: FulfilledRequest) -> Result<Arc<Delivery>, Problem> {
         let agent = Arc::clone(self);
-        let FulfilledRequest {
-            packet,
-            part,
-            obligation,
-        } = request;
+        let (packet, part, obligation) = (request.packet, request.part, request.obligation);
         let now = self.clock.now();
         let delivery = blocking(move || agent.inbox.fulfilled(packet, part, &obligation, now)).await?;
         self.changed();

@@ -16,6 +16,7 @@ use crate::ground::{Ground, HandOver, head_of};
 use crate::inbox::record::{Answer, Delivery};
 use crate::outbox::record::{Ended, Outcome, Record};
 use crate::problem::Problem;
+use crate::retention;
 use crate::transport::bounded;
 
 /// How often it looks at the clock.
@@ -40,7 +41,7 @@ pub async fn run(agent: Arc<Agent>) {
             agent.beats.rest(Monitor::Keeper, TICK).await;
         }
     };
-    tokio::join!(destroying, looking(&agent));
+    tokio::join!(destroying, looking(&agent), retention::run(&agent));
 }
 
 async fn looking(agent: &Arc<Agent>) {

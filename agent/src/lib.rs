@@ -53,6 +53,8 @@ pub mod receipts;
 
 pub mod keeper;
 
+pub mod retention;
+
 pub mod witness;
 
 pub mod witnessed;

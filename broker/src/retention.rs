@@ -2,7 +2,7 @@
 //! that says how many. Payload goes long before (`store`: when nobody waits for it); evidence stays: leaves, the tree, and
 //! every proof of what is still kept.
 //!
-//! What goes does not come back, so a round waits while the time cannot be believed: the directory must be valid at the
+//! What goes does not come back, so a round waits while the time cannot be believed: the directory must be fresh at the
 //! moment that the clock shows.
 
 use schakel_proto::evidence::Event;
@@ -54,7 +54,7 @@ pub async fn sweep(state: &State, place: &mut Place) -> Result<Swept, Refusal> {
     if let Err(error) = state.directories.current().fresh(now) {
         let count = state.alarms.raise("RETENTION_WAITS");
         if Alarms::is_told(count) {
-            tracing::error!(%error, count, "alarm: retention waits: the directory is not valid at the time of this clock");
+            tracing::error!(%error, count, "alarm: retention waits: the directory is not of the day that this clock shows");
         }
         return Ok(swept);
     }

@@ -293,7 +293,7 @@ async fn l12_what_was_erased_by_hand_goes_a_day_later_and_its_evidence_of_others
     assert_eq!(kept.sweep().await, Swept::default());
     assert!(kept.entries(erased).await > 0);
     let entries = u64::try_from(kept.entries(erased).await).unwrap();
-    kept.clock.set(now().plus_millis(24 * 3_600_000));
+    kept.at(now().plus_millis(24 * 3_600_000)).await;
     let went = kept.sweep().await;
     assert_eq!((went.cases, went.packets, went.entries), (0, 0, entries));
     let found = kept.whole().await;
