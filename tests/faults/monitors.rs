@@ -13,6 +13,7 @@ use schakel_tests::system::player::Player;
 use schakel_tests::system::process::command;
 use schakel_tests::system::told::{count, skip};
 use schakel_tests::system::wait;
+use tokio::runtime::Runtime;
 
 use crate::{store, turn};
 
@@ -73,13 +74,13 @@ fn missed_by(office: &Office) -> Vec<String> {
         .collect()
 }
 
-fn hangs_the_agent(town: &Town, player: &mut Player) -> Duration {
+fn hangs_the_agent(town: &Town, (runtime, player): (&Runtime, &mut Player)) -> Duration {
     let office = Office::of(town, POLICE);
     assert!(missed_by(&office).is_empty());
     let hung = Hung::new(town.agent(POLICE));
     let began = Instant::now();
     // The log grows: the agent cosigns the next checkpoint, and keeps what it saw before it does.
-    runtime().block_on(player.open_case(&[POLICE]));
+    runtime.block_on(player.open_case(&[POLICE]));
     let told = wait::try_until(TOLD, || {
         missed_by(&office).contains(&"audit".to_owned()).then_some(())
     });
@@ -96,11 +97,10 @@ fn hangs_the_agent(town: &Town, player: &mut Player) -> Duration {
     after
 }
 
-fn hangs_the_broker(town: &Town, player: &mut Player) -> Duration {
+fn hangs_the_broker(town: &Town, (runtime, player): (&Runtime, &mut Player)) -> Duration {
     assert_eq!(missed(town), Some(Vec::new()));
     let hung = Hung::new(town.broker().id());
     let began = Instant::now();
-    let runtime = runtime();
     let case = schakel_proto::ids::CaseRef::from_bytes([7; 16]);
     let body = StatementBody::CaseOpened {
         case_type: schakel_tests::system::player::code("partner_violence"),
@@ -145,9 +145,10 @@ fn l14_a_monitor_that_hangs_is_missed_by_name_and_not_any_more_when_it_goes_on()
         return skip(&why);
     }
     let town = Town::running(&[POLICE]);
-    let mut player = Player::of(&town, POLICE, StdRng::seed_from_u64(1));
-    let agent = hangs_the_agent(&town, &mut player);
-    let broker = hangs_the_broker(&town, &mut player);
+    let runtime = runtime();
+    let mut player = runtime.block_on(async { Player::of(&town, POLICE, StdRng::seed_from_u64(1)) });
+    let agent = hangs_the_agent(&town, (&runtime, &mut player));
+    let broker = hangs_the_broker(&town, (&runtime, &mut player));
     let log = town.broker().printed();
     assert!(
         log.contains("a monitor has fallen silent") && log.contains("heard of again"),

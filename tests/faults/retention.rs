@@ -145,7 +145,7 @@ fn l12_d01_killed_in_the_middle_of_retention_all_goes_once_and_is_said_once() {
     for round in 1..=kills {
         start(&mut town, &time);
         town.broker().signal("HUP");
-        std::thread::sleep(Duration::from_millis(rng.random_range(5..120)));
+        std::thread::sleep(Duration::from_millis(rng.random_range(1..40)));
         town.take_broker().kill();
         let left = keys(&town);
         midway += u64::from(left > 0 && left < cases);

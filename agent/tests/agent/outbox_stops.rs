@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use schakel_agent::inbox::quarantine::QuarantineMax;
 use schakel_agent::clock::randomness;
 use schakel_agent::config::AtRest;
 use schakel_agent::disk::Disk;
 use schakel_agent::inbox::Inbox;
+use schakel_agent::inbox::quarantine::QuarantineMax;
 use schakel_agent::outbox::plan::Own;
 use schakel_agent::outbox::record::{Accepted, PartState, Record, State};
 use schakel_agent::outbox::seal::{Before, Context};
@@ -76,7 +76,13 @@ fn seal_before(
     let facts = facts(town, request.case, &members);
     let facts = and_then(town, and_then(town, facts, &members, 0), &members, 0);
     let received = tempfile::tempdir().unwrap();
-    let received = Inbox::open(Disk::default(), received.path(), AtRest::Sealed, QuarantineMax::default()).unwrap();
+    let received = Inbox::open(
+        Disk::default(),
+        received.path(),
+        AtRest::Sealed,
+        QuarantineMax::default(),
+    )
+    .unwrap();
     let context = Context {
         directory: directory.fresh(now()).unwrap(),
         agency: &me,

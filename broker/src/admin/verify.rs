@@ -46,6 +46,8 @@ struct Verdict {
     gone: BTreeMap<&'static str, u64>,
     /// Entries and packets that went, as the log says it.
     let_go: (u64, u64),
+    /// Entries of which only the leaf is left.
+    empty: u64,
 }
 
 impl Verdict {
@@ -68,6 +70,19 @@ impl Verdict {
         *self.gone.entry(what).or_default() += count;
     }
 
+    /// How much went, if that is what an entry says.
+    fn said(&mut self, body: &evidence::Body) {
+        if body.event == Event::RecordsErased {
+            let (entries, packets) = &mut self.let_go;
+            let count = if body.reason == "packets" {
+                packets
+            } else {
+                entries
+            };
+            *count = count.saturating_add(body.left_out);
+        }
+    }
+
     fn into_json(mut self) -> Value {
         // Entries in their order first: the first one that differs is where to look.
         self.findings.sort_by_key(|one| (one.index.is_none(), one.index));
@@ -85,7 +100,7 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
     walk.entries(told).await?;
     walk.activated().await?;
     walk.rows(told).await?;
-    walk.let_go();
+    walk.let_go().await?;
     Ok(walk.verdict.into_json())
 }
 
@@ -98,6 +113,8 @@ struct Walk<'a> {
     frontier: Frontier,
     /// Position of the next entry.
     at: u64,
+    /// Entries before this position were looked at, also those on their way into the tree.
+    seen: u64,
     signatures: Signatures,
     verdict: Verdict,
 }
@@ -136,6 +153,7 @@ impl<'a> Walk<'a> {
             ceilings,
             frontier: Frontier::default(),
             at: 0,
+            seen: 0,
             signatures: Signatures::default(),
             verdict,
         })
@@ -261,8 +279,9 @@ impl<'a> Walk<'a> {
     /// Leaf against body, and what the entry is about against its signer.
     async fn entry(&mut self, entry: &FiledEntry) -> Result<(), Refusal> {
         self.verdict.entries += 1;
+        self.seen = self.seen.max(entry.index + 1);
         if entry.body.is_empty() {
-            // Counted with its row.
+            self.verdict.empty += 1;
             return Ok(());
         }
         let Some(key) = self.desk.keys.existing(entry.case).await? else {
@@ -286,15 +305,7 @@ impl<'a> Walk<'a> {
             }
             Judged::Gone(what) => self.verdict.gone(what, 1),
         }
-        if body.event == Event::RecordsErased {
-            let (entries, packets) = &mut self.verdict.let_go;
-            let count = if body.reason == "packets" {
-                packets
-            } else {
-                entries
-            };
-            *count = count.saturating_add(body.left_out);
-        }
+        self.verdict.said(&body);
         if body.event == Event::SubmissionAcceptance
             && let Some(packet) = body.packet
         {
@@ -303,17 +314,46 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// What is gone is what the log says that went. It may be less: packets that went first go with their case, and
-    /// more may go while this is looked at.
-    fn let_go(&mut self) {
-        let (entries, packets) = self.verdict.let_go;
-        for (what, said) in [(ENTRIES_GONE, entries), (PACKETS_GONE, packets)] {
-            let found = self.verdict.gone.get(what).copied().unwrap_or_default();
+    /// What is gone is what the log says that went. It may be less: packets that went first go with their case. More may
+    /// go while this is looked at: what was said since the entries were gone through counts for the rows after them.
+    async fn let_go(&mut self) -> Result<(), Refusal> {
+        let said = self.verdict.let_go.0;
+        let found = self.verdict.empty;
+        for filed in [Filed::All, Filed::Pending] {
+            let page = self
+                .store()
+                .filed(filed, self.seen.checked_sub(1), PAGE_MAX_COUNT)
+                .await;
+            for entry in page.map(|page| page.found).unwrap_or_default() {
+                self.late(&entry).await?;
+            }
+        }
+        let packets = self.verdict.gone.get(PACKETS_GONE).copied().unwrap_or_default();
+        for (what, found, said) in [
+            (ENTRIES_GONE, found, said),
+            (PACKETS_GONE, packets, self.verdict.let_go.1),
+        ] {
             if found > said {
                 let what = format!("{found} times {what}, and the log says that {said} went");
                 self.verdict.wrong(None, "what went", what);
             }
         }
+        Ok(())
+    }
+
+    /// An entry that was added since.
+    async fn late(&mut self, entry: &FiledEntry) -> Result<(), Refusal> {
+        let Some(key) = self.desk.keys.existing(None).await? else {
+            return Ok(());
+        };
+        if entry.index >= self.seen && entry.case.is_none() {
+            self.seen = entry.index + 1;
+            let both = (&*entry.leaf, &*entry.body);
+            if let Ok(body) = evidence::check_leaf(both, &self.desk.network, &key) {
+                self.verdict.said(&body);
+            }
+        }
+        Ok(())
     }
 
     /// Sealed bytes that are still kept are those that the packet names.
