@@ -69,7 +69,6 @@ pub struct Agent {
     changes: watch::Sender<u64>,
     /// How the connection stands, for people.
     pub(crate) link: Mutex<Option<Problem>>,
-    /// Whether the loops still run.
     pub(crate) beats: Beats,
 }
 

@@ -2,11 +2,15 @@
 //! that is there, and none is gone of which nothing was said.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use schakel_broker::admin::{Ask, Filter, socket};
+use schakel_broker::admin::{Ask, Desk, Filter, Told, socket};
+use schakel_broker::clock::SystemClock;
+use schakel_broker::config::Config;
+use schakel_broker::store::sled::{SledStore, raw};
 use schakel_proto::ids::PacketId;
 use schakel_proto::statement::StatementBody;
 use schakel_proto::time::Timestamp;
@@ -171,8 +175,53 @@ fn l12_d01_killed_in_the_middle_of_retention_all_goes_once_and_is_said_once() {
     town.take_broker().stop();
     start(&mut town, &time);
     assert_eq!(went(&town).1, gone);
+    town.take_broker().stop();
+    taken_away(&town);
     count(
         kills,
         &format!("kills, {midway} of them midway; {cases} cases and {gone} entries went, each said once"),
     );
+}
+
+/// An entry of the log as its row begins.
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(bytes = "vec", tag = "1")]
+    leaf: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    body: Vec<u8>,
+}
+
+/// One entry more is taken away, or a case is said to be on its way out, as retention would do it, and nothing is said:
+/// it is found.
+fn taken_away(town: &Town) {
+    let config = Config::load(&town.network().broker_config()).unwrap();
+    runtime().block_on(async {
+        let store = Arc::new(SledStore::open(&config.data_dir).await.unwrap());
+        let desk = Desk::on(&config, Arc::new(SystemClock), store.clone()).unwrap();
+        let found = async || desk.answer(Ask::Verify, &Told::default()).await.unwrap();
+        assert_eq!(found().await["wrong"], 0);
+        let rows = store.raw_rows().unwrap();
+        let act = rows.iter().find_map(|(key, record)| {
+            let row = Entry::decode(record.get(raw::CHECK_BYTES + 1..)?).ok()?;
+            let is_act = row.body.windows(16).any(|part| part == b"schakel:AdminAct");
+            (key[0] == b'E' && is_act).then_some((key, record, row))
+        });
+        let (key, record, row) = act.unwrap();
+        let left = Entry {
+            body: Vec::new(),
+            ..row
+        };
+        let empty = [&[0][..], &left.encode_to_vec()].concat();
+        store.raw_put(key, Some(&raw::seal(key, &empty))).unwrap();
+        let wrong = found().await;
+        assert_eq!(wrong["findings"][0]["place"], "what went", "{wrong:#}");
+        store.raw_put(key, Some(record)).unwrap();
+        let mark = [&b"e"[..], &[7; 16]].concat();
+        store.raw_put(&mark, Some(&raw::seal(&mark, &[0]))).unwrap();
+        assert_ne!(found().await["wrong"], 0);
+        store.raw_put(&mark, None).unwrap();
+        assert_eq!(found().await["wrong"], 0);
+        desk.close().await;
+    });
 }

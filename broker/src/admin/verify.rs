@@ -442,6 +442,12 @@ impl<'a> Walk<'a> {
                 told.say(json!({ "what": "rows", "done": self.verdict.rows, "of": 0 }));
             }
             page.findings.into_iter().for_each(|one| self.verdict.find(one));
+            for case in page.leaving {
+                if !self.desk.keys.is_erased(case)? {
+                    let what = "the records of a case that is not erased are marked as going";
+                    self.verdict.wrong(None, "what went", what);
+                }
+            }
             for (what, count) in page.gone {
                 self.verdict.gone(what, count);
             }

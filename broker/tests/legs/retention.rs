@@ -221,42 +221,50 @@ async fn l12_n14_each_kind_goes_when_its_time_is_over_and_what_stays_is_whole() 
     assert!(!refusal(&again).code.is_empty());
 
     // Acts: the refused statement, the look for damage at the beginning.
-    let rows = ask(
-        &kept.ground,
-        Ask::Entries {
-            filter: schakel_broker::admin::Filter::default(),
-            after: None,
-            last: None,
-            limit: 1_000,
-            export: false,
-        },
-    );
-    let listed = rows.await;
+    let acts = acts_until(&kept, began).await;
+    assert_eq!(acts, 2);
+    kept.goes_at(began.after_years(3), (0, 0, acts)).await;
+
+    the_cases(&mut kept, [closed, urgent, open], began).await;
+    let left = kept.shown(PARKET).await;
+    assert!(left.iter().all(|one| one.case.is_none()), "{left:#?}");
+    kept.broker.stop().await.unwrap();
+}
+
+/// How many acts were logged up to a moment.
+async fn acts_until(kept: &Kept, moment: Timestamp) -> u64 {
+    let filter = schakel_broker::admin::Filter::default();
+    let rows = Ask::Entries {
+        filter,
+        after: None,
+        last: None,
+        limit: 1_000,
+        export: false,
+    };
+    let listed = ask(&kept.ground, rows).await;
     let acts = listed["entries"].as_array().unwrap().iter().filter(|one| {
         let event = one["event"].as_str().unwrap();
         let at = one["at_ms"].as_i64().unwrap();
-        ["schakel:AdminAct", "schakel:StatementRejected"].contains(&event) && at <= began.millis()
+        ["schakel:AdminAct", "schakel:StatementRejected"].contains(&event) && at <= moment.millis()
     });
-    let acts = u64::try_from(acts.count()).unwrap();
-    assert_eq!(acts, 2, "{listed:#}");
-    kept.goes_at(began.after_years(3), (0, 0, acts)).await;
+    u64::try_from(acts.count()).unwrap()
+}
 
-    // A closed case; the one with an emergency later; the one that nobody closed last.
+/// A closed case goes; the one with an emergency later; the one that nobody closed last.
+async fn the_cases(kept: &mut Kept, [closed, urgent, open]: [CaseRef; 3], began: Timestamp) {
+    let store = Arc::clone(&kept.broker.state().store);
     for (case, years) in [(closed, 4), (urgent, 6), (open, 8)] {
         let entries = u64::try_from(kept.entries(case).await).unwrap();
         let told = |all: &[Body]| all.iter().filter(|one| one.event == Event::KeyDestroyed).count();
         let before = told(&kept.shown(PARKET).await);
         assert!(entries >= 7 && kept.key(case, "key"));
-        gone_with_its_acts(&mut kept, (case, entries), began.after_years(years)).await;
+        gone_with_its_acts(kept, (case, entries), began.after_years(years)).await;
         assert!(!kept.key(case, "key") && kept.key(case, "erased"));
         let all = kept.shown(PARKET).await;
         assert!(all.iter().all(|one| one.case != Some(case)));
         assert_eq!(told(&all), before + 1);
         assert_eq!(store.facts(case).await.unwrap().count(), 0);
     }
-    let left = kept.shown(PARKET).await;
-    assert!(left.iter().all(|one| one.case.is_none()), "{left:#?}");
-    kept.broker.stop().await.unwrap();
 }
 
 /// A case goes at its moment; what the operator looked up years before goes as well.

@@ -51,7 +51,6 @@ impl<R: Read> Audit<'_, R> {
             Some(b'L') => self.contact(key, value),
             Some(b'b') => self.review(key, value),
             Some(b'D') => self.kept(key, value),
-            Some(&keys::LEAVING) => must(key.len() == 17 && value.is_empty(), FORM),
             _ => Err(wrong("is not known")),
         }
     }
