@@ -33,7 +33,7 @@ impl Monitor {
         (Self::Audit, "audit", 15),
         (Self::Keeper, "keeper", 15),
         (Self::Directory, "directory", 60),
-        (Self::Receipts, "receipts", 90),
+        (Self::Receipts, "receipts", 20),
     ];
 }
 

@@ -74,7 +74,7 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
         let frame = tokio::select! {
             frame = frames.message() => frame?,
             _ = changes.changed() => continue,
-            () = tokio::time::sleep(JUDGE_AGAIN_EVERY) => {
+            () = agent.beats.rest(Monitor::Receipts, JUDGE_AGAIN_EVERY) => {
                 judged = None;
                 continue;
             }

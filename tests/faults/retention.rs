@@ -8,7 +8,7 @@ use std::time::Duration;
 use prost::Message;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use schakel_broker::admin::{Ask, Desk, Filter, Told, socket};
-use schakel_broker::clock::SystemClock;
+use schakel_broker::clock::SetClock;
 use schakel_broker::config::Config;
 use schakel_broker::store::sled::{SledStore, raw};
 use schakel_proto::ids::PacketId;
@@ -176,7 +176,7 @@ fn l12_d01_killed_in_the_middle_of_retention_all_goes_once_and_is_said_once() {
     start(&mut town, &time);
     assert_eq!(went(&town).1, gone);
     town.take_broker().stop();
-    taken_away(&town);
+    taken_away(&town, later);
     count(
         kills,
         &format!("kills, {midway} of them midway; {cases} cases and {gone} entries went, each said once"),
@@ -194,11 +194,11 @@ struct Entry {
 
 /// One entry more is taken away, or a case is said to be on its way out, as retention would do it, and nothing is said:
 /// it is found.
-fn taken_away(town: &Town) {
+fn taken_away(town: &Town, at: Timestamp) {
     let config = Config::load(&town.network().broker_config()).unwrap();
     runtime().block_on(async {
         let store = Arc::new(SledStore::open(&config.data_dir).await.unwrap());
-        let desk = Desk::on(&config, Arc::new(SystemClock), store.clone()).unwrap();
+        let desk = Desk::on(&config, Arc::new(SetClock::at(at)), store.clone()).unwrap();
         let found = async || desk.answer(Ask::Verify, &Told::default()).await.unwrap();
         assert_eq!(found().await["wrong"], 0);
         let rows = store.raw_rows().unwrap();

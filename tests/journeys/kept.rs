@@ -12,6 +12,7 @@ use schakel_agent::retention::Gone;
 use schakel_proto::ids::CaseRef;
 use schakel_tests::system::network::{Town, agency, now};
 use schakel_tests::system::office::{Document, Office};
+use schakel_tests::system::peer::runtime;
 use schakel_tests::system::told::seeded;
 
 const POLICE: &str = "pz-rupel";
@@ -64,6 +65,9 @@ fn what_an_agency_sent_and_received_goes_when_it_was_kept_for_its_time() {
         prosecutor.received(packet);
     }
     [POLICE, PARKET].iter().for_each(|id| town.take_agent(id).stop());
+    // The agent's connection wants to know where it would run.
+    let runtime = runtime();
+    let _entered = runtime.enter();
     for (office, id, years, whole, folder) in [
         (&police, POLICE, 10, (2, 0, 1), "outbox"),
         (&prosecutor, PARKET, 2, (0, 2, 1), "inbox"),
