@@ -290,6 +290,7 @@ async fn l12_what_was_erased_by_hand_goes_a_day_later_and_its_evidence_of_others
     let (erased, packets) = case(&kept, &mut police).await;
     close(&kept, &mut police, erased).await;
     let (other, _) = case(&kept, &mut police).await;
+    kept.whole().await;
     let before = kept.shown(POLICE).await;
     let erasing = ask(
         &kept.ground,
@@ -311,7 +312,8 @@ async fn l12_what_was_erased_by_hand_goes_a_day_later_and_its_evidence_of_others
     );
     let all = kept.shown(POLICE).await;
     let others = before.iter().filter(|one| one.case == Some(other));
-    assert!(others.clone().count() >= 7 && others.clone().all(|one| all.contains(one)));
+    assert!(others.clone().count() >= 7, "{before:#?}");
+    assert!(others.clone().all(|one| all.contains(one)));
     // A word that comes late finds nothing, and changes nothing.
     let again = police.recall(kept.ground.recall(POLICE, &packets[0])).await;
     assert_eq!(refusal(&again.unwrap_err()).code, "PACKET_UNKNOWN");
