@@ -22,7 +22,6 @@ use crate::directory::Network;
 use crate::disk::Disk;
 use crate::facts::Facts;
 use crate::inbox::accept::Answering;
-use crate::inbox::quarantine::QuarantineMax;
 use crate::inbox::record::{Delivery, Names};
 use crate::inbox::{Inbox, keep};
 use crate::keyring::{Keyring, TlsIdentity};
@@ -104,10 +103,7 @@ impl Agent {
             disk.clone(),
             &config.data_dir,
             config.at_rest,
-            QuarantineMax {
-                count: config.quarantine_max_count,
-                bytes: config.quarantine_max_bytes,
-            },
+            config.quarantine_max,
         )?;
         let client = Mutex::new(transport.client());
         Ok(Self {

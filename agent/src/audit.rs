@@ -4,7 +4,7 @@
 pub mod gossip;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -328,14 +328,19 @@ impl Audit {
         self.disk.make_dir(&dir)?;
         self.disk.write(&dir.join("first.note"), one.note())?;
         self.disk.write(&dir.join("second.note"), other.note())?;
-        // Whoever is shown the folder finds in it whose key signed both sides.
-        let directory = self.dir.with_file_name("network").join("directory.bin");
-        if let Some(directory) = disk::read(&directory, DIRECTORY_FILE_MAX_BYTES)? {
-            self.disk.write(&dir.join("directory.bin"), &directory)?;
-        }
+        self.keep_directory(&dir)?;
         let path = dir.join("found.json");
         let found = serde_json::json!({ "what": what, "proof": proof });
         self.disk.write(&path, &disk::to_json(&found, &path)?)
+    }
+
+    /// Whoever is shown the folder finds in it whose keys signed both sides.
+    fn keep_directory(&self, dir: &Path) -> Result<(), Problem> {
+        let directory = self.dir.with_file_name("network").join("directory.bin");
+        match disk::read(&directory, DIRECTORY_FILE_MAX_BYTES)? {
+            Some(directory) => self.disk.write(&dir.join("directory.bin"), &directory),
+            None => Ok(()),
+        }
     }
 }
 

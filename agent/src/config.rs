@@ -8,6 +8,7 @@ use schakel_proto::party::{AgencyId, NetworkName};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::inbox::quarantine::QuarantineMax;
 use crate::problem::{Kind, Problem};
 use crate::retention::Retention;
 
@@ -57,10 +58,8 @@ pub struct Config {
     pub at_rest: AtRest,
     /// Packets asked for at once.
     pub credit_packets: u32,
-    /// Most quarantined deliveries kept; the oldest goes first.
-    pub quarantine_max_count: usize,
-    /// Most bytes of quarantined deliveries; the oldest goes first.
-    pub quarantine_max_bytes: u64,
+    /// How much the quarantine keeps; the oldest goes first.
+    pub quarantine_max: QuarantineMax,
     /// Most packets not yet settled.
     pub outbox_max_packets: usize,
     /// Most bytes of sealed parts not yet settled.
@@ -237,12 +236,10 @@ impl Config {
             witness_key: raw.witness_key.map(|key| source.file(&key, true)).transpose()?,
             at_rest: at_rest(&source, raw.inbox.at_rest.as_ref())?,
             credit_packets: source.bounded(raw.inbox.credit_packets, 8, (1, 256))?,
-            quarantine_max_count: source.bounded(raw.inbox.quarantine_max_count, 64, (1, 4096))? as usize,
-            quarantine_max_bytes: source.bounded(
-                raw.inbox.quarantine_max_bytes,
-                4 << 30,
-                (1 << 20, 1 << 50),
-            )?,
+            quarantine_max: QuarantineMax {
+                count: source.bounded(raw.inbox.quarantine_max_count, 64, (1, 4096))? as usize,
+                bytes: source.bounded(raw.inbox.quarantine_max_bytes, 4 << 30, (1 << 20, 1 << 50))?,
+            },
             outbox_max_packets: source.bounded(raw.outbox.max_packets, 10_000, (1, 1_000_000))? as usize,
             outbox_max_bytes: source.bounded(raw.outbox.max_bytes, 16 << 30, (1 << 20, 1 << 50))?,
             refresh_seconds: source.bounded(raw.refresh_seconds, 10, (1, 3600))?,

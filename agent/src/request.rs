@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use schakel_proto::ids::{CaseRef, Digest, PacketId, StatementId, SubjectRef};
+use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId, StatementId, SubjectRef};
 use schakel_proto::packet::descriptor::Subject;
 use schakel_proto::party::{AgencyId, Code};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,9 @@ pub struct EvidenceRequest {
     /// Ask the broker for nothing: what is here must do.
     #[serde(default)]
     pub offline: bool,
+    /// Parts whose content goes into it although an obligation binds it to where it is.
+    #[serde(default)]
+    pub with_bound: Vec<PartId>,
 }
 
 /// The conditions of the right to report.

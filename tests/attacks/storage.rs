@@ -5,27 +5,40 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prost::Message;
 use rand::{Rng, rngs::StdRng};
 use schakel_broker::admin::{Ask, Desk, Told};
-use schakel_broker::clock::SystemClock;
+use schakel_broker::clock::{Clock, SystemClock};
 use schakel_broker::config::Config;
 use schakel_broker::store::Store;
 use schakel_broker::store::sled::SledStore;
 use schakel_broker::store::sled::raw::{self, CHECK_BYTES};
 use schakel_proto::ids::{CaseRef, SubjectRef};
+use schakel_proto::time::Timestamp;
 use schakel_tests::system::network::{Town, copy};
 use schakel_tests::system::office::{Document, Office, text};
 use schakel_tests::system::process::binary;
 use schakel_tests::system::told::{count, rounds, seeded};
 use serde_json::{Value, json};
 
+mod lies;
+
 const LARGE: usize = 100_000;
+
+/// Packets of a run.
+struct Ran {
+    released: String,
+    held: String,
+    /// For more than one recipient, of whom only one is there.
+    shared: String,
+    waits: String,
+}
 
 /// What the log of a small network holds: a packet held and released, one received and reported, one recalled, one held
 /// still, one with a part file that waits for an agent that is down.
-fn run(town: &mut Town) {
+fn run(town: &mut Town) -> Ran {
     let mut rng = seeded();
     let [police, welfare, prosecutor] =
         ["pz-rupel", "caw-rupel", "parket-antwerpen"].map(|id| Office::of(town, id));
@@ -38,15 +51,19 @@ fn run(town: &mut Town) {
     let (small, large) = (file("small.txt", 40), file("large.txt", LARGE));
     let case = CaseRef::random(&mut rng);
     let subjects = [0, 1, 2].map(|_| SubjectRef::random(&mut rng));
-    police.open_case(case, &["pz-rupel", "caw-rupel", "parket-antwerpen"]);
-    let about = |subject: SubjectRef| {
+    let absent = ["pz-rupel-opvolgcel", "jh-antwerpen-slachtoffer"];
+    let roster = ["pz-rupel", "caw-rupel", "parket-antwerpen", absent[0], absent[1]];
+    police.open_case(case, &roster);
+    let about = |subject: SubjectRef, to: &[&str]| {
         let parts = [Document::new("identity", &small)];
-        let mut order = Office::order(case, &["caw-rupel"], ("victim_support", "consent"), &parts);
+        let mut order = Office::order(case, to, ("victim_support", "consent"), &parts);
         order["parts"][0]["subjects"] =
             json!([{ "role": "victim", "age_class": "adult", "subject": subject }]);
         order
     };
-    let [released, recalled, held] = subjects.map(|subject| police.send(&about(subject)));
+    let [released, recalled, held] = subjects.map(|subject| police.send(&about(subject, &["caw-rupel"])));
+    let shared = police.send(&about(subjects[2], &["caw-rupel", absent[0], absent[1]]));
+    police.packet(&shared, "accepted");
     for packet in [&released, &recalled, &held] {
         police.packet(packet, "decided");
     }
@@ -77,10 +94,26 @@ fn run(town: &mut Town) {
     town.take_agent("parket-antwerpen").stop();
     let waits = facts(&large);
     police.packet(&waits, "accepted");
+    Ran {
+        released,
+        held,
+        shared,
+        waits,
+    }
+}
+
+/// A clock that goes only when it is put forward.
+struct Hands(AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
 }
 
 /// A copy of the stopped broker's store, and a desk on it.
 struct Copy {
+    clock: Arc<Hands>,
     store: Arc<SledStore>,
     desk: Desk,
     rows: Vec<(Vec<u8>, Vec<u8>)>,
@@ -97,8 +130,10 @@ impl Copy {
         copy(&config.data_dir, &data);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let store = Arc::new(runtime.block_on(SledStore::open_unchecked(&data)).unwrap());
-        let desk = Desk::on(&config, Arc::new(SystemClock), store.clone()).unwrap();
+        let clock = Arc::new(Hands(AtomicI64::new(SystemClock.now().millis())));
+        let desk = Desk::on(&config, clock.clone(), store.clone()).unwrap();
         Self {
+            clock,
             rows: store.raw_rows().unwrap(),
             parts: data.join("parts"),
             store,
@@ -119,10 +154,20 @@ impl Copy {
     /// Whether it finds anything; its last and cheapest step first.
     fn finds(&self) -> bool {
         let network = schakel_proto::party::NetworkName::new("rupel").unwrap();
-        let audited = self.runtime.block_on(self.store.audit(&network, None, 1_024));
-        let Ok(audited) = audited else { return true };
-        assert_eq!(audited.next, None, "the store is small");
-        !audited.findings.is_empty() || self.verify()["wrong"] != 0
+        let mut after = None;
+        loop {
+            let audited = self.store.audit(&network, after, 1_024);
+            let Ok(audited) = self.runtime.block_on(audited) else {
+                return true;
+            };
+            if !audited.findings.is_empty() {
+                return true;
+            }
+            match audited.next {
+                Some(next) => after = Some(next),
+                None => return self.verify()["wrong"] != 0,
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod contradiction;
 mod damage;
 mod damaged;
+mod dispute;
 mod hand;
 
 use std::path::{Path, PathBuf};

@@ -106,6 +106,7 @@ impl Audit {
         self.disk.write(&dir.join("own.note"), own.note())?;
         self.disk
             .write(&dir.join("signed.bin"), &heard.signed.encode_to_vec())?;
+        self.keep_directory(&dir)?;
         let path = dir.join("found.json");
         let found = serde_json::json!({
             "what": "an agency signed that it saw another history",

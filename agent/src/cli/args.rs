@@ -111,8 +111,11 @@ pub enum Evidence {
         /// Ask the broker for nothing: what is here must do.
         #[arg(long)]
         offline: bool,
+        /// Put in this part's content although it must not be sent on, or shown; may be given more than once.
+        #[arg(long, value_name = "PART", conflicts_with = "without_content")]
+        with_bound: Vec<PartId>,
     },
-    /// Check such a file, or a contradiction that was kept, without agent, broker or network.
+    /// Check such a file, or a contradiction or dispute that was kept, without agent, broker or network.
     Verify {
         /// The file, or a folder.
         file: PathBuf,

@@ -23,6 +23,7 @@ impl Asking {
             out,
             without_content,
             offline,
+            with_bound,
         } = command
         else {
             return Ok(());
@@ -34,6 +35,7 @@ impl Asking {
             out,
             without_content,
             offline,
+            with_bound,
         })?;
         let answer = self.call(Method::POST, "/v1/evidence", Some(&request)).await?;
         let done: Exported = from_value(&answer)?;
@@ -43,6 +45,7 @@ impl Asking {
                 bytes,
                 entries,
                 unproved,
+                bound,
                 out,
                 ..
             } = &done;
@@ -53,6 +56,11 @@ impl Asking {
             if *unproved > 0 {
                 line.push_str(&format!(
                     "; {unproved} checkpoints without proof that they are of one history (the broker was not asked)"
+                ));
+            }
+            for part in bound {
+                line.push_str(&format!(
+                    "; the content of {part} stays here: it is not to be sent on, or not to be shown (--with-bound {part})"
                 ));
             }
             line

@@ -91,6 +91,12 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_MAX_BYTES && name.split('/').all(step)
 }
 
+/// The same of a folder; the one that all is in has no name.
+fn is_folder(name: &str) -> bool {
+    let name = name.strip_suffix('/').unwrap_or(name);
+    name.is_empty() || name == "." || is_name(name)
+}
+
 /// A header as read.
 enum Entry {
     End,
@@ -104,8 +110,11 @@ fn text(field: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(field.get(..end)?).ok()
 }
 
+/// Digits from 0 to 7 and nothing else: what a sign or another form says is read otherwise by other tools.
 fn octal(field: Option<&[u8]>) -> Option<u64> {
-    u64::from_str_radix(text(field)?.trim_matches(' '), 8).ok()
+    let digits = text(field)?.trim_matches(' ');
+    let plain = digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    plain.then(|| u64::from_str_radix(digits, 8).ok())?
 }
 
 fn entry(block: &[u8]) -> Result<Entry, &'static str> {
@@ -128,7 +137,8 @@ fn entry(block: &[u8]) -> Result<Entry, &'static str> {
     let name = text(block.get(..100)).ok_or("its name cannot be read")?;
     let name = name.strip_prefix("./").unwrap_or(name);
     match block.get(156) {
-        Some(b'5') if length == 0 => Ok(Entry::Folder),
+        Some(b'5') if length == 0 && is_folder(name) && block.get(345) == Some(&0) => Ok(Entry::Folder),
+        Some(b'5') => Err("its folder's name is not one that a pack can have"),
         Some(b'0' | 0) if is_name(name) && block.get(345) == Some(&0) => {
             Ok(Entry::Member(name.to_owned(), length))
         }
@@ -184,7 +194,7 @@ impl Members {
                         what,
                     }))
                 };
-                if meta.is_dir() && depth < DEPTH_MAX {
+                if meta.is_dir() && depth < DEPTH_MAX && is_name(&name) {
                     open.push((entry.path(), format!("{name}/"), depth + 1));
                     continue;
                 }
@@ -361,6 +371,62 @@ mod tests {
         assert!(is_name("log/17/proof.tlog-proof") && is_name("SHA256SUMS"));
     }
 
+    /// With a checksum that fits.
+    fn summed(mut block: Vec<u8>) -> Vec<u8> {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().copied().map(u32::from).sum();
+        block.splice(148..156, format!("{sum:06o}\0 ").into_bytes());
+        block
+    }
+
+    #[test]
+    fn a_number_that_other_tools_read_otherwise_is_refused() {
+        let whole = header("log/17/leaf.bin", 123, 0).unwrap();
+        assert!(entry(&summed(whole.clone())).is_ok());
+        for length in [
+            "+0000000173",
+            "-0000000173",
+            "0000000 173",
+            "0000000193",
+            "0x000000173",
+        ] {
+            let mut block = whole.clone();
+            block[124..135].fill(0);
+            block[124..124 + length.len()].copy_from_slice(length.as_bytes());
+            assert!(entry(&summed(block)).is_err(), "{length}");
+        }
+        let mut block = whole;
+        block[147] = 0;
+        let mut block = summed(block);
+        block[148] = b'+';
+        assert!(entry(&block).is_err(), "a checksum with a sign");
+    }
+
+    #[test]
+    fn a_folder_has_a_plain_name_too() {
+        let folder = |name: &str| {
+            let mut block = header("x", 0, 0).unwrap();
+            block[..100].fill(0);
+            block[..name.len()].copy_from_slice(name.as_bytes());
+            block[156] = b'5';
+            summed(block)
+        };
+        for name in ["./", "log/", "./log/17/", "log/17"] {
+            assert!(matches!(entry(&folder(name)), Ok(Entry::Folder)), "{name}");
+        }
+        for name in [
+            "../",
+            "log/../../x/",
+            "/etc/",
+            "a\x1b[2J/",
+            "a b/",
+            ".ssh/",
+            "log//",
+        ] {
+            assert!(entry(&folder(name)).is_err(), "{name:?}");
+        }
+    }
+
     #[test]
     fn a_header_is_read_back_and_with_any_byte_changed_it_is_not_the_same() {
         let block = header("log/17/leaf.bin", 123, 1_795_278_600).unwrap();
@@ -376,5 +442,14 @@ mod tests {
             assert!(entry(&other).is_err() || (148..156).contains(&at), "{at}");
         }
         assert!(header("x", 1 << 33, 0).is_err());
+    }
+
+    #[test]
+    fn a_folder_within_an_unpacked_one_has_a_plain_name_too() {
+        for (name, good) in [("log", true), ("a b", false), (".hidden", false)] {
+            let unpacked = tempfile::tempdir().unwrap();
+            std::fs::create_dir(unpacked.path().join(name)).unwrap();
+            assert_eq!(Members::open(unpacked.path()).unwrap().is_ok(), good, "{name}");
+        }
     }
 }

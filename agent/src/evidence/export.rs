@@ -1,7 +1,9 @@
 //! Making a pack: everything this agency holds that proves what became of one packet, sent or received.
 
+mod directories;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prost::Message;
@@ -21,6 +23,7 @@ use crate::agent::{Agent, blocking};
 use crate::disk;
 use crate::inbox::open::{Context, check_target};
 use crate::inbox::record::{Answer, Delivery, ReceivedPart};
+use crate::obligations;
 use crate::problem::{Kind, Problem};
 use crate::request::EvidenceRequest;
 
@@ -62,6 +65,9 @@ pub struct Exported {
     pub entries: usize,
     /// Checkpoints without proof that the newest extends them: the broker was not asked.
     pub unproved: usize,
+    /// Parts whose content stays here, because an obligation binds it and nobody named it.
+    #[serde(default)]
+    pub bound: Vec<PartId>,
 }
 
 /// Everything but the history.
@@ -73,10 +79,32 @@ struct Gathered {
     entries: BTreeMap<u64, wire::Evidence>,
     answers: Vec<(Digest, wire::Signed)>,
     contents: Vec<(Arc<Delivery>, ReceivedPart)>,
+    bound: Vec<PartId>,
     sealed: Vec<PathBuf>,
     versions: BTreeSet<u64>,
     stamp: Option<(Vec<u8>, Vec<u8>)>,
     witnessed: Option<Vec<u8>>,
+}
+
+impl Gathered {
+    /// Leaves out the contents that an obligation binds to where they are, but those that were named.
+    fn leave_bound(&mut self, with_bound: &[PartId]) -> Result<(), Problem> {
+        let here = |named: &&PartId| self.contents.iter().any(|(_, part)| part.part == **named);
+        if let Some(absent) = with_bound.iter().find(|named| !here(named)) {
+            let sentence = "there is no content of such a part of this packet";
+            let remedy = "See `schakel-agent inbox list`.";
+            return Err(Problem::new(Kind::NotFound, "NOT_IN_INBOX", sentence, remedy).at(absent));
+        }
+        let stays = |part: &ReceivedPart| {
+            let binds = obligations::not_onward(&part.obligations).is_some()
+                || obligations::is_masked(&part.obligations);
+            binds && !with_bound.contains(&part.part)
+        };
+        let bound = self.contents.iter().filter(|(_, part)| stays(part));
+        self.bound = bound.map(|(_, part)| part.part).collect();
+        self.contents.retain(|(_, part)| !stays(part));
+        Ok(())
+    }
 }
 
 impl Agent {
@@ -87,8 +115,8 @@ impl Agent {
     pub async fn export_evidence(self: &Arc<Self>, request: EvidenceRequest) -> Result<Exported, Problem> {
         check_target(&request.out)?;
         let agent = Arc::clone(self);
-        let packet = request.packet;
-        let gathered = blocking(move || agent.gather(packet)).await?;
+        let (packet, with_bound) = (request.packet, request.with_bound.clone());
+        let gathered = blocking(move || agent.gather(packet, &with_bound)).await?;
         let view = self.network.view()?;
         let checkpoints = self.checkpoints(&gathered, view.log_key())?;
         let history = if request.offline {
@@ -106,11 +134,12 @@ impl Agent {
         Ok(Exported { unproved, ..exported })
     }
 
-    fn gather(&self, packet: PacketId) -> Result<Gathered, Problem> {
+    fn gather(&self, packet: PacketId, with_bound: &[PartId]) -> Result<Gathered, Problem> {
         let mut gathered = match self.outbox.get(&packet) {
             Some(_) => self.of_sent(packet)?,
             None => self.of_received(packet)?,
         };
+        gathered.leave_bound(with_bound)?;
         let entries = gathered.entries.len();
         if entries > names::ENTRIES_MAX_COUNT {
             let sentence = format!("there are {entries} log entries of this packet");
@@ -182,12 +211,23 @@ impl Agent {
             gathered.answers.push((delivery.consignment, answer));
             gathered.versions.insert(delivery.directory_version);
             if delivery.answer == Answer::Received {
-                let there = delivery.parts.iter().filter(|part| part.deleted_ms.is_none());
-                let there = there.map(|part| (Arc::clone(&delivery), part.clone()));
-                gathered.contents.extend(there);
+                for part in delivery.parts.iter().filter(|part| part.deleted_ms.is_none()) {
+                    if self.is_proved(&delivery, part)? {
+                        gathered.contents.push((Arc::clone(&delivery), part.clone()));
+                    }
+                }
             }
         }
         Ok(gathered)
+    }
+
+    /// Whether a content can be held against its commitment: the sealed header that is part of it is here.
+    fn is_proved(&self, delivery: &Delivery, part: &ReceivedPart) -> Result<bool, Problem> {
+        if part.key_packet_bytes > 0 || self.inbox.kept_header(delivery, part)?.is_some() {
+            return Ok(true);
+        }
+        tracing::warn!(part = %part.part, "its sealed header was not kept: its content cannot be proved, and is left out");
+        Ok(false)
     }
 
     fn write_pack(
@@ -221,6 +261,7 @@ impl Agent {
             bytes,
             entries: gathered.entries.len(),
             unproved: 0,
+            bound: gathered.bound.clone(),
         })
     }
 
@@ -268,10 +309,8 @@ impl Agent {
         for (delivery, part) in &gathered.contents {
             self.add_content(writing, delivery, part)?;
         }
-        let sealed = gathered.sealed.iter();
-        sealed
-            .map(|path| writing.add_file(&format!("sealed/{}", disk::name_of(path)), path))
-            .collect()
+        let mut sealed = gathered.sealed.iter();
+        sealed.try_for_each(|path| writing.add_file(&format!("sealed/{}", disk::name_of(path)), path))
     }
 
     fn add_content(
@@ -298,52 +337,12 @@ impl Agent {
             Some(opened) => Some(opened.framed_header),
             None => self.inbox.kept_header(delivery, part)?,
         };
-        let Some(framed) = framed else {
-            tracing::warn!(part = %part.part, "its sealed header was not kept: its content cannot be proved");
-            return Ok(());
-        };
+        let gone = || Problem::damaged(Path::new(&name), "the sealed header is missing");
+        let framed = framed.ok_or_else(gone)?;
         writing.add(&names::part(&part.part, "sealed-header.bin"), &framed)?;
         let header = wire::SealedHeader::decode(framed.get(4..).unwrap_or_default());
         let salt = header.map(|header| header.salt).unwrap_or_default();
         writing.add(&names::part(&part.part, "salt.bin"), &salt)
-    }
-
-    /// The directories that were in force, as they were signed, and from them the certificates of those concerned.
-    fn add_directories(&self, writing: &mut Writing<'_>, gathered: &Gathered) -> Result<(), Problem> {
-        let mut versions = gathered.versions.clone();
-        let mut moments: Vec<_> = wire::Manifest::decode(&*gathered.manifest.bytes)
-            .map(|manifest| Timestamp::from_millis(manifest.created_ms))
-            .into_iter()
-            .collect();
-        let mut concerned = BTreeSet::from([self.network.agency().clone()]);
-        for entry in gathered.entries.values() {
-            let Ok(body) = Body::parse(&entry.body, self.network.name()) else {
-                continue;
-            };
-            moments.push(body.at);
-            concerned.extend(body.sender.into_iter().chain(body.recipient));
-        }
-        versions.extend(moments.iter().flat_map(|at| self.network.versions_of(*at)));
-        let newest = versions.into_iter().rev().take(names::DIRECTORIES_MAX_COUNT);
-        for version in newest.collect::<Vec<_>>() {
-            let Some(signed) = self.network.signed_directory(version)? else {
-                continue;
-            };
-            writing.add(&names::directory(version), &signed.bytes)?;
-            for (number, signature) in signed.signatures.iter().enumerate() {
-                writing.add(&names::directory_signature(version, number), signature)?;
-            }
-            let at = moments.last().copied().unwrap_or_else(|| self.clock.now());
-            let directory = self.network.directory_at(version, at)?;
-            let agencies = concerned.iter().filter_map(|id| directory.agency(id));
-            for certificate in agencies.flat_map(|agency| agency.certificates()) {
-                let bytes = certificate
-                    .to_bytes()
-                    .map_err(|e| Problem::damaged(&self.config.authority, e))?;
-                writing.add(&names::certificate(&certificate.fingerprint()), &bytes)?;
-            }
-        }
-        writing.add_file(names::AUTHORITY, &self.config.authority)
     }
 }
 
@@ -432,5 +431,65 @@ impl Agent {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests say what fails by panicking")]
+
+    use schakel_proto::ids::CaseRef;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::randomness;
+
+    #[test]
+    fn a_content_that_an_obligation_binds_stays_here_unless_it_is_named() {
+        let rng = &mut randomness();
+        let id = |n: u8| Digest::of(&[n]);
+        let part = |obligation: &str, part: PartId| -> ReceivedPart {
+            let part = json!({
+                "part": part, "subjects": [], "length": 1, "file": "x", "key_packet_bytes": 1,
+                "reason": "OK", "obligations": ["log-access", obligation],
+            });
+            serde_json::from_value(part).unwrap()
+        };
+        let delivery = json!({
+            "format": 1, "packet": PacketId::new(Timestamp::from_millis(1), rng), "consignment": id(1),
+            "manifest_digest": id(2), "answer": "received", "reason": "", "at_ms": 1,
+            "directory_version": 1, "sender": "a", "case": CaseRef::random(rng), "parts": [],
+            "again": [], "superseded": false,
+        });
+        let delivery: Arc<Delivery> = Arc::new(serde_json::from_value(delivery).unwrap());
+        let binding = [
+            "no-forward",
+            "no-onward-sharing",
+            "existence-flag-only",
+            "mask-in-shared-dossier",
+        ];
+        let bound = binding.map(|obligation| (obligation, PartId::random(rng)));
+        let (free, absent) = (PartId::random(rng), PartId::random(rng));
+        let gathered = || {
+            let all = bound.into_iter().chain([("purpose-bound", free)]);
+            Gathered {
+                contents: all.map(|(o, id)| (Arc::clone(&delivery), part(o, id))).collect(),
+                ..Gathered::default()
+            }
+        };
+        let ids = |gathered: &Gathered| gathered.contents.iter().map(|c| c.1.part).collect::<Vec<_>>();
+        let mut without = gathered();
+        without.leave_bound(&[]).unwrap();
+        assert_eq!(
+            (ids(&without), without.bound),
+            (vec![free], bound.map(|one| one.1).to_vec())
+        );
+        let mut with = gathered();
+        with.leave_bound(&[bound[1].1]).unwrap();
+        assert_eq!((ids(&with), with.bound.len()), (vec![bound[1].1, free], 3));
+        assert_eq!(
+            gathered().leave_bound(&[absent]).unwrap_err().code,
+            "NOT_IN_INBOX"
+        );
     }
 }

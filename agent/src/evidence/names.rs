@@ -1,9 +1,12 @@
 //! What the members of a pack are called, and how long each may be.
 
+use schakel_proto::evidence;
 use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::limits;
 use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::party::AgencyId;
+use schakel_proto::tlog::checkpoint::NOTE_MAX_BYTES;
+use schakel_proto::tlog::text::TEXT_MAX_BYTES;
 
 /// Most members of a pack.
 pub const MEMBERS_MAX_COUNT: usize = 16 * 1024;
@@ -17,6 +20,15 @@ const SEALED_MAX_BYTES: u64 = limits::PART_MAX_BYTES + (limits::PART_MAX_BYTES >
 pub const ENTRIES_MAX_COUNT: usize = 1024;
 /// Most directories in a pack.
 pub const DIRECTORIES_MAX_COUNT: usize = 64;
+
+/// Most signatures over a directory.
+pub const SIGNATURES_MAX_COUNT: usize = 32;
+/// Longest keyring of an authority.
+const KEYRING_MAX_BYTES: u64 = 1 << 20;
+/// Longest certificate of an agency.
+const CERTIFICATE_MAX_BYTES: u64 = 64 * 1024;
+/// Bytes of a nonce in front of what it hides.
+const NONCE_BYTES: u64 = 32;
 
 /// What the pack says of itself.
 pub const DESCRIPTION: &str = "pack.json";
@@ -40,6 +52,10 @@ pub const STAMP: &str = "timestamp/token.tsr";
 pub const FIRST: &str = "first.note";
 /// The other.
 pub const SECOND: &str = "second.note";
+/// What an agency signed, and in it what it saw of the log.
+pub const SIGNED: &str = "signed.bin";
+/// The checkpoint that this is held against.
+pub const OWN: &str = "own.note";
 /// What was found, and the proof that did not hold.
 pub const FOUND: &str = "found.json";
 /// The directory that names the log's key.
@@ -47,12 +63,26 @@ pub const DIRECTORY: &str = "directory.bin";
 
 /// The longest that a member of this name may be, in bytes.
 pub fn max_bytes(name: &str) -> u64 {
-    if name.starts_with("parts/") && name.ends_with("/content.bin") {
-        limits::PART_MAX_BYTES
-    } else if name.starts_with("sealed/") {
-        SEALED_MAX_BYTES
-    } else {
-        MEMBER_MAX_BYTES
+    let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+    let kind = folder.split_once('/').map_or(folder, |(kind, _)| kind);
+    let of = |bytes: usize| bytes as u64;
+    match (kind, file) {
+        ("parts", "content.bin") => limits::PART_MAX_BYTES,
+        ("parts", "sealed-header.bin") => of(limits::SEALED_HEADER_MAX_BYTES) + 4,
+        ("sealed", _) => SEALED_MAX_BYTES,
+        ("log" | "parts", "salt.bin") => 32,
+        ("log", "leaf.bin") => of(evidence::LEAF_MAX_BYTES),
+        ("log", "body.bin") => of(evidence::BODY_MAX_BYTES),
+        ("log", "shown.bin" | "hidden.bin") => of(evidence::DECISION_MAX_BYTES) + NONCE_BYTES,
+        ("log", "proof.tlog-proof") | ("consistency", _) => of(TEXT_MAX_BYTES),
+        ("openings", _) => of(limits::DESCRIPTOR_MAX_BYTES) + NONCE_BYTES,
+        ("directories", "directory.bin") => of(limits::DIRECTORY_MAX_BYTES),
+        ("certificates", _) => CERTIFICATE_MAX_BYTES,
+        ("", AUTHORITY) => KEYRING_MAX_BYTES,
+        ("", MANIFEST) => of(limits::MANIFEST_MAX_BYTES),
+        _ if file.ends_with(".sig") => of(limits::SIGNATURE_MAX_BYTES),
+        _ if file.ends_with(".note") => of(NOTE_MAX_BYTES),
+        _ => MEMBER_MAX_BYTES,
     }
 }
 

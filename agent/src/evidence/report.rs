@@ -69,11 +69,15 @@ pub enum Check {
     Timestamp,
     /// Two checkpoints contradict each other.
     Contradiction,
+    /// An agency signed what it saw of the log.
+    Seen,
+    /// What it saw and a checkpoint contradict each other.
+    Dispute,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Container,
         Self::Files,
         Self::Description,
@@ -102,6 +106,8 @@ impl Check {
         Self::Consistency,
         Self::Timestamp,
         Self::Contradiction,
+        Self::Seen,
+        Self::Dispute,
     ];
 
     /// Its name, the same in every language.
@@ -135,6 +141,8 @@ impl Check {
             Self::Consistency => "consistency",
             Self::Timestamp => "timestamp",
             Self::Contradiction => "contradiction",
+            Self::Seen => "seen",
+            Self::Dispute => "dispute",
         }
     }
 }
@@ -275,6 +283,16 @@ impl Report {
         });
     }
 
+    /// Notes a check that lacks what it needs: a failure, unless a failed check of the kind `told_by` says so already.
+    /// What is not there is never good: who makes a pack chooses what is in it.
+    pub(super) fn lacks(&mut self, check: Check, about: impl Into<String>, why: Why, told_by: Check) {
+        if self.has_failed(told_by) {
+            self.skip(check, about, why);
+        } else {
+            self.note(check, about, Err(why));
+        }
+    }
+
     /// Whether no check failed.
     pub fn is_good(&self) -> bool {
         self.failed().next().is_none()
@@ -298,7 +316,7 @@ impl Report {
         for told in &self.told {
             let recipient = told.recipient.as_ref().map_or("-", AgencyId::as_str);
             let (index, at, event, more) = (told.index, told.at, told.event, &told.more);
-            let standing = words::standing(told.witnessed, language);
+            let standing = schakel_proto::words::standing(told.witnessed, language);
             let line = format!("  {at}  {index:>6}  {event}  {recipient}  [{standing}]  {more}");
             lines.push(line.trim_end().to_owned());
         }

@@ -1,9 +1,11 @@
 //! Checking evidence offline: nothing is asked of anybody, and nothing that the file says of itself is believed but
 //! what leads to the authority's certificate.
 
+mod closed;
 mod contradiction;
 mod cosigned;
 mod directories;
+mod dispute;
 mod log;
 mod packet;
 mod people;
@@ -65,15 +67,30 @@ pub fn verify(path: &Path, anchor: &Anchor) -> Result<Report, Problem> {
 /// # Errors
 /// They are neither.
 pub fn look(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), Problem> {
-    report.note(Check::Container, "", Ok(()));
     if members.has(names::FIRST) {
+        only(members, contradiction::FILES, report);
         contradiction::verify(members, anchor, report)
+    } else if members.has(names::SIGNED) || members.has(names::OWN) {
+        only(members, dispute::FILES, report);
+        dispute::verify(members, anchor, report)
     } else if members.has(names::DESCRIPTION) || members.has(names::MANIFEST) {
+        report.note(Check::Container, "", Ok(()));
         pack(members, anchor, report)
     } else {
         let sentence = "neither evidence of a packet nor of a contradiction is in it";
-        let remedy = "Name a file that `schakel-agent evidence export` wrote, or a contradiction's folder.";
+        let remedy = "Name a file that `schakel-agent evidence export` wrote, or a folder `contradiction-…` or `disputed-…`.";
         Err(Problem::new(Kind::Usage, "PACK_UNREADABLE", sentence, remedy).at(&report.about))
+    }
+}
+
+/// Notes that no other files are there than these: what is not read would ride along.
+fn only(members: &Members, files: &[&str], report: &mut Report) {
+    let mut others = members.names().filter(|name| !files.contains(name)).peekable();
+    if others.peek().is_none() {
+        report.note(Check::Container, "", Ok(()));
+    }
+    for name in others {
+        report.note(Check::Container, name, Err(why("MEMBER_UNKNOWN")));
     }
 }
 
@@ -95,11 +112,10 @@ fn pack(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), P
     match manifest {
         Ok(manifest) => {
             report.about = format!("{} {}", manifest.fields().packet_id, manifest.fields().network);
-            let shown_by = description.map(|description| description.agency);
             packet::check(
                 members,
                 &manifest,
-                shown_by.as_ref(),
+                description.as_ref(),
                 (&directories, &log),
                 report,
             )?;
@@ -127,7 +143,13 @@ fn sums(members: &Members, report: &mut Report) -> Result<(), Problem> {
     };
     let mut wrong = 0;
     for name in members.names().filter(|name| *name != names::SUMS) {
-        let found = match listed.remove(name) {
+        let sum = listed.remove(name);
+        if let Some(stranger) = closed::stranger(members, name)? {
+            wrong += 1;
+            report.note(Check::Files, name, Err(stranger));
+            continue;
+        }
+        let found = match sum {
             None => Err(why("MEMBER_NOT_LISTED")),
             Some(sum) if digest(members, name)? == sum => continue,
             Some(_) => Err(why("MEMBER_CHANGED")),
@@ -149,14 +171,17 @@ fn sums(members: &Members, report: &mut Report) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The list, each name once: of two lines for one file other tools check both.
 fn listed(list: &[u8]) -> Option<BTreeMap<String, Digest>> {
-    let text = std::str::from_utf8(list).ok()?;
-    let line = |line: &str| {
+    let mut listed = BTreeMap::new();
+    for line in std::str::from_utf8(list).ok()?.lines() {
         let (sum, name) = line.split_once("  ")?;
         let sum = format!("sha256:{sum}").parse().ok()?;
-        Some((name.to_owned(), sum))
-    };
-    text.lines().map(line).collect()
+        if listed.insert(name.to_owned(), sum).is_some() {
+            return None;
+        }
+    }
+    Some(listed)
 }
 
 fn digest(members: &Members, name: &str) -> Result<Digest, Problem> {

@@ -41,22 +41,6 @@ pub(super) fn line(finding: &Finding, language: &str) -> (&'static str, String) 
     }
 }
 
-/// What an entry is by the cosignatures over it.
-pub(super) fn standing(witnessed: bool, language: &str) -> &'static str {
-    if witnessed {
-        pick(
-            [
-                "witnessed",
-                "bevestigd door de getuigen",
-                "attesté par les témoins",
-            ],
-            language,
-        )
-    } else {
-        pick(["provisional", "voorlopig", "provisoire"], language)
-    }
-}
-
 /// The last line.
 pub(super) fn verdict(ok: usize, failed: usize, skipped: usize, language: &str) -> String {
     match (language, failed) {

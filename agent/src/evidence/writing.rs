@@ -5,12 +5,15 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rand::RngCore;
 use schakel_proto::ids::{Digest, Sha256};
 use schakel_proto::limits;
 
 use super::container::{END_BYTES, header, padding};
 use super::names;
+use crate::clock::randomness;
 use crate::disk::{Disk, UNFINISHED};
+use crate::inbox::open::check_target;
 use crate::problem::{Kind, Problem};
 
 /// A pack in the making.
@@ -47,9 +50,10 @@ impl Write for Member<'_> {
 impl<'a> Writing<'a> {
     /// Begins a pack that will be `out`.
     pub(super) fn begin(disk: &'a Disk, out: &'a Path, made_seconds: u64) -> Result<Self, Problem> {
-        let name = out.file_name().map(|n| n.to_string_lossy().into_owned());
-        let temporary = out.with_file_name(format!("{UNFINISHED}{}", name.unwrap_or_default()));
-        disk.remove_file(&temporary)?;
+        // Never the file of another export to the same name, which may be under way.
+        let mut unique = [0; 8];
+        randomness().fill_bytes(&mut unique);
+        let temporary = out.with_file_name(format!("{UNFINISHED}{}", hex::encode(unique)));
         let file = disk.create(&temporary)?;
         Ok(Self {
             disk,
@@ -132,6 +136,8 @@ impl<'a> Writing<'a> {
         self.file.write_all(&[0; END_BYTES]).map_err(failed)?;
         self.file.flush().map_err(failed)?;
         self.disk.sync_file(self.file.get_ref(), &self.temporary)?;
+        // Another export may have ended before this one.
+        check_target(self.out)?;
         self.disk.rename(&self.temporary, self.out)?;
         Ok((self.sums.len(), self.bytes))
     }
@@ -141,5 +147,27 @@ impl<'a> Writing<'a> {
         if let Err(problem) = self.disk.remove_file(&self.temporary) {
             tracing::warn!(code = problem.code, "an unfinished pack could not be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests say what fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn of_two_exports_to_one_file_at_once_the_first_is_whole_and_nothing_of_the_other_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, out) = (Disk::default(), folder.path().join("pack.tar"));
+        let [mut one, mut two] = [0, 0].map(|made| Writing::begin(&disk, &out, made).unwrap());
+        one.add("one.bin", &[1; 700]).unwrap();
+        two.add("two.bin", &[2; 700]).unwrap();
+        assert_eq!(one.finish().unwrap(), (2, 700 + 74));
+        let whole = std::fs::read(&out).unwrap();
+        assert_eq!(two.finish().unwrap_err().code, "FILE_EXISTS");
+        two.give_up();
+        assert_eq!(std::fs::read(&out).unwrap(), whole);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

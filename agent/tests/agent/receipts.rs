@@ -7,6 +7,7 @@ use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::time::Timestamp;
+use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::contradiction::{Seen, Verdict, judge_seen};
 use schakel_proto::wire;
 use serde_json::Value;
@@ -339,18 +340,20 @@ async fn l01_l09_an_answer_whose_signer_saw_another_history_settles_its_packet_a
     let disputed = || {
         let audit = town.network.agent_data(&agency(SENDER)).join("audit");
         let entries = std::fs::read_dir(audit).unwrap().map(|e| e.unwrap().path());
-        let mut named = entries.filter(|p| p.to_string_lossy().contains("/disputed-1-"));
+        let mut named = entries.filter(|p| p.to_string_lossy().contains("/disputed-3-"));
         named.find(|p| p.join("found.json").is_file())
     };
-    // A tree of one entry, as somebody else was shown it.
+    // A tree of three entries, as somebody else was shown it.
     let mut other = Ledger::new(&town);
-    other.add(body(Event::BundleActivated), None, None, None);
+    for _ in 0..3 {
+        other.add(body(Event::BundleActivated), None, None, None);
+    }
     let directory = town.directory();
-    let (origin, root) = (directory.log().origin().to_owned(), other.leaf(0).to_vec().into());
+    let seen = SignedCheckpoint::open(&other.checkpoint(), directory.log().key()).unwrap();
     told.seen = Some(wire::CheckpointSeen {
-        origin,
-        size: 1,
-        root,
+        origin: seen.origin().to_owned(),
+        size: 3,
+        root: seen.root().to_vec().into(),
     });
     told.acknowledge(&running, &town, RECIPIENT, "received");
     let found = tokio::task::block_in_place(|| until("both sides", disputed));
@@ -363,8 +366,9 @@ async fn l01_l09_an_answer_whose_signer_saw_another_history_settles_its_packet_a
     let root = Digest::try_from(&*told.seen.clone().unwrap().root).unwrap();
     let proof: Vec<Digest> = serde_json::from_value(said["proof"].clone()).unwrap();
     let own = std::fs::read(found.join("own.note")).unwrap();
-    let verdict = judge_seen(Seen { size: 1, root }, &own, &proof, directory.log().key());
+    let verdict = judge_seen(Seen { size: 3, root }, &own, &proof, directory.log().key());
     assert_eq!(verdict, Ok(Verdict::Disputed));
+    town.assert_proves(&found);
     let status = daemon.ask("/v1/status").await;
     assert_eq!(status.get("trust"), Some(&Value::Null));
     daemon.stop().await;

@@ -57,7 +57,7 @@ async fn closed(desk: &Desk, case: CaseRef) -> Result<Vec<AgencyId>, Refusal> {
         let remedy = "Whoever coordinates it closes it first.";
         return Err(Refusal::new(Fault::Precondition, "CASE_OPEN", sentence, remedy).at("case"));
     }
-    let ids = state.participants.iter().map(|one| AgencyId::new(&*one.id));
+    let ids = state.participants.iter().map(|one| AgencyId::new(&one.id));
     let mut roster: Vec<AgencyId> = ids.filter_map(Result::ok).collect();
     roster.sort();
     roster.dedup();

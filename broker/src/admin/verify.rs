@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use schakel_proto::evidence::{self, Event};
+use schakel_proto::evidence::{self, Body, Event};
 use schakel_proto::ids::Digest;
 use schakel_proto::refusal::Refusal;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{Desk, Told};
 use crate::store::{
-    CeilingOf, Ceilings, ENTRIES_GONE, Filed, FiledEntry, Finding, PACKETS_GONE, PAGE_MAX_COUNT, Page, Store,
-    StoreError, StoredCheckpoint,
+    ENTRIES_GONE, Filed, FiledEntry, Finding, PACKETS_GONE, PAGE_MAX_COUNT, Page, Store, StoreError,
+    StoredCheckpoint,
 };
 use signatures::{Judged, Signatures};
 
@@ -22,11 +22,13 @@ pub(super) use bundles::Known;
 
 mod bundles;
 
+mod force;
+
 mod signatures;
 
 /// Entries read at once.
 const PAGE: usize = 128;
-/// Rows audited at once: while they are, nothing is committed.
+/// Rows audited at once, if there is time for so many: while they are, nothing is committed.
 const ROWS: usize = 64;
 /// Entries or rows between two words on how far it is.
 const TOLD_EVERY: u64 = 16_384;
@@ -108,8 +110,6 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
 struct Walk<'a> {
     desk: &'a Desk,
     newest: Option<StoredCheckpoint>,
-    /// What was in force when the walk began: its entries were committed before.
-    ceilings: Ceilings,
     frontier: Frontier,
     /// Position of the next entry.
     at: u64,
@@ -141,16 +141,9 @@ impl<'a> Walk<'a> {
                 Ok(_) => verdict.signatures += 1,
             }
         }
-        let ceilings = match desk.store.ceilings().await {
-            Ok(ceilings) => ceilings,
-            // Said by the audit of its row.
-            Err(StoreError::Corrupt(_)) => Ceilings::default(),
-            Err(error) => return Err(error.into()),
-        };
         Ok(Self {
             desk,
             newest,
-            ceilings,
             frontier: Frontier::default(),
             at: 0,
             seen: 0,
@@ -284,16 +277,21 @@ impl<'a> Walk<'a> {
             self.verdict.empty += 1;
             return Ok(());
         }
-        let Some(key) = self.desk.keys.existing(entry.case).await? else {
-            self.verdict.gone("the erasure key of its case is destroyed", 1);
-            return Ok(());
+        let key = self.desk.keys.existing(entry.case).await?;
+        let body = match &key {
+            Some(key) => {
+                let both = (&*entry.leaf, &*entry.body);
+                evidence::check_leaf(both, &self.desk.network, key).map_err(|error| error.to_string())
+            }
+            None => {
+                self.verdict.gone("the erasure key of its case is destroyed", 1);
+                Body::parse(&entry.body, &self.desk.network).map_err(|error| error.to_string())
+            }
         };
-        let both = (&*entry.leaf, &*entry.body);
-        let body = match evidence::check_leaf(both, &self.desk.network, &key) {
+        let body = match body {
             Ok(body) => body,
-            Err(error) => {
-                let place = "an entry of the log";
-                self.verdict.wrong(Some(entry.index), place, error.to_string());
+            Err(what) => {
+                self.verdict.wrong(Some(entry.index), "an entry of the log", what);
                 return Ok(());
             }
         };
@@ -414,21 +412,7 @@ impl<'a> Walk<'a> {
                 Judged::Unsigned => {}
             }
         }
-        for (of, ceiling) in [
-            (CeilingOf::Directory, self.ceilings.directory),
-            (CeilingOf::Bundle, self.ceilings.bundle),
-        ] {
-            let Some(ceiling) = ceiling else { continue };
-            if !self.signatures.was_activated(of, ceiling) {
-                let place = match of {
-                    CeilingOf::Directory => "the directory in force",
-                    CeilingOf::Bundle => "the policy bundle in force",
-                };
-                self.verdict
-                    .wrong(None, place, "came into force without an entry, or is another one");
-            }
-        }
-        Ok(())
+        force::check(self).await
     }
 
     /// Every row of the store.

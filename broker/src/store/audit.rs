@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use schakel_proto::ids::CaseRef;
 
+use super::verbs::audit::{Half, Waiting};
+
 /// Entries of which only the leaf is left: counted, and compared with what the log says that went.
 pub const ENTRIES_GONE: &str = "an entry whose retention had ended";
 /// Packets of which only a trace is left: likewise.
@@ -20,8 +22,25 @@ pub struct Finding {
     pub what: String,
 }
 
+/// How far an audit is.
+#[derive(Default)]
+pub struct Cursor {
+    /// The last row that is done.
+    pub(super) after: Option<Vec<u8>>,
+    /// A packet with a long way, of which the rest is still to be walked.
+    pub(super) half: Option<Half>,
+    /// Entries that wait for their checkpoint.
+    pub(super) waiting: Waiting,
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cursor")
+    }
+}
+
 /// What a page of rows came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Audited {
     /// Rows looked at.
     pub rows: u64,
@@ -32,5 +51,5 @@ pub struct Audited {
     /// Cases whose records are going just now: each must be erased.
     pub leaving: Vec<CaseRef>,
     /// Where to go on; `None`: that was all.
-    pub next: Option<Vec<u8>>,
+    pub next: Option<Cursor>,
 }

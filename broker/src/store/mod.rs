@@ -59,7 +59,7 @@ pub mod sled;
 #[cfg(test)]
 pub(crate) mod conformance;
 
-pub use audit::{Audited, ENTRIES_GONE, Finding, PACKETS_GONE};
+pub use audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
@@ -261,11 +261,11 @@ pub trait Store: Send + Sync {
     -> Result<Page<CaseRef, CaseRef>, StoreError>;
 
     /// Checks rows of the store against the entries of the log and the entries against the tree, in the order of their
-    /// keys; at most `limit` rows. What differs is in the answer, and does not end it.
+    /// keys; at most `limit` rows, and some ten milliseconds long. What differs is in the answer, and does not end it.
     async fn audit(
         &self,
         network: &NetworkName,
-        after: Option<Vec<u8>>,
+        after: Option<Cursor>,
         limit: usize,
     ) -> Result<Audited, StoreError>;
 

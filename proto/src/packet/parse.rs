@@ -162,6 +162,24 @@ impl ParsedHead {
         })
     }
 
+    /// Whether `packet` is the key packet of a part for a recipient: one PKESK that names the recipient's key, and that
+    /// the sender committed to.
+    ///
+    /// # Errors
+    /// One of the `KeyPacket…` defects.
+    pub fn check_key_packet_of(
+        &self,
+        part: &PartId,
+        recipient: &AgencyId,
+        packet: &[u8],
+    ) -> Result<(), PacketError> {
+        let stray = || PacketError::new(Defect::KeyPacketStray, "key_packets");
+        let part = self.parts.iter().find(|p| p.id() == *part).ok_or_else(stray)?;
+        let mut recipients = self.recipients.iter();
+        let recipient = recipients.find(|r| r.agency() == recipient).ok_or_else(stray)?;
+        check_key_packet(&part.fields, recipient, packet)
+    }
+
     fn check_key_packet(&self, wire: wire::KeyPacket) -> Result<KeyPacket, PacketError> {
         let stray = || PacketError::new(Defect::KeyPacketStray, "key_packets");
         let part_id = PartId::try_from(wire.part_id.as_ref()).map_err(|_| stray())?;

@@ -16,11 +16,11 @@ use schakel_tests::system::pack::{command, path};
 use super::{anchor, failed};
 
 /// A history, made of nothing but its leaves.
-struct History(Vec<Vec<u8>>);
+pub struct History(Vec<Vec<u8>>);
 
 impl History {
     /// So many leaves; one of them says something else.
-    fn of(size: usize, other: Option<usize>) -> Self {
+    pub fn of(size: usize, other: Option<usize>) -> Self {
         let leaf = |n: usize| match other {
             Some(at) if at == n => vec![n as u8, 1],
             _ => vec![n as u8],
@@ -41,7 +41,8 @@ impl History {
         node_hash(&below(node.index * 2), &below(node.index * 2 + 1))
     }
 
-    fn root(&self) -> Digest {
+    /// Root of the tree.
+    pub fn root(&self) -> Digest {
         fn of(leaves: &[Vec<u8>]) -> Digest {
             match leaves {
                 [] => empty_root(),
@@ -55,11 +56,13 @@ impl History {
         of(&self.0)
     }
 
-    fn size(&self) -> u64 {
+    /// Leaves.
+    pub fn size(&self) -> u64 {
         self.0.len() as u64
     }
 
-    fn proof_from(&self, size: u64) -> Vec<Digest> {
+    /// That it extends its own beginning of this size.
+    pub fn proof_from(&self, size: u64) -> Vec<Digest> {
         consistency(size, self.size(), &mut |node| Ok::<_, ()>(self.node(node))).unwrap()
     }
 }
@@ -156,6 +159,10 @@ fn l01_l03_two_checkpoints_that_contradict_each_other_are_proof_and_two_that_do_
         check(&forged),
         ["checkpoint first.note", "checkpoint second.note"]
     );
+    let more = folder(&town, &secret, [&ten, &lie], &[]);
+    std::fs::write(more.join("verslag.pdf"), "see me").unwrap();
+    assert_eq!(check(&more), ["container verslag.pdf"]);
+    std::fs::remove_file(more.join("verslag.pdf")).unwrap();
     let nobodys = folder(&town, &secret, [&ten, &lie], &[]);
     std::fs::remove_file(nobodys.join("directory.bin")).unwrap();
     assert_eq!(check(&nobodys), ["directory directory.bin"]);

@@ -1,20 +1,24 @@
 //! Damaged packs, each by its name with the checks that must fail, and no other.
 
+mod forged;
 mod tables;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use schakel_agent::evidence::verify::{Anchor, verify};
 use schakel_proto::evidence::{Body, Event};
+use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::party::NetworkName;
 use schakel_proto::tlog::checkpoint::{LogSecret, SignedCheckpoint};
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::text::InclusionText;
+use schakel_proto::wire;
 use schakel_tests::system::network::agency;
 use schakel_tests::system::pack::{Pack, member, read, sum, tar};
 use schakel_tests::system::told;
 
-use super::damage::{assert_failed, file, flip, named, strip};
+use super::damage::{differs, file, flip, named, strip};
 use super::{PROSECUTOR, SENDER, Scene, anchor, failed};
+use forged::BY_FORGERS;
 use tables::{OF_PEOPLE, OF_THE_LOG, OF_THE_PACK, OF_THE_PACKET};
 
 /// What a damage needs to know of the pack.
@@ -32,7 +36,14 @@ struct Known {
     stranger: (u64, u64),
     secret: LogSecret,
     /// Keys of the sender, who has them all but is not the recipient.
-    forger: schakel_proto::openpgp::SecretKeys,
+    forger: SecretKeys,
+    /// Keys of the recipient.
+    recipient: SecretKeys,
+    /// A directory that comes into force in two hours.
+    later: wire::MultiSigned,
+    /// The same with another log key, and that key.
+    later_log: wire::MultiSigned,
+    other_log: LogSecret,
 }
 
 impl Known {
@@ -83,7 +94,17 @@ impl Known {
         let parts = pack
             .keys()
             .filter_map(|name| name.strip_prefix("parts/")?.strip_suffix("/salt.bin"));
+        let soon = schakel_tests::system::network::now().plus_millis(7_200_000);
+        let other_log = LogSecret::generate(key.origin(), &mut StdRng::seed_from_u64(6)).unwrap();
+        let renew = |directory: &mut wire::Directory| {
+            let log = directory.log.as_mut().unwrap();
+            log.key = other_log.public().public().to_vec().into();
+        };
         Self {
+            later: network.issue_changed(soon, |_| ()).unwrap(),
+            later_log: network.issue_changed(soon, renew).unwrap(),
+            other_log,
+            recipient: network.agency_keys(&agency(PROSECUTOR)).unwrap(),
             other: scene.other.clone(),
             consignment: hex::encode(consignment.as_bytes()),
             stranger,
@@ -140,18 +161,18 @@ fn l06_each_damaged_pack_names_the_checks_that_fail_and_no_other() {
     let scene = Scene::new(PROSECUTOR);
     let pack = read(&scene.received);
     let known = Known::of(&scene, &pack);
-    let tables = [OF_THE_PACK, OF_THE_PACKET, OF_PEOPLE, OF_THE_LOG];
-    let mut names = std::collections::BTreeSet::new();
+    let tables = [OF_THE_PACK, OF_THE_PACKET, OF_PEOPLE, OF_THE_LOG, BY_FORGERS];
+    let (mut names, mut wrong) = (std::collections::BTreeSet::new(), Vec::new());
     for (name, damage, expected) in tables.into_iter().flatten() {
         let mut damaged = pack.clone();
         damage(&mut damaged, &known);
         assert!(damaged != pack && names.insert(*name), "{name}");
-        println!("{name}");
-        let expected = expected(&known);
-        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
-        assert_failed(&scene.town, &mut damaged, &expected);
+        let differs = differs(&scene.town, &mut damaged, expected(&known));
+        wrong.extend(differs.map(|found| format!("{name}: {found}")));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let containers = containers(&scene, &pack, &known);
+    let containers = containers + forged::witnesses_of_another_time(&scene, &pack, &known);
     let count = names.len() + containers + lists(&scene, &pack, &known) + readers(&scene);
     assert!(count >= 30, "{count}");
     told::count(count as u64, "damaged packs");
@@ -228,11 +249,14 @@ fn containers(scene: &Scene, pack: &Pack, known: &Known) -> usize {
     damaged.len()
 }
 
+/// A damage, what it does, the checks that fail by it.
+type Plain<'a> = (&'static str, &'a dyn Fn(&mut Pack), Vec<String>);
+
 /// Damage that nobody hid: the list of digests was left as it was.
 fn lists(scene: &Scene, pack: &Pack, known: &Known) -> usize {
     let content = known.part(0, "content.bin");
     let certificate = named(pack, ("certificates/", ".pgp"));
-    let damaged: [(&str, &dyn Fn(&mut Pack), Vec<String>); 5] = [
+    let damaged: [Plain<'_>; 6] = [
         (
             "a content was changed",
             &|pack| flip(pack, &content),
@@ -251,6 +275,15 @@ fn lists(scene: &Scene, pack: &Pack, known: &Known) -> usize {
         (
             "the list is gone",
             &|pack| strip(pack, "SHA256SUMS"),
+            vec!["files SHA256SUMS".to_owned()],
+        ),
+        (
+            "a file is listed twice",
+            &|pack| {
+                let line = format!("{}  manifest.bin\n", "0".repeat(64));
+                let list = pack.get_mut("SHA256SUMS").unwrap();
+                list.splice(0..0, line.into_bytes());
+            },
             vec!["files SHA256SUMS".to_owned()],
         ),
         (

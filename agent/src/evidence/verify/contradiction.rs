@@ -6,6 +6,7 @@ use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::{check_inclusion, shown_root};
 use schakel_proto::tlog::text::InclusionText;
+use schakel_proto::tlog::witnessed::same_history;
 use serde::Deserialize;
 
 use super::directories::Directories;
@@ -13,6 +14,18 @@ use super::{Anchor, Members, cosigned};
 use crate::evidence::names;
 use crate::evidence::report::{Check, Report, Why, why};
 use crate::problem::Problem;
+
+/// All that can be in such a folder.
+pub(super) const FILES: &[&str] = &[
+    names::FIRST,
+    names::SECOND,
+    names::FOUND,
+    names::DIRECTORY,
+    "first.leaf",
+    "first.tlog-proof",
+    "second.leaf",
+    "second.tlog-proof",
+];
 
 /// What the agent that found it wrote down.
 #[derive(Default, Deserialize)]
@@ -23,37 +36,44 @@ struct Found {
     proof: Vec<Digest>,
 }
 
+/// A checkpoint that the log's key signed, if it is one.
+pub(super) fn side(
+    members: &Members,
+    name: &str,
+    directories: &Directories,
+    report: &mut Report,
+) -> Result<Option<SignedCheckpoint>, Problem> {
+    let Some(note) = members.bytes(name)? else {
+        report.note(Check::Checkpoint, name, Err(why("MEMBER_MISSING")));
+        return Ok(None);
+    };
+    let keys = directories.log_keys();
+    let mut wrong = None;
+    for key in &keys {
+        match SignedCheckpoint::open(&note, key) {
+            Ok(checkpoint) => {
+                report.note(Check::Checkpoint, name, Ok(()));
+                return Ok(Some(checkpoint));
+            }
+            Err(error) => wrong = Some(Why::evidence(&error.into())),
+        }
+    }
+    match wrong {
+        Some(wrong) => drop(report.note(Check::Checkpoint, name, Err(wrong))),
+        None => report.lacks(Check::Checkpoint, name, why("NO_DIRECTORY"), Check::Directory),
+    }
+    Ok(None)
+}
+
 /// Checks that it is one.
 pub(super) fn verify(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), Problem> {
     let directories = Directories::beside(members, anchor, report)?;
     let mut sides = Vec::new();
     for name in [names::FIRST, names::SECOND] {
-        let note = members.bytes(name)?;
-        let keys = directories.log_keys();
-        let outcome = match &note {
-            None => Err(why("MEMBER_MISSING")),
-            Some(_) if keys.is_empty() => {
-                report.skip(Check::Checkpoint, name, why("NO_DIRECTORY"));
-                continue;
-            }
-            Some(note) => {
-                let opened = keys.iter().map(|key| SignedCheckpoint::open(note, key));
-                let mut opened: Vec<_> = opened.collect();
-                opened.sort_by_key(Result::is_err);
-                match opened.into_iter().next() {
-                    Some(Ok(checkpoint)) => {
-                        sides.push(checkpoint);
-                        Ok(())
-                    }
-                    Some(Err(error)) => Err(Why::evidence(&error.into())),
-                    None => Err(why("NO_DIRECTORY")),
-                }
-            }
-        };
-        report.note(Check::Checkpoint, name, outcome);
+        sides.extend(side(members, name, &directories, report)?);
     }
     let [first, second] = sides.as_slice() else {
-        report.skip(Check::Contradiction, "", why("CHECKPOINT_WRONG"));
+        report.skip(Check::Contradiction, "", why("SIDE_WRONG"));
         return Ok(());
     };
     cosigned::check(first, names::FIRST, &directories, report);
@@ -85,13 +105,16 @@ fn contradicts(
     }
     if first.size() == second.size() {
         let two = first.root() != second.root();
-        return Ok(two.then_some(()).ok_or_else(|| why("NO_CONTRADICTION")));
+        return Ok(two.then_some(()).ok_or_else(|| why("ONE_HISTORY")));
     }
     let (older, newer) = if first.size() < second.size() {
         (first, second)
     } else {
         (second, first)
     };
+    if same_history(older, newer, proof).is_ok() {
+        return Ok(Err(why("ONE_HISTORY")));
+    }
     let shown = shown_root(older.size(), newer.size(), proof, &newer.root());
     if shown.is_ok_and(|root| root != older.root()) {
         return Ok(Ok(()));

@@ -1,7 +1,9 @@
 //! What witnesses say of a checkpoint.
 
+use schakel_proto::directory::Directory;
+use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
-use schakel_proto::tlog::witnessed::Standing;
+use schakel_proto::tlog::witnessed::CosignedBy;
 
 use super::directories::Directories;
 use crate::evidence::report::{Check, Report, why};
@@ -15,8 +17,16 @@ pub(super) fn check(
     report: &mut Report,
 ) -> bool {
     let mut provisional = why("PROVISIONAL");
-    for directory in directories.all() {
+    // Only the witnesses of a directory that names the key that signed, each at a time when it was in force.
+    let signed = |d: &&Directory| SignedCheckpoint::open(checkpoint.note(), d.log().key()).is_ok();
+    for directory in directories.all().filter(signed) {
         let watch = directory.log().watch();
+        let then = |one: &CosignedBy| {
+            let seconds = i64::try_from(one.seconds).unwrap_or(i64::MAX);
+            let at = Timestamp::from_millis(seconds.saturating_mul(1_000));
+            let held = directories.at(at);
+            held.iter().any(|held| held.version() == directory.version())
+        };
         match watch.standing(checkpoint) {
             Err(error) => {
                 report.note(
@@ -26,8 +36,9 @@ pub(super) fn check(
                 );
                 return false;
             }
-            Ok(Standing::Witnessed { by }) => {
-                let names: Vec<_> = by.iter().map(|one| one.agency.to_string()).collect();
+            Ok(standing) if standing.by().iter().filter(|one| then(one)).count() >= watch.needed() => {
+                let by = standing.by().iter().filter(|one| then(one));
+                let names: Vec<_> = by.map(|one| one.agency.to_string()).collect();
                 report.note(
                     Check::Cosignatures,
                     format!("{about}: {}", names.join(" ")),
@@ -35,8 +46,9 @@ pub(super) fn check(
                 );
                 return true;
             }
-            Ok(Standing::Provisional { by, needed }) => {
-                provisional = provisional.of(format!("{} of {}, {needed} needed", by.len(), watch.count()));
+            Ok(standing) => {
+                let (by, count) = (standing.by().iter().filter(|one| then(one)), watch.count());
+                provisional = provisional.of(format!("{} of {count}, {} needed", by.count(), watch.needed()));
             }
         }
     }

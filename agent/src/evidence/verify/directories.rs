@@ -112,7 +112,9 @@ impl Directories {
             return Ok(Err(why("MEMBER_MISSING")));
         };
         let mut signatures = Vec::new();
-        while let Some(signature) = members.bytes(&names::directory_signature(version, signatures.len()))? {
+        while signatures.len() < names::SIGNATURES_MAX_COUNT
+            && let Some(signature) = members.bytes(&names::directory_signature(version, signatures.len()))?
+        {
             signatures.push(signature.into());
         }
         let signed = wire::MultiSigned {
@@ -166,6 +168,13 @@ impl Directories {
         let found = Rc::new(found);
         self.then.borrow_mut().insert(at, Rc::clone(&found));
         found
+    }
+
+    /// Whether a key was the log's at a moment; none: no directory says whose it was.
+    pub(super) fn logs_key_at(&self, keys: &[LogKey], at: Timestamp) -> Option<bool> {
+        let then = self.at(at);
+        let mut logs = then.iter().map(|directory| directory.log().key());
+        (!then.is_empty()).then(|| logs.any(|key| keys.contains(key)))
     }
 
     /// The keys that may sign checkpoints.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schakel_proto::evidence::{Body, Decision, Event, steps};
 use schakel_proto::ids::Digest;
-use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
 use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::check_consistency;
 use schakel_proto::tlog::text::{InclusionText, hashes_from_text};
 use schakel_proto::wire;
 
 use super::directories::{Directories, folders};
-use super::{Members, cosigned, opening, signed};
+use super::{Members, cosigned, opening};
 use crate::evidence::names;
 use crate::evidence::report::{Check, Report, Told, Why, why};
 use crate::problem::Problem;
@@ -32,8 +32,23 @@ pub(super) struct Entry {
     pub(super) hidden: Option<Decision>,
     /// The signed thing that it is about.
     pub(super) attachment: Option<wire::Signed>,
-    /// Size of its checkpoint.
-    size: u64,
+    /// Its checkpoint, if that is the log's of its time.
+    tree: Option<Tree>,
+}
+
+/// What a checkpoint says: origin, size and root.
+type Tree = (String, u64, Digest);
+
+fn tree(checkpoint: &SignedCheckpoint) -> Tree {
+    let origin = checkpoint.origin().to_owned();
+    (origin, checkpoint.size(), checkpoint.root())
+}
+
+/// A note that was read: the checkpoint, the keys that signed it, and the member that it was read from first.
+struct Opened {
+    checkpoint: Option<SignedCheckpoint>,
+    keys: Vec<LogKey>,
+    about: String,
 }
 
 impl Entry {
@@ -52,11 +67,11 @@ impl Entry {
 pub(super) struct Log {
     /// By position.
     pub(super) entries: Vec<Entry>,
-    /// By note: the checkpoint, and the member that it was read from first.
-    checkpoints: BTreeMap<Vec<u8>, (Option<SignedCheckpoint>, String)>,
+    /// By note.
+    checkpoints: BTreeMap<Vec<u8>, Opened>,
     newest: Option<SignedCheckpoint>,
-    /// Size of the checkpoint that enough witnesses cosigned.
-    witnessed: Option<u64>,
+    /// The checkpoint that enough witnesses cosigned.
+    witnessed: Option<Tree>,
 }
 
 impl Log {
@@ -79,7 +94,7 @@ impl Log {
                 Some(_) if members.has(names::WITNESSED) => {}
                 Some(newest) => {
                     let enough = cosigned::check(newest, names::CHECKPOINT, directories, report);
-                    log.witnessed = enough.then_some(newest.size());
+                    log.witnessed = enough.then(|| tree(newest));
                 }
                 None => report.skip(Check::Cosignatures, names::CHECKPOINT, why("CHECKPOINT_WRONG")),
             }
@@ -88,12 +103,13 @@ impl Log {
             && let Some(witnessed) = log.open(&note, names::WITNESSED, directories, report)
             && cosigned::check(&witnessed, names::WITNESSED, directories, report)
         {
-            log.witnessed = Some(witnessed.size());
+            log.witnessed = Some(tree(&witnessed));
         }
-        for folder in folders(members, "log/")
-            .into_iter()
-            .take(names::ENTRIES_MAX_COUNT)
-        {
+        let entries = folders(members, "log/");
+        if entries.len() > names::ENTRIES_MAX_COUNT {
+            report.note(Check::Inclusion, "log", Err(why("TOO_MANY").of(entries.len())));
+        }
+        for folder in entries.into_iter().take(names::ENTRIES_MAX_COUNT) {
             log.entry(members, &folder, directories, report)?;
         }
         if let Some(note) = members.bytes(names::STAMPED)? {
@@ -113,15 +129,18 @@ impl Log {
         directories: &Directories,
         report: &mut Report,
     ) -> Option<SignedCheckpoint> {
-        if let Some((known, _)) = self.checkpoints.get(note) {
-            return known.clone();
+        if let Some(known) = self.checkpoints.get(note) {
+            return known.checkpoint.clone();
         }
         let mut wrong = why("NO_DIRECTORY");
-        let mut found = None;
+        let (mut found, mut signed_by) = (None, Vec::new());
         let keys = directories.log_keys();
         for key in &keys {
             match SignedCheckpoint::open(note, key) {
-                Ok(checkpoint) => found = Some(checkpoint),
+                Ok(checkpoint) => {
+                    found = Some(checkpoint);
+                    signed_by.push(key.clone());
+                }
                 Err(error) => wrong = Why::evidence(&error.into()),
             }
         }
@@ -133,9 +152,40 @@ impl Log {
             None if keys.is_empty() => report.skip(Check::Checkpoint, about, wrong),
             None => drop(report.note(Check::Checkpoint, about, Err(wrong))),
         }
-        self.checkpoints
-            .insert(note.to_vec(), (found.clone(), about.to_owned()));
+        let opened = Opened {
+            checkpoint: found.clone(),
+            keys: signed_by,
+            about: about.to_owned(),
+        };
+        self.checkpoints.insert(note.to_vec(), opened);
         found
+    }
+
+    /// The checkpoint of an entry, if the key that signed it was the log's when the entry was made.
+    fn of_entry(
+        &mut self,
+        note: &[u8],
+        body: Option<&Body>,
+        directories: &Directories,
+        (about, report): (&str, &mut Report),
+    ) -> Option<SignedCheckpoint> {
+        let checkpoint = self.open(note, about, directories, report)?;
+        let keys = self.checkpoints.get(note).map(|opened| opened.keys.as_slice());
+        // What does not say when it was made is no entry: its commitment fails.
+        let Some(body) = body else {
+            return Some(checkpoint);
+        };
+        match directories.logs_key_at(keys.unwrap_or_default(), body.at) {
+            Some(true) => Some(checkpoint),
+            Some(false) => {
+                report.note(Check::Checkpoint, about, Err(why("OTHER_LOG")));
+                None
+            }
+            None => {
+                report.lacks(Check::Checkpoint, about, why("NO_DIRECTORY"), Check::Directory);
+                None
+            }
+        }
     }
 
     fn entry(
@@ -155,23 +205,25 @@ impl Log {
             report.note(Check::Inclusion, about, Err(why("MEMBER_UNREADABLE")));
             return Ok(());
         };
-        let checkpoint = self.open(&proof.note, &about, directories, report);
-        let evidence = wire::Evidence {
+        let mut evidence = wire::Evidence {
             leaf: leaf.into(),
             salt: bytes("salt.bin")?.unwrap_or_default().into(),
             body: bytes("body.bin")?.unwrap_or_default().into(),
             index: proof.index,
-            tree_size: checkpoint.as_ref().map_or(0, SignedCheckpoint::size),
+            tree_size: 0,
             inclusion: proof.path.iter().map(|hash| hash.to_vec().into()).collect(),
             checkpoint: proof.note.into(),
             shown: opening(members, &format!("{about}/shown.bin"))?,
             hidden: opening(members, &format!("{about}/hidden.bin"))?,
-            attachment: signed(
-                members,
-                &format!("{about}/attachment.bin"),
-                &format!("{about}/attachment.sig"),
-            )?,
+            attachment: attached(members, &about)?,
         };
+        let body = match directories.network() {
+            Some(network) => steps::body(&evidence, network).map_err(|e| Why::evidence(&e)),
+            None => Err(why("OTHER_NETWORK")),
+        };
+        let note = &evidence.checkpoint;
+        let checkpoint = self.of_entry(note, body.as_ref().ok(), directories, (&about, report));
+        evidence.tree_size = checkpoint.as_ref().map_or(0, SignedCheckpoint::size);
         let included = match &checkpoint {
             Some(checkpoint) => {
                 let included = steps::included(&evidence, checkpoint);
@@ -182,10 +234,6 @@ impl Log {
                 report.skip(Check::Inclusion, about.as_str(), why("CHECKPOINT_WRONG"));
                 false
             }
-        };
-        let body = match directories.network() {
-            Some(network) => steps::body(&evidence, network).map_err(|e| Why::evidence(&e)),
-            None => Err(why("OTHER_NETWORK")),
         };
         report.note(
             Check::Commitment,
@@ -204,7 +252,7 @@ impl Log {
             shown,
             hidden,
             attachment,
-            size: evidence.tree_size,
+            tree: checkpoint.as_ref().map(tree),
         });
         Ok(())
     }
@@ -213,7 +261,7 @@ impl Log {
     pub(super) fn consistent(&self, members: &Members, report: &mut Report) -> Result<(), Problem> {
         let held = self.checkpoints.values();
         let held: Vec<_> = held
-            .filter_map(|(c, about)| Some((c.as_ref()?, about.as_str())))
+            .filter_map(|opened| Some((opened.checkpoint.as_ref()?, opened.about.as_str())))
             .collect();
         let Some(newest) = &self.newest else {
             let outcome = if members.has(names::CHECKPOINT) {
@@ -228,7 +276,7 @@ impl Log {
             }
             return Ok(());
         };
-        let mut good = BTreeSet::from([newest.size()]);
+        let mut good = BTreeSet::from([tree(newest)]);
         for (older, about) in held.into_iter().filter(|(older, _)| *older != newest) {
             let about = format!("{about}, size {}", older.size());
             if older.origin() != newest.origin() {
@@ -249,15 +297,18 @@ impl Log {
                 }
             };
             if report.note(Check::Consistency, about, outcome) {
-                good.insert(older.size());
+                good.insert(tree(older));
             }
         }
         // What stands in a tree that witnesses cosigned, of the one history of the newest.
-        let witnessed = self.witnessed.filter(|size| good.contains(size)).unwrap_or(0);
+        let witnessed = self.witnessed.as_ref().filter(|tree| good.contains(tree));
         for told in &mut report.told {
-            let mut entries = self.entries.iter();
-            let entry = entries.find(|entry| entry.index == told.index && good.contains(&entry.size));
-            told.witnessed = entry.is_some_and(|entry| entry.index < witnessed);
+            let mut entries = self.entries.iter().filter(|entry| entry.index == told.index);
+            let within = |entry: &Entry| {
+                let of = entry.tree.as_ref().filter(|of| good.contains(of)).zip(witnessed);
+                of.is_some_and(|(of, witnessed)| of.0 == witnessed.0 && entry.index < witnessed.1)
+            };
+            told.witnessed = entries.any(within);
         }
         Ok(())
     }
@@ -329,6 +380,29 @@ fn decision(
     opened.ok()
 }
 
+/// Events that say what somebody signed: without it they are the log's word alone.
+const fn is_about_signed(event: Event) -> bool {
+    matches!(
+        event,
+        Event::ContentHandover
+            | Event::ContentHandoverFailure
+            | Event::ObligationFulfilled
+            | Event::Recalled
+            | Event::StatementAccepted
+    )
+}
+
+/// What stands beside an entry as the signed thing, also if half of it is missing: then it is not the one.
+fn attached(members: &Members, about: &str) -> Result<Option<wire::Signed>, Problem> {
+    let [bytes, signature] =
+        ["bin", "sig"].map(|ending| members.bytes(&format!("{about}/attachment.{ending}")));
+    let (bytes, signature) = (bytes?, signature?);
+    Ok((bytes.is_some() || signature.is_some()).then(|| wire::Signed {
+        bytes: bytes.unwrap_or_default().into(),
+        signature: signature.unwrap_or_default().into(),
+    }))
+}
+
 /// The signed thing, if it is the one that the entry names.
 fn attachment(
     given: Option<wire::Signed>,
@@ -344,7 +418,7 @@ fn attachment(
     };
     let outcome = match &given {
         Some(signed) => steps::attached(signed, body).map_err(|e| Why::evidence(&e)),
-        None if body.attachment_digest.is_some() => Err(why("MEMBER_MISSING")),
+        None if body.attachment_digest.is_some() || is_about_signed(body.event) => Err(why("MEMBER_MISSING")),
         None => return None,
     };
     let holds = report.note(Check::Attachment, about, outcome);

@@ -10,10 +10,12 @@ use schakel_proto::packet::parse::{Part, Recipient, SealingCheck};
 use schakel_proto::packet::shown::ShownManifest;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
 
 use super::directories::{Directories, folders};
 use super::log::{Entry, Log};
 use super::{Members, opening, people};
+use crate::evidence::export::Description;
 use crate::evidence::names;
 use crate::evidence::report::{Check, Report, Why, why};
 use crate::problem::Problem;
@@ -26,11 +28,32 @@ struct Opened {
     whole: bool,
 }
 
+impl Opened {
+    /// Takes an opening that stands under the name of what it opens.
+    fn take(&mut self, name: &str, one: &wire::Opening, manifest: &ShownManifest) -> Result<(), Why> {
+        let other = || Err(why("OTHER_NAME"));
+        if name.starts_with("openings/recipient-") {
+            let recipient = manifest.recipient(one).map_err(Why::refusal)?;
+            if names::recipient(recipient.agency()) != name {
+                return other();
+            }
+            self.recipients.push(recipient);
+        } else {
+            let part = manifest.part(one).map_err(Why::refusal)?;
+            if names::part_opening(&part.id()) != name {
+                return other();
+            }
+            self.parts.insert(part.id(), part);
+        }
+        Ok(())
+    }
+}
+
 /// Everything about the packet.
 pub(super) fn check(
     members: &Members,
     manifest: &ShownManifest,
-    shown_by: Option<&AgencyId>,
+    description: Option<&Description>,
     (directories, log): (&Directories, &Log),
     report: &mut Report,
 ) -> Result<(), Problem> {
@@ -50,7 +73,7 @@ pub(super) fn check(
         accepted.map(Entry::about).unwrap_or_default(),
         found,
     );
-    consigned(manifest, shown_by, log, report);
+    consigned(manifest, description.map(|said| &said.agency), log, report);
     let created = manifest.fields().created;
     let at = accepted
         .and_then(|entry| entry.body.as_ref())
@@ -64,7 +87,8 @@ pub(super) fn check(
     }
     contents(members, manifest, &opened, report)?;
     sealed(members, &opened, report)?;
-    people::check(members, manifest, (directories, log), report)?;
+    let made = description.map(|said| Timestamp::from_millis(said.made_ms));
+    people::check(members, manifest, (directories, log, made), report)?;
     order(manifest, log, report);
     Ok(())
 }
@@ -72,11 +96,14 @@ pub(super) fn check(
 /// An entry of this packet names its id, its manifest, its sender and its case.
 fn same(body: &Body, manifest: &ShownManifest) -> Result<(), Why> {
     let fields = manifest.fields();
+    // Refused for want of an opened case, the log does not repeat what the manifest says of it.
+    let unopened = body.event == Event::SubmissionRejection && body.case.is_none();
+    let same_case = body.case == Some(fields.case_ref) || unopened;
     if body.packet != Some(fields.packet_id) {
         Err(why("OTHER_PACKET"))
     } else if body.manifest_digest != Some(manifest.digest()) {
         Err(why("OTHER_MANIFEST"))
-    } else if body.sender.as_ref() != Some(&fields.sender) || body.case != Some(fields.case_ref) {
+    } else if body.sender.as_ref() != Some(&fields.sender) || !same_case {
         Err(why("OTHER_SENDER"))
     } else {
         Ok(())
@@ -116,7 +143,10 @@ fn signature(manifest: &ShownManifest, directories: &Directories, at: Timestamp,
     }
     match outcome {
         Some(outcome) => drop(report.note(Check::Signature, names::MANIFEST_SIGNATURE, outcome)),
-        None => report.skip(Check::Signature, names::MANIFEST_SIGNATURE, why("NO_DIRECTORY")),
+        None => {
+            let name = names::MANIFEST_SIGNATURE;
+            report.lacks(Check::Signature, name, why("NO_DIRECTORY"), Check::Directory);
+        }
     }
 }
 
@@ -133,16 +163,8 @@ fn openings(members: &Members, manifest: &ShownManifest, report: &mut Report) ->
         let Some(one) = opening(members, name)? else {
             continue;
         };
-        let outcome = if name.starts_with("openings/recipient-") {
-            manifest
-                .recipient(&one)
-                .map(|recipient| opened.recipients.push(recipient))
-        } else {
-            manifest
-                .part(&one)
-                .map(|part| drop(opened.parts.insert(part.id(), part)))
-        };
-        opened.whole &= report.note(Check::Opening, name, outcome.map_err(Why::refusal));
+        let outcome = opened.take(name, &one, manifest);
+        opened.whole &= report.note(Check::Opening, name, outcome);
     }
     if opened.parts.is_empty() && opened.whole {
         report.note(Check::Opening, "openings", Err(why("MEMBER_MISSING")));
@@ -304,8 +326,10 @@ fn order(manifest: &ShownManifest, log: &Log, report: &mut Report) {
         }
         last = last.max(body.at);
     }
+    // It may have been refused first, and submitted again.
     let first_is_acceptance = said
-        .first()
+        .iter()
+        .find(|(_, body)| body.event != Event::SubmissionRejection)
         .is_some_and(|(_, body)| body.event == Event::SubmissionAcceptance);
     let accepted = said
         .iter()

@@ -13,6 +13,7 @@ use schakel_proto::wire;
 use super::directories::Directories;
 use super::log::{Entry, Log};
 use super::{Members, signed};
+use crate::evidence::names;
 use crate::evidence::report::{Check, Report, Why, why};
 use crate::problem::{Kind, Problem};
 use crate::receipts::judge;
@@ -21,7 +22,7 @@ use crate::receipts::judge;
 pub(super) fn check(
     members: &Members,
     manifest: &ShownManifest,
-    (directories, log): (&Directories, &Log),
+    (directories, log, made): (&Directories, &Log, Option<Timestamp>),
     report: &mut Report,
 ) -> Result<(), Problem> {
     for entry in &log.entries {
@@ -44,8 +45,10 @@ pub(super) fn check(
             _ => continue,
         };
         match &entry.attachment {
-            None => report.skip(check, about, why("ATTACHMENT_WRONG")),
-            Some(_) if directories.at(body.at).is_empty() => report.skip(check, about, why("NO_DIRECTORY")),
+            None => report.lacks(check, about, why("ATTACHMENT_WRONG"), Check::Attachment),
+            Some(_) if directories.at(body.at).is_empty() => {
+                report.lacks(check, about, why("NO_DIRECTORY"), Check::Directory);
+            }
             Some(given) if check == Check::Recall => {
                 report.note(check, about, recall(given, body, manifest, directories));
             }
@@ -55,7 +58,7 @@ pub(super) fn check(
             }
         }
     }
-    answers(members, (directories, log), report)
+    answers(members, (directories, log, made), report)
 }
 
 /// A signature by a key that a directory of that time lists for the agency.
@@ -99,6 +102,9 @@ fn acknowledged(given: &wire::Signed, body: &Body, log: &Log, directories: &Dire
     if message.made_ms < since.plus_millis(-limits::CLOCK_SKEW_MAX_MILLIS).millis() {
         return Err(why("OTHER_ORDER"));
     }
+    if message.made_ms > body.at.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS).millis() {
+        return Err(why("OTHER_TIME"));
+    }
     Ok(())
 }
 
@@ -140,10 +146,10 @@ fn recall(
     signed_by(directories, &fields.sender, &key, given, body.at).map_err(|problem| Why::problem(&problem))
 }
 
-/// Answers of who shows the pack, whether the log has them or not.
+/// Answers of who shows the pack, whether the log has them or not; made before the pack was.
 fn answers(
     members: &Members,
-    (directories, log): (&Directories, &Log),
+    (directories, log, made): (&Directories, &Log, Option<Timestamp>),
     report: &mut Report,
 ) -> Result<(), Problem> {
     let files = members.names().filter_map(|name| name.strip_suffix(".bin"));
@@ -155,6 +161,17 @@ fn answers(
         };
         let said = wire::Acknowledgement::decode(&*given.bytes).unwrap_or_default();
         let leaf = Digest::try_from(&*said.consignment_leaf).ok();
+        if leaf.is_none_or(|leaf| names::answer(&leaf, "bin") != format!("{name}.bin")) {
+            report.note(Check::Acknowledgement, name, Err(why("OTHER_NAME")));
+            continue;
+        }
+        let latest = made.map_or(i64::MAX, |made| {
+            made.plus_millis(limits::CLOCK_SKEW_MAX_MILLIS).millis()
+        });
+        if said.made_ms > latest {
+            report.note(Check::Acknowledgement, name, Err(why("OTHER_TIME")));
+            continue;
+        }
         let consigned = leaf
             .and_then(|leaf| consignment(log, &leaf))
             .and_then(|entry| entry.body.as_ref());
@@ -173,7 +190,8 @@ fn answers(
             ..body.clone()
         };
         if directories.at(at).is_empty() {
-            report.skip(Check::Acknowledgement, name, why("NO_DIRECTORY"));
+            let none = why("NO_DIRECTORY");
+            report.lacks(Check::Acknowledgement, name, none, Check::Directory);
             continue;
         }
         let outcome = acknowledged(&given, &as_logged, log, directories);

@@ -228,4 +228,20 @@ pub(super) const CLAIMS: &[(Check, [&str; 3])] = &[
             "La clé du journal a signé deux points de contrôle qui se contredisent",
         ],
     ),
+    (
+        Check::Seen,
+        [
+            "The agency signed what it saw of the log, with a key that the directory lists for it",
+            "De instantie tekende wat ze van het logboek zag, met een sleutel die het adresboek voor haar noemt",
+            "L'organisme a signé ce qu'il a vu du journal, avec une clé que l'annuaire indique pour lui",
+        ],
+    ),
+    (
+        Check::Dispute,
+        [
+            "What the agency saw and the log's checkpoint are not of one history: one of the two lies",
+            "Wat de instantie zag en het controlepunt van het logboek zijn niet van één geschiedenis: een van beide liegt",
+            "Ce que l'organisme a vu et le point de contrôle du journal ne sont pas d'une même histoire : l'un des deux ment",
+        ],
+    ),
 ];

@@ -40,6 +40,22 @@ pub(super) const WHYS: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "MEMBER_UNKNOWN",
+        [
+            "nothing in a pack has such a name",
+            "niets in een bewijspakket heet zo",
+            "rien dans un dossier de preuve ne porte ce nom",
+        ],
+    ),
+    (
+        "OTHER_NAME",
+        [
+            "it is not what its name says",
+            "het is niet wat de naam zegt",
+            "il n'est pas ce que dit son nom",
+        ],
+    ),
+    (
         "TOO_MANY",
         ["there are too many", "er zijn er te veel", "il y en a trop"],
     ),
@@ -201,6 +217,38 @@ pub(super) const WHYS: &[(&str, [&str; 3])] = &[
             "these two may both be true: of different sizes, without a proof under one that shows the other false",
             "deze twee kunnen allebei waar zijn: van verschillende grootte, zonder bewijs onder het ene dat het andere onwaar maakt",
             "les deux peuvent être vrais : de tailles différentes, sans preuve sous l'un qui démente l'autre",
+        ],
+    ),
+    (
+        "ONE_HISTORY",
+        [
+            "both are of one history",
+            "beide zijn van één geschiedenis",
+            "les deux sont d'une même histoire",
+        ],
+    ),
+    (
+        "SIDE_WRONG",
+        [
+            "a side of it does not hold",
+            "een van de twee kanten klopt niet",
+            "l'un des deux côtés n'est pas exact",
+        ],
+    ),
+    (
+        "NO_SEEN",
+        [
+            "what was signed names no checkpoint",
+            "wat getekend is noemt geen controlepunt",
+            "ce qui a été signé ne nomme aucun point de contrôle",
+        ],
+    ),
+    (
+        "FOUND_DIFFERS",
+        [
+            "found.json says something else than what was signed",
+            "found.json zegt iets anders dan wat getekend is",
+            "found.json dit autre chose que ce qui a été signé",
         ],
     ),
     (

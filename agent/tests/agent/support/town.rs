@@ -66,6 +66,17 @@ impl Town {
         assert!(report.is_good(), "{}", report.to_text("en"));
     }
 
+    /// Whoever is shown this folder finds everything in it as it was signed, but not that it proves this.
+    pub fn assert_proves_not(&self, evidence: &Path, check: &str) {
+        let anchor = Anchor {
+            authority: Some(self.network.authority().unwrap()),
+            network: None,
+        };
+        let report = verify(evidence, &anchor).unwrap();
+        let failed: Vec<_> = report.failed().map(|finding| finding.check.as_str()).collect();
+        assert_eq!(failed, [check], "{}", report.to_text("en"));
+    }
+
     /// The network of the packet vectors; the broker will listen on `port`.
     pub fn of_vectors(port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -9,12 +9,14 @@ use schakel_proto::refusal::Refusal;
 
 use super::super::Desk;
 use super::signatures::{Activated, Judged, Signatures};
-use crate::store::{CeilingOf, Kept, StoreError};
+use crate::store::{Ceiling, CeilingOf, Kept, StoreError};
 
 /// Bundles that were verified before, by everything that it depends on; a bundle is compiled to be verified.
 #[derive(Debug, Default)]
 pub(in crate::admin) struct Known(Mutex<BTreeMap<Digest, u64>>);
 
+/// What comes into force is kept within this time: committed first, kept right after.
+const KEPT_WITHIN_MILLIS: i64 = 60 * 1000;
 /// Most that are remembered.
 const KNOWN_MAX_COUNT: usize = 256;
 
@@ -41,8 +43,11 @@ pub(super) async fn check(
     signatures: &mut Signatures,
 ) -> Result<Vec<(Option<u64>, Judged)>, Refusal> {
     let mut found = Vec::new();
+    let is_last = |last: Option<Ceiling>, activated: Activated| last == Some(activated.ceiling);
+    let last = signatures.last(CeilingOf::Directory);
     for activated in signatures.directories.clone() {
-        let judged = match kept(desk, CeilingOf::Directory, activated).await? {
+        let of = (CeilingOf::Directory, is_last(last, activated));
+        let judged = match kept(desk, of, activated).await? {
             Err(judged) => judged,
             // It judged signatures already.
             Ok(_) if signatures.is_judged(activated) => Judged::Good(1),
@@ -50,8 +55,10 @@ pub(super) async fn check(
         };
         found.push((Some(activated.index), judged));
     }
+    let last = signatures.last(CeilingOf::Bundle);
     for activated in signatures.bundles.clone() {
-        let judged = match kept(desk, CeilingOf::Bundle, activated).await? {
+        let of = (CeilingOf::Bundle, is_last(last, activated));
+        let judged = match kept(desk, of, activated).await? {
             Err(judged) => judged,
             Ok(kept) => bundle(desk, signatures, activated, kept).await?,
         };
@@ -60,13 +67,20 @@ pub(super) async fn check(
     Ok(found)
 }
 
-async fn kept(desk: &Desk, of: CeilingOf, activated: Activated) -> Result<Result<Kept, Judged>, Refusal> {
+/// As it was kept; if it is not, what that means.
+async fn kept(
+    desk: &Desk,
+    (of, last): (CeilingOf, bool),
+    activated: Activated,
+) -> Result<Result<Kept, Judged>, Refusal> {
     match desk.store.kept(of, activated.ceiling.version).await {
         Ok(Some(kept)) if kept.digest == activated.ceiling.digest => Ok(Ok(kept)),
         Ok(Some(_)) => Ok(Err(Judged::Wrong("another one was kept".to_owned()))),
-        Ok(None) => Ok(Err(Judged::Gone(
-            "a former directory or bundle is no longer kept",
-        ))),
+        Ok(None) if last && desk.clock.now().millis_since(activated.at) > KEPT_WITHIN_MILLIS => {
+            Ok(Err(Judged::Wrong("is in force and not kept".to_owned())))
+        }
+        // Whether it should be: the audit of its entry.
+        Ok(None) => Ok(Err(Judged::Unsigned)),
         Err(StoreError::Corrupt(what)) => Ok(Err(Judged::Wrong(what.to_string()))),
         Err(error) => Err(error.into()),
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use schakel_proto::directory::Directory;
 use schakel_proto::evidence::{Body, Event};
-use schakel_proto::ids::Digest;
+use schakel_proto::ids::{Digest, PacketId};
+use schakel_proto::limits;
 use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::party::AgencyId;
@@ -17,12 +18,15 @@ use schakel_proto::wire;
 
 use super::super::Desk;
 use crate::signed::AgencyMessage;
-use crate::store::{Ceiling, CeilingOf, FiledEntry, StoreError};
+use crate::store::{Ceiling, CeilingOf, Filed, FiledEntry, Known, StoreError, StoredPacket};
 
 /// How long the judgement of a directory's keys is used again, in milliseconds.
 const JUDGED_MAX_MILLIS: i64 = 10 * 60 * 1000;
 /// A call that began under one directory may end under the next: so many are tried.
 const TRIED_MAX_COUNT: usize = 3;
+/// Longest call: two minutes for its head and two for a short body (`intake::frames`), half a minute in line
+/// (`intake::turns`), and what the store takes to commit.
+const CALL_MAX_MILLIS: i64 = 5 * 60 * 1000;
 
 /// How it ended.
 pub(super) enum Judged {
@@ -44,6 +48,30 @@ pub(super) struct Activated {
     pub(super) at: Timestamp,
 }
 
+/// What an entry says came into force.
+pub(super) fn activated(entry: &FiledEntry, body: &Body) -> Option<Activated> {
+    let version = body.reason.strip_prefix("version-")?.parse().ok()?;
+    let digest = body.manifest_digest?;
+    Some(Activated {
+        index: entry.index,
+        ceiling: Ceiling { version, digest },
+        at: body.at,
+    })
+}
+
+/// Which directories something of a moment may have been judged by, the one in force then first: an older one only if
+/// a call that takes at most `longest` milliseconds can have begun before its successor came into force.
+fn tried(directories: &[Activated], at: Timestamp, longest: i64) -> Vec<Activated> {
+    let mut all = Vec::new();
+    for activated in directories.iter().rev().take(TRIED_MAX_COUNT) {
+        all.push(*activated);
+        if at.millis_since(activated.at) > longest {
+            break;
+        }
+    }
+    all
+}
+
 /// Checks signatures in the order of the log.
 #[derive(Default)]
 pub(super) struct Signatures {
@@ -53,13 +81,13 @@ pub(super) struct Signatures {
 }
 
 impl Signatures {
-    /// Whether an entry says that this came into force.
-    pub(super) fn was_activated(&self, of: CeilingOf, ceiling: Ceiling) -> bool {
+    /// What came into force last, as far as the log was walked.
+    pub(super) fn last(&self, of: CeilingOf) -> Option<Ceiling> {
         let all = match of {
             CeilingOf::Directory => &self.directories,
             CeilingOf::Bundle => &self.bundles,
         };
-        all.iter().any(|one| one.ceiling == ceiling)
+        all.iter().map(|one| one.ceiling).max_by_key(|one| one.version)
     }
 
     /// Whether this directory was verified, as it was kept.
@@ -83,11 +111,12 @@ impl Signatures {
                 };
                 match desk.store.packet(packet).await {
                     Ok(Some(stored)) => {
+                        let when = (body.at, submission_max_millis(&stored));
                         let signed = stored.manifest;
-                        self.under(desk, body.at, &|directory| manifest(directory, &signed, body))
+                        self.under(desk, when, &|directory| manifest(directory, &signed, body))
                             .await
                     }
-                    Ok(None) => Ok(Judged::Gone("the packet is no longer kept")),
+                    Ok(None) => without(desk, (entry, body), packet).await,
                     Err(StoreError::Corrupt(what)) => Ok(Judged::Wrong(what.to_string())),
                     Err(error) => Err(error.into()),
                 }
@@ -102,18 +131,10 @@ impl Signatures {
     }
 
     fn activated(&mut self, entry: &FiledEntry, body: &Body) -> Judged {
-        let version = body
-            .reason
-            .strip_prefix("version-")
-            .and_then(|text| text.parse().ok());
-        let (Some(version), Some(digest)) = (version, body.manifest_digest) else {
+        let Some(activated) = activated(entry, body) else {
             return Judged::Wrong("does not say what came into force".to_owned());
         };
-        let activated = Activated {
-            index: entry.index,
-            ceiling: Ceiling { version, digest },
-            at: body.at,
-        };
+        let version = activated.ceiling.version;
         let all = match body.event {
             Event::DirectoryActivated => &mut self.directories,
             _ => &mut self.bundles,
@@ -137,7 +158,8 @@ impl Signatures {
         let Some(signed) = &entry.attachment else {
             return Ok(Judged::Wrong("has lost what was signed".to_owned()));
         };
-        self.under(desk, body.at, &|directory| check(directory, signed, body))
+        let when = (body.at, CALL_MAX_MILLIS);
+        self.under(desk, when, &|directory| check(directory, signed, body))
             .await
     }
 
@@ -145,16 +167,10 @@ impl Signatures {
     async fn under(
         &mut self,
         desk: &Desk,
-        at: Timestamp,
+        (at, longest): (Timestamp, i64),
         check: &(dyn Fn(&Directory) -> Result<(), String> + Sync),
     ) -> Result<Judged, Refusal> {
-        let last: Vec<Activated> = self
-            .directories
-            .iter()
-            .rev()
-            .take(TRIED_MAX_COUNT)
-            .copied()
-            .collect();
+        let last = tried(&self.directories, at, longest);
         let mut first = None;
         for activated in last {
             for fresh in [false, true] {
@@ -202,6 +218,41 @@ impl Signatures {
         self.judged.insert(version, (at, Arc::clone(&directory)));
         Ok(Some(directory))
     }
+}
+
+/// Longest submission: its bytes may come as slowly as the slowest line that is given time for.
+fn submission_max_millis(packet: &StoredPacket) -> i64 {
+    let sealings = packet.parts.iter().flat_map(|part| &part.sealings);
+    let bytes = sealings.fold(0_u64, |sum, sealing| sum.saturating_add(sealing.length));
+    let seconds = i64::try_from(bytes / limits::SLOWEST_BYTES_PER_SECOND).unwrap_or(i64::MAX);
+    seconds.saturating_mul(1_000).saturating_add(CALL_MAX_MILLIS)
+}
+
+/// An acceptance whose packet is not there: it went when its retention had ended, and a trace of it is left; or it went
+/// with this entry since that was read; or it is missing.
+async fn without(
+    desk: &Desk,
+    (entry, body): (&FiledEntry, &Body),
+    packet: PacketId,
+) -> Result<Judged, Refusal> {
+    let digest = body.manifest_digest.unwrap_or(Digest::from_bytes([0; 32]));
+    if let Known::Same(_) = desk.store.known(packet, digest).await? {
+        return Ok(Judged::Gone(
+            "the signature of a packet whose retention had ended",
+        ));
+    }
+    let again = desk
+        .store
+        .filed(Filed::All, entry.index.checked_sub(1), 1)
+        .await?;
+    if again
+        .found
+        .first()
+        .is_some_and(|now| now.index == entry.index && now.body.is_empty())
+    {
+        return Ok(Judged::Unsigned);
+    }
+    Ok(Judged::Wrong("accepted a packet that is not there".to_owned()))
 }
 
 /// A signature by a certificate of an agency, over bytes.
@@ -285,5 +336,51 @@ fn statement(directory: &Directory, signed: &wire::Signed, body: &Body) -> Resul
         Ok(())
     } else {
         Err("says something else than its entry".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Directories that came into force at these moments.
+    fn versions(directories: &[i64], at: i64, longest: i64) -> Vec<u64> {
+        let all = directories.iter().zip(1_u64..);
+        let all = all.map(|(at, version)| Activated {
+            index: version,
+            ceiling: Ceiling {
+                version,
+                digest: Digest::of(b"a directory"),
+            },
+            at: Timestamp::from_millis(*at),
+        });
+        let tried = tried(&all.collect::<Vec<_>>(), Timestamp::from_millis(at), longest);
+        tried.iter().map(|one| one.ceiling.version).collect()
+    }
+
+    #[test]
+    fn l02_a_key_that_was_revoked_longer_ago_than_a_call_takes_signs_nothing() {
+        let longest = CALL_MAX_MILLIS;
+        assert_eq!(versions(&[], 5, longest), [0_u64; 0]);
+        assert_eq!(
+            versions(&[0, 1_000], 1_000 + longest, longest),
+            [2, 1],
+            "it may have begun before"
+        );
+        assert_eq!(
+            versions(&[0, 1_000], 1_001 + longest, longest),
+            [2],
+            "too long ago"
+        );
+        assert_eq!(
+            versions(&[0, 1, 2, 3], 4, longest),
+            [4, 3, 2],
+            "no more than three"
+        );
+        assert_eq!(versions(&[0, 1, 1_000_000], 1_000_001, longest), [3, 2]);
+        // The broker's clock was put back.
+        assert_eq!(versions(&[0, 1_000_000], 5, longest), [2, 1]);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Backend {
     Sled,
 }
 
-pub(super) enum Open {
+pub(crate) enum Open {
     Memory(Arc<MemoryStore>),
     Sled(Arc<SledStore>),
 }
@@ -36,7 +36,7 @@ pub(crate) struct Bench {
     pub(crate) backend: Backend,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) breaker: Arc<Breaker>,
-    pub(super) open: Open,
+    pub(crate) open: Open,
     pub(crate) network: NetworkName,
     pub(crate) keys: ErasureKeys,
     pub(crate) maker: EntryMaker,

@@ -25,7 +25,8 @@ pub(crate) mod damaged;
 
 mod load;
 
-pub(crate) use bench::{Backend, Bench};
+pub(crate) use bench::{Backend, Bench, Open, SMALL, WELFARE};
+pub(crate) use damaged::damage;
 
 /// Stamps the suite onto a backend.
 macro_rules! store_conformance {

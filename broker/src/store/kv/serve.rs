@@ -1,6 +1,7 @@
 //! The seam over the engine: each verb is handed to the writer or to a reader.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use schakel_proto::ids::{CaseRef, DeliveryId, Digest, PacketId, PartId};
@@ -9,7 +10,7 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire;
 
-use super::super::audit::Audited;
+use super::super::audit::{Audited, Cursor};
 use super::super::content::{ContentReader, Contents, Spool};
 use super::super::delivery::{
     Acknowledged, Acknowledging, DuePacket, Expired, Expiring, HandOver, HandedOver, Lease, LeaseRequest,
@@ -29,6 +30,9 @@ use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
 use super::leases::Leases;
 use super::{Faults, Kv};
+
+/// How long a page of an audit goes on with further rows: nothing is committed meanwhile.
+const AUDIT_MAX: Duration = Duration::from_millis(10);
 
 /// A store over an ordered byte map. Named by its backend: `memory::MemoryStore`, `sled::SledStore`.
 pub struct KvStore<K> {
@@ -338,12 +342,20 @@ impl<K: Kv> Store for KvStore<K> {
     async fn audit(
         &self,
         network: &NetworkName,
-        after: Option<Vec<u8>>,
+        after: Option<Cursor>,
         limit: usize,
     ) -> Result<Audited, StoreError> {
         let network = network.clone();
         self.engine
-            .read(move |r| audit::rows(r, &network, after.as_deref(), page(limit)))
+            .read(move |r| {
+                let began = Instant::now();
+                audit::rows(
+                    r,
+                    &network,
+                    after,
+                    (page(limit), &|| began.elapsed() >= AUDIT_MAX),
+                )
+            })
             .await
     }
 

@@ -1,7 +1,7 @@
 //! The files of cases and packets: which entries of the tree are theirs.
 
 use prost::Message;
-use schakel_proto::ids::{CaseRef, Digest, PacketId};
+use schakel_proto::ids::{CaseRef, Digest};
 use schakel_proto::wire;
 
 use super::super::entry::Concern;
@@ -130,20 +130,6 @@ pub(crate) fn cases(
         last = Some(case);
     }
     Ok(Page { found, next: last })
-}
-
-/// All entries of a packet that are in the tree.
-pub(crate) fn of_packet(read: &impl Read, packet: &PacketId) -> Result<Vec<FiledEntry>, StoreError> {
-    let mut all = Vec::new();
-    let mut after = None;
-    loop {
-        let page = filed(read, Filed::Packet(*packet), after, super::PAGE)?;
-        all.extend(page.found);
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(all),
-        }
-    }
 }
 
 /// Files entries of the tree that no program filed yet: at most `limit`; true: there are more.

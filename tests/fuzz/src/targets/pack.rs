@@ -74,7 +74,7 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// A pack of a good packet with one entry, a contradiction, and proofs as text.
+/// A pack of a good packet with one entry, a contradiction, a dispute, and proofs as text.
 pub fn packs() -> Vec<Vec<u8>> {
     let evidence = wire::Evidence::decode(&all_evidence()[0][1..]).unwrap();
     let note = LOG.sign(7, Digest::of(b"root"));
@@ -107,11 +107,22 @@ pub fn packs() -> Vec<Vec<u8>> {
         (names::FOUND, b"{\"what\":\"x\",\"proof\":[]}"),
         (names::DIRECTORY, &directory.encode_to_vec()),
     ]);
+    let signed = wire::Signed {
+        bytes: good.manifest.bytes.0.clone().into(),
+        signature: good.manifest.signature.0.clone().into(),
+    };
+    let dispute = tar(&[
+        (names::SIGNED, &signed.encode_to_vec()),
+        (names::OWN, note.note()),
+        (names::FOUND, b"{\"what\":\"x\",\"by\":\"a\",\"proof\":[]}"),
+        (names::DIRECTORY, &directory.encode_to_vec()),
+    ]);
     let hashes = hashes_to_text(&proof.path);
     vec![
         chosen(0, &proof_text),
         chosen(1, hashes.as_bytes()),
         chosen(2, &pack),
         chosen(2, &contradiction),
+        chosen(2, &dispute),
     ]
 }

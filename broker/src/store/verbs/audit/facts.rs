@@ -18,7 +18,7 @@ impl<R: Read> Audit<'_, R> {
         let case: CaseRef = id(key.get(1..).unwrap_or_default())?;
         let row: CaseRow = exactly(value)?;
         if self.is_leaving(case.as_bytes())? {
-            self.gone(LEAVING);
+            self.cannot(LEAVING);
             return Ok(());
         }
         let facts = facts::facts(self.read, &case)?;
@@ -77,7 +77,7 @@ impl<R: Read> Audit<'_, R> {
         let row: StatementRow = exactly(value)?;
         let (entry, _) = self.told(&id(&row.leaf)?)?;
         if self.is_leaving(&entry.case)? {
-            self.gone(LEAVING);
+            self.cannot(LEAVING);
             return Ok(());
         }
         let signed = entry

@@ -3,16 +3,16 @@
 //! (`admin::verify`): they need keys that the store does not have.
 //!
 //! What carries no evidence, and is therefore not found when it is changed: the token of a hand-over (a lease ends
-//! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), and
-//! with it the versions of that decision; which of a case's packets was its last contact; how far retention went through
-//! the log.
+//! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), also
+//! after its end, and with it the versions of that decision; which of a case's packets was its last contact; how far
+//! retention went through the log.
 
 use prost::Message;
 use schakel_proto::ids::{CaseRef, Digest, PacketId};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::wire;
 
-use super::super::audit::{Audited, ENTRIES_GONE, Finding, PACKETS_GONE};
+use super::super::audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
 use super::super::error::StoreError;
 use super::super::filed::FiledEntry;
 use super::super::kv::rows::EntryRow;
@@ -24,11 +24,16 @@ mod facts;
 
 mod packet;
 
+pub(in super::super) use packet::Half;
+
 mod satellites;
 
 mod tree;
 
 mod way;
+
+#[cfg(test)]
+mod tests;
 
 /// Pending entries that are taken into account; more: the log stands still, and that is told elsewhere.
 const PENDING_MAX_COUNT: usize = 4_096;
@@ -69,21 +74,48 @@ const TABLES: [(u8, &str); 29] = [
     (b's', "a statement"),
 ];
 
-/// Goes through rows in the order of their keys, after `after`; at most `limit`.
+/// Goes through rows in the order of their keys, after `after`; at most `limit`, and no further once `spent` says so: while
+/// rows are read nothing is committed. One row, or one more stretch of a packet's way, is always done.
 pub(crate) fn rows(
     read: &impl Read,
     network: &NetworkName,
-    after: Option<&[u8]>,
-    limit: usize,
+    after: Option<Cursor>,
+    (limit, spent): (usize, &dyn Fn() -> bool),
 ) -> Result<Audited, StoreError> {
-    let mut audit = Audit::new(read, network)?;
-    let rows = read.records(&[], after, limit)?;
-    for (key, found) in &rows {
+    let Cursor {
+        after: mut last,
+        half,
+        waiting,
+    } = after.unwrap_or_default();
+    let mut audit = Audit::new(read, network, (waiting, spent))?;
+    audit.half = half;
+    let rows = read.records(&[], last.as_deref(), limit)?;
+    let mut more = rows.len() == limit;
+    for (number, (key, found)) in rows.iter().enumerate() {
         audit.row(key, found)?;
+        if audit.half.is_some() {
+            more = true;
+            break;
+        }
+        audit.found.rows += 1;
+        last = Some(key.clone());
+        if number + 1 < rows.len() && spent() {
+            more = true;
+            break;
+        }
     }
-    let last = rows.last().map(|(key, _)| key.clone());
-    audit.found.next = last.filter(|_| rows.len() == limit);
-    Ok(audit.found)
+    let Audit {
+        half,
+        waiting,
+        mut found,
+        ..
+    } = audit;
+    found.next = more.then_some(Cursor {
+        after: last,
+        half,
+        waiting,
+    });
+    Ok(found)
 }
 
 /// What does not hold.
@@ -118,31 +150,80 @@ fn of_packet(key: &[u8]) -> Result<PacketId, StoreError> {
     id(key.get(1..17).unwrap_or_default()).map_err(|_| wrong("has a key of another form"))
 }
 
+/// Entries that are not in the tree yet, at the positions that they will have.
+#[derive(Default)]
+pub(in super::super) struct Waiting {
+    entries: Vec<FiledEntry>,
+    /// Leaves in the tree when they were read.
+    size: u64,
+    /// One cannot be read: that is said of its row.
+    damaged: bool,
+}
+
+impl Waiting {
+    /// As they are now. While the tree does not grow, those that waited still do: only what came is read.
+    fn go_on(self, read: &impl Read, size: u64) -> Result<Self, StoreError> {
+        let mut entries = if self.size == size {
+            self.entries
+        } else {
+            Vec::new()
+        };
+        let after = entries.last().map(|last| last.index);
+        let room = PENDING_MAX_COUNT.saturating_sub(entries.len());
+        let damaged = match filed::pending(read, after, room) {
+            Ok(page) => {
+                entries.extend(page.found);
+                false
+            }
+            Err(StoreError::Corrupt(_)) => true,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            entries,
+            size,
+            damaged,
+        })
+    }
+
+    /// Whether there may be some that are not among these.
+    fn are_more(&self) -> bool {
+        self.damaged || self.entries.len() >= PENDING_MAX_COUNT
+    }
+}
+
 /// One page of an audit.
 struct Audit<'a, R> {
     read: &'a R,
     network: &'a NetworkName,
     /// Leaves in the tree.
     size: u64,
-    /// Entries that are not in the tree yet, at the positions that they will have.
-    pending: Vec<FiledEntry>,
+    waiting: Waiting,
+    /// Whether this page has used up its time.
+    spent: &'a dyn Fn() -> bool,
+    /// The packet that the last page, or this one, is in the middle of.
+    half: Option<Half>,
     found: Audited,
 }
 
 impl<'a, R: Read> Audit<'a, R> {
-    fn new(read: &'a R, network: &'a NetworkName) -> Result<Self, StoreError> {
+    fn new(
+        read: &'a R,
+        network: &'a NetworkName,
+        (waiting, spent): (Waiting, &'a dyn Fn() -> bool),
+    ) -> Result<Self, StoreError> {
         let size = log::latest_checkpoint(read).ok().flatten().map_or(0, |c| c.size);
         Ok(Self {
             read,
             network,
             size,
-            pending: filed::pending(read, None, PENDING_MAX_COUNT)?.found,
+            waiting: waiting.go_on(read, size)?,
+            spent,
+            half: None,
             found: Audited::default(),
         })
     }
 
     fn row(&mut self, key: &[u8], found: &[u8]) -> Result<(), StoreError> {
-        self.found.rows += 1;
         let checked = if key.first() == Some(&keys::PIECE) {
             self.piece(key, found)
         } else {
@@ -161,6 +242,7 @@ impl<'a, R: Read> Audit<'a, R> {
                     },
                 };
                 self.found.findings.push(finding);
+                self.half = None;
                 Ok(())
             }
             other => other,
@@ -185,6 +267,11 @@ impl<'a, R: Read> Audit<'a, R> {
             Some(_) => self.satellite(key, value),
             None => Err(wrong("has no key")),
         }
+    }
+
+    /// Something that cannot be checked.
+    fn cannot(&mut self, what: &'static str) {
+        *self.found.gone.entry(what).or_default() += 1;
     }
 
     /// A piece belongs to a row that has as many.
@@ -258,10 +345,6 @@ impl<'a, R: Read> Audit<'a, R> {
         )?;
         self.found.leaving.push(case);
         Ok(())
-    }
-
-    fn gone(&mut self, what: &'static str) {
-        *self.found.gone.entry(what).or_default() += 1;
     }
 
     /// The entry of a leaf that is in the tree or pending, and its body.

@@ -1,6 +1,8 @@
 //! A packet: its head against its manifest and its acceptance, its parts against what the sender committed to, and
 //! where it stands against its way.
 
+use std::collections::BTreeSet;
+
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::packet::parse::{ParsedHead, ParsedSubmission};
@@ -10,13 +12,25 @@ use schakel_proto::wire;
 
 use super::super::super::content::INLINE_MAX_BYTES;
 use super::super::super::error::StoreError;
+use super::super::super::filed::Filed;
 use super::super::super::kv::keys;
 use super::super::super::kv::rows::{HandedRow, PacketRow, PartRow, StateRow};
 use super::super::super::kv::txn::Read;
 use super::super::super::packet::{PartState, Stage};
 use super::super::{FORGOTTEN, RECALLED, agency, filed, id, packets, queue_key, to_state};
-use super::way::{Decided, Way, walk};
-use super::{Audit, LEAVING, PACKETS_GONE, PENDING_MAX_COUNT, exactly, must, of_packet, wrong};
+use super::way::{Decided, Way};
+use super::{Audit, LEAVING, PACKETS_GONE, exactly, must, of_packet, wrong};
+
+/// Entries of a packet that are walked between two looks at the clock.
+const STEPS: usize = 16;
+
+/// A packet whose way is not walked to its end yet.
+pub(in super::super::super) struct Half {
+    packet: PacketId,
+    way: Way,
+    /// The last position that was walked.
+    at: u64,
+}
 
 type Parts = Vec<(PartId, PartRow)>;
 
@@ -29,26 +43,22 @@ impl<R: Read> Audit<'_, R> {
             return self.trace(&packet, &row);
         }
         if self.is_leaving(&row.case)? {
-            self.gone(LEAVING);
+            self.cannot(LEAVING);
             return Ok(());
         }
         let (head, parts) = self.head(&packet, &row)?;
         self.accepted(&packet, &row, &head)?;
-        if self.pending.len() >= PENDING_MAX_COUNT {
-            self.gone("the way of a packet while the log stands still");
+        if self.waiting.are_more() {
+            self.cannot("the way of a packet, while too many entries wait or one of them is damaged");
             return Ok(());
         }
-        let mut entries = filed::of_packet(self.read, &packet)?;
-        let waits = self.pending.iter().filter(|entry| {
-            let body: Result<wire::EvidenceBody, _> = exactly(&entry.body);
-            body.is_ok_and(|body| *body.packet_id == packet.as_bytes()[..])
-        });
-        entries.extend(waits.cloned());
-        let way = walk(self.network, (&row, &parts), &entries)?;
+        let Some(way) = self.walked(&packet, (&row, &parts))? else {
+            return Ok(());
+        };
         must(row.stage == way.stage, "stands elsewhere than its entries say")?;
         self.stands(&packet, (&row, &parts), &way)?;
         for (part, of) in &parts {
-            self.part(&packet, (part, of), (&head, &way))?;
+            self.part(&packet, (part, of), &head)?;
         }
         Ok(())
     }
@@ -69,8 +79,45 @@ impl<R: Read> Audit<'_, R> {
             && body.manifest_digest == row.manifest_digest
             && body.at_ms == row.accepted_ms;
         must(same, "differs from the entry of its acceptance")?;
-        self.gone(PACKETS_GONE);
+        self.cannot(PACKETS_GONE);
         Ok(())
+    }
+
+    /// The whole way of a packet; none: this page has no time for the rest of it, the next one goes on.
+    pub(super) fn walked(
+        &mut self,
+        packet: &PacketId,
+        (row, parts): (&PacketRow, &Parts),
+    ) -> Result<Option<Way>, StoreError> {
+        let half = self.half.take().filter(|half| half.packet == *packet);
+        let (mut way, mut after) = match half {
+            Some(half) => (half.way, Some(half.at)),
+            None => (Way::begin(row, parts)?, None),
+        };
+        loop {
+            let page = filed::filed(self.read, Filed::Packet(*packet), after, STEPS)?;
+            for entry in &page.found {
+                way.walk(self.network, entry)?;
+            }
+            let Some(next) = page.next else { break };
+            if (self.spent)() {
+                self.half = Some(Half {
+                    packet: *packet,
+                    way,
+                    at: next,
+                });
+                return Ok(None);
+            }
+            after = Some(next);
+        }
+        for entry in &self.waiting.entries {
+            let body: Result<wire::EvidenceBody, _> = exactly(&entry.body);
+            if body.is_ok_and(|body| *body.packet_id == packet.as_bytes()[..]) {
+                way.walk(self.network, entry)?;
+            }
+        }
+        way.settle();
+        Ok(Some(way))
     }
 
     /// A row that must be there, encoded as it was written.
@@ -115,6 +162,10 @@ impl<R: Read> Audit<'_, R> {
             ids.eq(parts.iter().map(|(id, _)| *id)),
             "has other parts than its sender named",
         )?;
+        for name in &row.recipients {
+            let mut named = parts.iter().filter(|(_, part)| part.recipients.contains(name));
+            must(named.next().is_some(), "has a recipient of no part")?;
+        }
         Ok((head, parts))
     }
 
@@ -144,10 +195,12 @@ impl<R: Read> Audit<'_, R> {
         (row, parts): (&PacketRow, &Parts),
         way: &Way,
     ) -> Result<(), StoreError> {
-        for expected in &way.states {
+        for expected in way.states.values() {
             self.state(packet, expected, way)?;
         }
-        let open = way.states.iter().any(|state| !state.stage.is_final());
+        let unfinished = way.states.values().filter(|state| !state.stage.is_final());
+        let unfinished: BTreeSet<PartId> = unfinished.map(|state| state.part).collect();
+        let open = !unfinished.is_empty();
         let expiry = keys::expiry(Timestamp::from_millis(row.expires_ms), packet);
         must(
             self.read.record(&expiry)?.is_some() == open,
@@ -167,28 +220,32 @@ impl<R: Read> Audit<'_, R> {
                 "was ended by another entry",
             )?;
         }
-        let all_final = |part: &PartId| {
-            way.states
-                .iter()
-                .filter(|s| s.part == *part)
-                .all(|s| s.stage.is_final())
-        };
-        let purged = parts.iter().all(|(id, part)| part.purged == all_final(id));
+        let mut all = parts.iter();
+        let purged = all.all(|(id, part)| part.purged != unfinished.contains(id));
         must(purged, "keeps or lacks ciphertext against its way")
     }
 
-    fn state(&self, packet: &PacketId, expected: &PartState, way: &Way) -> Result<(), StoreError> {
+    pub(super) fn state(&self, packet: &PacketId, expected: &PartState, way: &Way) -> Result<(), StoreError> {
         let key = keys::state(packet, &expected.recipient, &expected.part);
         let row: StateRow = self.whole(&key, "has lost the state of a part")?;
         let found = to_state(expected.recipient.clone(), expected.part, row)?;
         let mut expected = expected.clone();
-        let last: Option<HandedRow> = self.read.row(&keys::handed(packet, &expected.recipient))?;
-        let again =
-            last.is_some_and(|last| last.leaf.is_empty()) && way.decided.contains_key(&expected.recipient);
-        if expected.stage == Stage::Held && again {
-            // Held again without a new entry: why is not in the log.
-            expected.reason.clone_from(&found.reason);
-            expected.obligations.clone_from(&found.obligations);
+        let place = (expected.recipient.clone(), expected.part);
+        let held = match way.last_held.get(&place) {
+            Some(held) => Some((held.leaf, held.other_reason)),
+            None if expected.stage == Stage::Held => Some((expected.leaf_hash, false)),
+            None => None,
+        };
+        if let Some((leaf, other_reason)) = held {
+            let last: Option<HandedRow> = self.read.row(&keys::handed(packet, &expected.recipient))?;
+            let by = leaf.map(Digest::to_vec).unwrap_or_default();
+            if last.is_some_and(|last| last.leaf != by) {
+                // It may have been held again without a new entry: why is not in the log, and outlives its end.
+                expected.obligations.clone_from(&found.obligations);
+                if !other_reason {
+                    expected.reason.clone_from(&found.reason);
+                }
+            }
         }
         must(
             found == expected,
@@ -197,11 +254,17 @@ impl<R: Read> Audit<'_, R> {
     }
 
     /// The last decision on record is the last in the log.
-    fn handed(&self, packet: &PacketId, recipient: &AgencyId, way: &Way) -> Result<(), StoreError> {
+    pub(super) fn handed(
+        &self,
+        packet: &PacketId,
+        recipient: &AgencyId,
+        way: &Way,
+    ) -> Result<(), StoreError> {
         let value = self.read.get(&keys::handed(packet, recipient))?;
         let Some(Decided {
             leaf,
             delivers,
+            held,
             decision,
         }) = way.decided.get(recipient)
         else {
@@ -211,11 +274,8 @@ impl<R: Read> Audit<'_, R> {
         let row: HandedRow = exactly(&value)?;
         must(row.token.len() == 16, "has a lease of another form")?;
         if row.leaf.is_empty() {
-            let held = way
-                .states
-                .iter()
-                .any(|s| s.recipient == *recipient && s.stage == Stage::Held);
-            return must(held && !row.delivers, "was decided again without an entry");
+            // Only what was held is decided again without an entry; what became of it later does not touch this row.
+            return must(*held && !row.delivers, "was decided again without an entry");
         }
         let same = row.leaf == leaf.as_bytes()
             && row.delivers == *delivers
@@ -237,7 +297,7 @@ impl<R: Read> Audit<'_, R> {
             .read
             .record(&keys::held(&id(&row.case)?, packet, recipient))?
             .is_some();
-        let mine = || way.states.iter().filter(|state| state.recipient == *recipient);
+        let mine = || way.of(recipient);
         let goes = mine().any(|state| matches!(state.stage, Stage::Pending | Stage::HandedOver));
         let waits = mine().any(|state| state.stage == Stage::Held);
         let right = if goes && row.stage != RECALLED {
@@ -255,7 +315,7 @@ impl<R: Read> Audit<'_, R> {
         &self,
         packet: &PacketId,
         (part, row): (&PartId, &PartRow),
-        (head, way): (&ParsedHead, &Way),
+        head: &ParsedHead,
     ) -> Result<(), StoreError> {
         let named = head
             .part(part)
@@ -290,24 +350,15 @@ impl<R: Read> Audit<'_, R> {
         for name in &row.recipients {
             let recipient = agency(name)?;
             let key = self.read.get(&keys::key_packet(packet, part, &recipient))?;
-            let committed = |bytes: &Vec<u8>| {
-                let digest = Digest::of(bytes);
-                fields
-                    .sealings
-                    .iter()
-                    .any(|one| one.key_packet_digests.contains(&digest))
-            };
-            let right = if row.purged {
-                key.is_none()
-            } else {
-                key.as_ref().is_some_and(committed)
+            let right = match key {
+                None => row.purged,
+                Some(_) if row.purged => false,
+                Some(key) => match head.check_key_packet_of(part, &recipient, &key) {
+                    Ok(()) => true,
+                    Err(error) => return Err(wrong(&error.to_string())),
+                },
             };
             must(right, "has another session key than its sender committed to")?;
-            let mine = |state: &&PartState| state.recipient == recipient && state.part == *part;
-            must(
-                way.states.iter().filter(mine).count() == 1,
-                "names a recipient of a part twice",
-            )?;
         }
         Ok(())
     }

@@ -1,8 +1,12 @@
 //! The log: order, positions, nodes, entries, and the indexes over them.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use schakel_proto::evidence::{Body, Event, LEAF_TYPE};
-use schakel_proto::ids::{Digest, PartId};
+use schakel_proto::ids::{Digest, PacketId, PartId};
+use schakel_proto::packet::manifest::ManifestFields;
+use schakel_proto::party::AgencyId;
 use schakel_proto::tlog::hash::{leaf_hash, node_hash};
 use schakel_proto::tlog::tree::{Frontier, Node};
 use schakel_proto::wire;
@@ -12,10 +16,10 @@ use super::super::super::error::StoreError;
 use super::super::super::facts::CeilingOf;
 use super::super::super::kv::keys;
 use super::super::super::kv::rows::{
-    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, StatementRow,
+    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, StatementRow,
 };
 use super::super::super::kv::txn::Read;
-use super::super::{agency, filed, id, log};
+use super::super::{FORGOTTEN, agency, filed, id, log};
 use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
@@ -31,9 +35,21 @@ impl<R: Read> Audit<'_, R> {
         match key {
             keys::SCHEMA => must(number(value)? == 1, "is another schema"),
             keys::NEXT_SEQUENCE => {
-                let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-                let next = self.size.saturating_add(pending);
-                must(number(value)? == next, "is not the number after the last leaf")
+                let next = number(value)?;
+                let before = next.checked_sub(1).filter(|before| *before >= self.size);
+                let before = match before {
+                    Some(before) => self.read.record(&keys::pending(before))?.is_some(),
+                    None => next == self.size,
+                };
+                let beyond = self.read.records(
+                    &[keys::PENDING],
+                    next.checked_sub(1).map(keys::pending).as_deref(),
+                    1,
+                )?;
+                must(
+                    before && beyond.is_empty(),
+                    "is not the number after the last leaf",
+                )
             }
             keys::FORGOTTEN => must(number(value)? <= self.size, "is beyond the end of the log"),
             keys::FILED => must(number(value)? == self.size, "is not as long as the log"),
@@ -173,10 +189,21 @@ impl<R: Read> Audit<'_, R> {
         opened(&row, &plain)?;
         self.indexed(&leaf, &row)?;
         if self.is_leaving(&row.case)? {
-            self.gone(LEAVING);
+            self.cannot(LEAVING);
             return Ok(());
         }
+        self.audience(&row, &body)?;
         match body.event {
+            Event::SubmissionAcceptance => {
+                let packet: Option<PacketRow> = self.read.row(&keys::packet(&id(&plain.packet_id)?))?;
+                let packet = packet.ok_or_else(|| wrong("accepted a packet that is not there"))?;
+                must(
+                    packet.leaf == leaf.as_bytes(),
+                    "accepted a packet that another entry accepted",
+                )
+            }
+            Event::DirectoryActivated => self.activated(CeilingOf::Directory, &plain),
+            Event::BundleActivated => self.activated(CeilingOf::Bundle, &plain),
             Event::ContentConsignment => self.consignment(&leaf, &row, &plain),
             Event::ContentHandover | Event::ContentHandoverFailure | Event::ObligationFulfilled => {
                 self.spoken(&leaf, &row)
@@ -202,13 +229,122 @@ impl<R: Read> Audit<'_, R> {
             log::index_of(self.read, leaf)?.is_some(),
             "went before it was in the tree",
         )?;
-        self.gone(ENTRIES_GONE);
+        self.cannot(ENTRIES_GONE);
         Ok(())
     }
 
-    fn indexed(&self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+    /// What came into force is kept, but for the oldest, and the newest in the moment before it is.
+    fn activated(&mut self, of: CeilingOf, body: &wire::EvidenceBody) -> Result<(), StoreError> {
+        let version = body.reason.strip_prefix("version-");
+        let version: Option<u64> = version.and_then(|text| text.parse().ok());
+        let version = version.ok_or_else(|| wrong("does not say what came into force"))?;
+        let kept: Option<KeptRow> = self.read.row(&keys::kept(of, version))?;
+        if let Some(kept) = kept {
+            return must(
+                kept.digest == body.manifest_digest,
+                "brought another directory or bundle into force than was kept",
+            );
+        }
+        let oldest = self.read.records(&keys::kept_prefix(of), None, 1)?;
+        let oldest = oldest.first().and_then(|(key, _)| keys::last_number(key));
+        let newest: Option<CeilingRow> = self.read.row(&keys::ceiling(of))?;
+        let what = if oldest.is_some_and(|oldest| version < oldest) {
+            "a former directory or bundle is no longer kept"
+        } else if newest.is_none_or(|newest| version >= newest.version) {
+            // How long ago that was is looked at where there is a clock.
+            "what came into force is not kept yet"
+        } else {
+            return Err(wrong("brought into force what should be kept and is not there"));
+        };
+        self.cannot(what);
+        Ok(())
+    }
+
+    /// To whom an entry is shown, as far as it says so itself: to no other agency, and what is hidden to nobody but the
+    /// sender.
+    fn audience(&self, row: &EntryRow, body: &Body) -> Result<(), StoreError> {
+        let name = |agency: &Option<AgencyId>| agency.as_ref().map(|one| one.as_str().to_owned());
+        let (sender, recipient) = (name(&body.sender), name(&body.recipient));
+        let hidden = row.concerns.iter().filter(|one| one.sees_hidden);
+        for concern in hidden.clone() {
+            must(
+                Some(&concern.agency) == sender.as_ref(),
+                "shows what is hidden to another agency than its sender",
+            )?;
+        }
+        let expected: BTreeSet<String> = match body.event {
+            Event::ContentConsignment
+            | Event::ContentHandover
+            | Event::ContentHandoverFailure
+            | Event::ObligationFulfilled => [sender, recipient].into_iter().flatten().collect(),
+            Event::ContentWithheld
+            | Event::Recalled
+            | Event::Expired
+            | Event::SubmissionRejection
+            | Event::StatementRejected => sender.into_iter().collect(),
+            Event::SubmissionAcceptance => {
+                let packet = body
+                    .packet
+                    .map(|packet| keys::packet(&packet))
+                    .unwrap_or_default();
+                let packet: Option<PacketRow> = self.read.row(&packet)?;
+                if packet.is_some_and(|packet| packet.stage == FORGOTTEN) {
+                    // Whether it was an emergency, with a reviewer, went with its record.
+                    let told = row
+                        .concerns
+                        .iter()
+                        .any(|one| Some(&one.agency) == sender.as_ref());
+                    let what = "is shown to others than it says itself";
+                    return must(told && row.concerns.len() <= 2, what);
+                }
+                let reviewer = match body.packet {
+                    Some(packet) => self.reviewer(&packet)?,
+                    None => None,
+                };
+                sender.into_iter().chain(reviewer).collect()
+            }
+            Event::AdminAct | Event::RecordsErased => BTreeSet::new(),
+            Event::StatementAccepted => {
+                let told = row
+                    .concerns
+                    .iter()
+                    .any(|one| Some(&one.agency) == sender.as_ref());
+                return must(told, "is not shown to whom it comes from");
+            }
+            // The facts and the directory of the moment say it; of an erased case nothing says whose it was.
+            Event::FactsChanged
+            | Event::BundleActivated
+            | Event::DirectoryActivated
+            | Event::KeyDestroyed => return Ok(()),
+        };
+        let found: BTreeSet<String> = row.concerns.iter().map(|one| one.agency.clone()).collect();
+        must(found == expected, "is shown to others than it says itself")?;
+        let decided = matches!(body.event, Event::ContentConsignment | Event::ContentWithheld);
+        must(
+            !decided || hidden.count() > 0,
+            "hides from its sender what was decided",
+        )
+    }
+
+    /// Who is to review a packet's emergency: the log tells it of its acceptance.
+    fn reviewer(&self, packet: &PacketId) -> Result<Option<String>, StoreError> {
+        let manifest: Option<wire::Signed> = self.read.row(&keys::manifest(packet))?;
+        let Some(manifest) = manifest else {
+            return Err(wrong("accepted a packet that has no manifest"));
+        };
+        let manifest = ManifestFields::parse(&manifest.bytes).map_err(|error| wrong(&error.to_string()))?;
+        Ok(manifest
+            .break_glass
+            .map(|record| record.reviewer.as_str().to_owned()))
+    }
+
+    fn indexed(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
         let Some(index) = log::index_of(self.read, leaf)? else {
-            let waits = self.pending.iter().any(|entry| entry.leaf_hash == *leaf);
+            let waits = self.waiting.entries.iter().any(|entry| entry.leaf_hash == *leaf);
+            if !waits && self.waiting.are_more() {
+                self.cannot("whether an entry is on its way into the tree, while too many wait or one of them is damaged");
+                return Ok(());
+            }
             return must(waits, "is neither in the tree nor on its way there");
         };
         for concern in &row.concerns {
