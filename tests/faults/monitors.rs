@@ -65,9 +65,11 @@ fn missed(town: &Town) -> Option<Vec<String>> {
     body.lines().map(name).collect()
 }
 
-/// The monitors that an agent misses.
+/// The monitors that an agent misses; one that does not even say how it is, misses itself.
 fn missed_by(office: &Office) -> Vec<String> {
-    let status = office.ask("GET", "/v1/status", None);
+    let Ok((200, status)) = office.try_ask("GET", "/v1/status", None) else {
+        return vec!["no answer".to_owned()];
+    };
     let silent = status["silent"].as_array().unwrap().iter();
     silent
         .map(|one| one["monitor"].as_str().unwrap().to_owned())
@@ -143,10 +145,7 @@ fn l14_a_monitor_that_hangs_is_missed_by_name_and_not_any_more_when_it_goes_on()
         return skip(&why);
     }
     let mut town = Town::running(&[]);
-    // What writes may hold a thread that serves: on as many as a usual machine has, others still tell of it.
-    let mut agent = town.agent_command(POLICE);
-    agent.env("TOKIO_WORKER_THREADS", "8");
-    town.start_agent_as(POLICE, agent);
+    town.start_agent(POLICE);
     let runtime = runtime();
     let mut player = runtime.block_on(async { Player::of(&town, POLICE, StdRng::seed_from_u64(1)) });
     let agent = hangs_the_agent(&town, (&runtime, &mut player));
@@ -157,11 +156,8 @@ fn l14_a_monitor_that_hangs_is_missed_by_name_and_not_any_more_when_it_goes_on()
         "{log}"
     );
     let seconds = (agent.as_secs(), broker.as_secs());
-    // Two intervals, 30 and 10 s: not before, whatever the machine does.
-    assert!(
-        agent > Duration::from_secs(15) && broker > Duration::from_secs(5),
-        "{seconds:?}"
-    );
+    // Two intervals of the sequencer are 10 s: not before, whatever the machine does.
+    assert!(broker > Duration::from_secs(5), "{seconds:?}");
     count(
         2,
         &format!(
