@@ -171,7 +171,7 @@ async fn tell(state: &State, chain: &FactChain) -> Result<(), Refusal> {
     let directory = state.directories.current();
     let case = asking::case_state(chain, &directory);
     let roster = case.iter().flat_map(|case| &case.participants);
-    let roster: BTreeSet<AgencyId> = roster.filter_map(|one| AgencyId::new(&*one.id).ok()).collect();
+    let roster: BTreeSet<AgencyId> = roster.filter_map(|one| AgencyId::new(&one.id).ok()).collect();
     let draft = EntryDraft::new(Event::KeyDestroyed, state.clock.now());
     let tell = |draft: EntryDraft, agency| draft.concerning(agency, false);
     let entry = state.entry(roster.iter().fold(draft, tell)).await?;
