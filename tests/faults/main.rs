@@ -20,8 +20,6 @@ mod full;
 
 mod canary;
 
-mod monitors;
-
 mod retention;
 
 mod clocks;
