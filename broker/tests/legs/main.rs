@@ -15,6 +15,7 @@ mod emergency;
 mod erasing;
 mod facts;
 mod inbox;
+mod monitors;
 mod oversight;
 mod packet;
 mod peer;

@@ -280,11 +280,6 @@ impl Town {
         value?.parse().ok()
     }
 
-    /// What a health route of the broker answers, its head included; none if it does not.
-    pub fn health_page(&self, route: &str) -> Option<String> {
-        answer(self.health, route)
-    }
-
     /// Status code of a health route of the broker; none if it does not answer.
     pub fn health(&self, route: &str) -> Option<u16> {
         get(self.health, route)
