@@ -16,6 +16,7 @@ use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking};
 use crate::audit::gossip::{Heard, OTHER_HISTORY};
+use crate::beats::Monitor;
 use crate::clock::randomness;
 use crate::disk;
 use crate::inbox::record::Kind;
@@ -51,12 +52,9 @@ pub async fn run(agent: Arc<Agent>) {
                 "evidence does not hold"
             );
         }
-        tokio::time::sleep(
-            backoff
-                .next(problem.retry_after_ms)
-                .max(Duration::from_millis(50)),
-        )
-        .await;
+        let pause = backoff.next(problem.retry_after_ms);
+        let pause = pause.max(Duration::from_millis(50));
+        agent.beats.rest(Monitor::Receipts, pause).await;
     }
 }
 
@@ -71,11 +69,12 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
     let mut changes = agent.watch();
     let mut judged = None;
     loop {
+        agent.beats.beat(Monitor::Receipts);
         judge_again(agent, &mut judged).await?;
         let frame = tokio::select! {
             frame = frames.message() => frame?,
             _ = changes.changed() => continue,
-            () = tokio::time::sleep(JUDGE_AGAIN_EVERY) => {
+            () = agent.beats.rest(Monitor::Receipts, JUDGE_AGAIN_EVERY) => {
                 judged = None;
                 continue;
             }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::agent::{Agent, blocking};
 use crate::audit::COSIGNED;
+use crate::beats::Monitor;
 use crate::config::Config;
 use crate::directory::Network;
 use crate::disk::{self, Disk};
@@ -181,7 +182,7 @@ pub fn status(agent: &Agent) -> serde_json::Value {
 /// Runs until the daemon ends.
 pub async fn run(agent: Arc<Agent>) {
     loop {
-        tokio::time::sleep(ROUND_EVERY).await;
+        agent.beats.rest(Monitor::Audit, ROUND_EVERY).await;
         let rounds = [witnessed::note_overdue(&agent).await, round(&agent).await];
         for problem in rounds.into_iter().filter_map(Result::err) {
             let (code, sentence) = (&problem.code, &problem.sentence);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::refusals::{Refusals, Refused};
+use crate::retention::Swept;
 
 /// Why a connection was not served, or no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Meters {
     left_out: AtomicU64,
     /// Connections served now.
     connections: AtomicU64,
+    /// Cases, packets and entries whose retention had ended.
+    went: [AtomicU64; 3],
 }
 
 impl Meters {
@@ -94,6 +97,13 @@ impl Meters {
     /// Counts a rejection without a leaf.
     pub fn left_out(&self) {
         self.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A round of retention is over.
+    pub fn went(&self, swept: Swept) {
+        for (count, more) in self.went.iter().zip([swept.cases, swept.packets, swept.entries]) {
+            count.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// One connection more is served.
@@ -131,6 +141,14 @@ impl Meters {
             left_out.load(Ordering::Relaxed),
             connections.load(Ordering::Relaxed),
         );
+        text.push_str(
+            "# HELP schakel_retention_total What went because its retention had ended.\n\
+             # TYPE schakel_retention_total counter\n",
+        );
+        for (count, kind) in self.went.iter().zip(["case", "packet", "entry"]) {
+            let count = count.load(Ordering::Relaxed);
+            line(&mut text, "schakel_retention_total", "kind", kind, count);
+        }
         text
     }
 }

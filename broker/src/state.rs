@@ -14,9 +14,10 @@ use schakel_proto::time::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::auditors::Audits;
+use crate::beats::Beats;
 use crate::bundle::RulesInForce;
 use crate::clock::{Clock, seeded_rng};
-use crate::config::Bounds;
+use crate::config::{Bounds, Retention};
 use crate::directory::Directories;
 use crate::intake::held::Held;
 use crate::intake::rates::Intake;
@@ -78,6 +79,10 @@ pub struct State {
     pub overdue: Settings,
     /// How much is overdue.
     pub gauges: Arc<Gauges>,
+    /// For how long what is kept.
+    pub retention: Retention,
+    /// Whether what runs beside the calls still runs.
+    pub beats: Arc<Beats>,
     /// Held while the operator's files are looked at.
     pub refreshing: tokio::sync::Mutex<()>,
     /// Becomes true when the broker is to stop.

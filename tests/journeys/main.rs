@@ -19,6 +19,8 @@ mod erased;
 
 mod facts;
 
+mod kept;
+
 mod labels;
 
 mod large;

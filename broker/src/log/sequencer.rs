@@ -10,6 +10,7 @@ use schakel_proto::tlog::checkpoint::{LogSecret, SignedCheckpoint};
 use schakel_proto::tlog::tree::Frontier;
 use tokio::sync::{Notify, watch};
 
+use crate::beats::{Beats, Monitor};
 use crate::store::{Integrated, Integration, PAGE_MAX_COUNT, Store, StoreError};
 
 /// Longest wait of a pending leaf for its checkpoint when nobody rings, in milliseconds.
@@ -82,10 +83,23 @@ pub struct Sequencer {
 impl Sequencer {
     /// Starts it on a store. Refused if the store's newest checkpoint was not signed by this key.
     pub async fn start(store: Arc<dyn Store>, secret: LogSecret) -> Result<(Self, LogHandle), StoreError> {
+        Self::start_beating(store, secret, Arc::default()).await
+    }
+
+    /// The same, heard of while it runs.
+    ///
+    /// # Errors
+    /// As [`Sequencer::start`].
+    pub async fn start_beating(
+        store: Arc<dyn Store>,
+        secret: LogSecret,
+        beats: Arc<Beats>,
+    ) -> Result<(Self, LogHandle), StoreError> {
         let mut writer = Writer {
             store: Arc::clone(&store),
             secret,
             frontier: Frontier::default(),
+            beats,
         };
         writer.reload().await?;
         let (sender, state) = watch::channel(LogState::Running {
@@ -107,6 +121,7 @@ struct Writer {
     store: Arc<dyn Store>,
     secret: LogSecret,
     frontier: Frontier,
+    beats: Arc<Beats>,
 }
 
 impl Writer {
@@ -198,6 +213,7 @@ impl Writer {
     /// any error but that one and a full store ends the sequencer.
     async fn drain(&mut self, state: &watch::Sender<LogState>) -> Result<(), StoreError> {
         loop {
+            self.beats.beat(Monitor::Sequencer);
             let more = match self.step().await {
                 Ok(more) => more,
                 Err(StoreError::Unconfirmed(why)) => {

@@ -44,6 +44,8 @@ pub mod oversight;
 
 pub mod filed;
 
+pub mod forget;
+
 pub mod audit;
 
 mod verbs;
@@ -57,7 +59,7 @@ pub mod sled;
 #[cfg(test)]
 pub(crate) mod conformance;
 
-pub use audit::{Audited, Cursor, Finding};
+pub use audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
@@ -69,6 +71,7 @@ pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };
 pub use filed::{Filed, FiledEntry};
+pub use forget::{Acts, EndedPacket, Forgetting, Forgot};
 pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
@@ -296,6 +299,28 @@ pub trait Store: Send + Sync {
         after: Option<(CaseRef, PacketId)>,
         limit: usize,
     ) -> Result<Page<OpenReview, (CaseRef, PacketId)>, StoreError>;
+
+    // ---- retention
+
+    /// Packets that ended before a moment and that nobody needs on record to follow their case. Goes through all
+    /// packets, `limit` rows at a time.
+    async fn ended(
+        &self,
+        before: Timestamp,
+        after: Option<PacketId>,
+        limit: usize,
+    ) -> Result<Page<EndedPacket, PacketId>, StoreError>;
+
+    /// The operator's acts and the refused attempts that were logged before a moment, from where the log was gone
+    /// through last; looks at `limit` entries.
+    async fn acts(&self, before: Timestamp, limit: usize) -> Result<Acts, StoreError>;
+
+    /// Positions of the entries of a case that go next.
+    async fn of_case(&self, case: CaseRef) -> Result<Vec<u64>, StoreError>;
+
+    /// Lets records go whose retention has ended; their leaves stay. `entry` says how many (in `left_out`), and is
+    /// committed with it; `None` if none. Broken off it is begun anew: what went before gives [`Forgot::Changed`].
+    async fn forget(&self, forgetting: Forgetting, entry: Option<NewEntry>) -> Result<Forgot, StoreError>;
 
     // ---- state of the store itself
 

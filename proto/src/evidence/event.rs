@@ -35,11 +35,13 @@ pub enum Event {
     AdminAct,
     /// The erasure key of a case was destroyed: what its entries said can no longer be shown or proved.
     KeyDestroyed,
+    /// Records went from the broker because their retention had ended, or their case was erased.
+    RecordsErased,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -56,6 +58,7 @@ impl Event {
         Self::DirectoryActivated,
         Self::AdminAct,
         Self::KeyDestroyed,
+        Self::RecordsErased,
     ];
 
     /// The name in an entry's body.
@@ -77,6 +80,7 @@ impl Event {
             Self::DirectoryActivated => "schakel:DirectoryActivated",
             Self::AdminAct => "schakel:AdminAct",
             Self::KeyDestroyed => "schakel:KeyDestroyed",
+            Self::RecordsErased => "schakel:RecordsErased",
         }
     }
 

@@ -17,6 +17,8 @@ mod oversight;
 
 pub(crate) mod filed;
 
+mod forgetting;
+
 mod broken;
 
 pub(crate) mod damaged;
@@ -79,6 +81,9 @@ macro_rules! stamp {
             oversight::an_emergency_waits_until_its_review,
             oversight::records_come_with_everything_that_opens_them,
             filed::entries_are_filed_by_case_and_packet,
+            forgetting::no_more_goes_than_is_said_and_what_is_open_or_damaged_stays,
+            forgetting::a_case_goes_page_by_page_and_leaves_its_leaves,
+            forgetting::acts_go_in_the_order_of_the_log_and_nothing_else_does,
             damaged::one_damaged_packet_keeps_no_other_from_its_recipient,
             damaged::one_damaged_packet_keeps_no_other_from_ending_or_being_decided_again,
             broken::every_step_may_fail_and_be_repeated,

@@ -20,7 +20,7 @@ pub(crate) struct PacketRow {
     pub priority: u32,
     #[prost(bytes = "vec", tag = "7")]
     pub leaf: Vec<u8>,
-    /// 0 accepted, 1 settled, 2 expired, 3 recalled.
+    /// 0 accepted, 1 settled, 2 expired, 3 recalled, 4 forgotten (then only digest, leaf and time of acceptance are left).
     #[prost(uint32, tag = "8")]
     pub stage: u32,
     #[prost(string, repeated, tag = "9")]

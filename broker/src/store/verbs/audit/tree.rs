@@ -19,8 +19,8 @@ use super::super::super::kv::rows::{
     BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, StatementRow,
 };
 use super::super::super::kv::txn::Read;
-use super::super::{agency, filed, id, log};
-use super::{Audit, exactly, must, wrong};
+use super::super::{FORGOTTEN, agency, filed, id, log};
+use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
     value
@@ -51,6 +51,7 @@ impl<R: Read> Audit<'_, R> {
                     "is not the number after the last leaf",
                 )
             }
+            keys::FORGOTTEN => must(number(value)? <= self.size, "is beyond the end of the log"),
             keys::FILED => must(number(value)? == self.size, "is not as long as the log"),
             keys::CHECKPOINT => self.checkpoint(value),
             _ if key == keys::ceiling(CeilingOf::Directory) => self.ceiling(CeilingOf::Directory, value),
@@ -174,6 +175,9 @@ impl<R: Read> Audit<'_, R> {
         let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
         let row: EntryRow = exactly(value)?;
         must(leaf_hash(&row.leaf) == leaf, "has another leaf")?;
+        if row.body.is_empty() {
+            return self.forgotten(&leaf, &row);
+        }
         let body = Body::parse(&row.body, self.network).map_err(|error| wrong(&error.to_string()))?;
         let plain: wire::EvidenceBody = exactly(&row.body)?;
         let stamp: wire::Leaf = exactly(&row.leaf)?;
@@ -184,6 +188,10 @@ impl<R: Read> Audit<'_, R> {
         must(row.case == *plain.case_ref, "is salted by another case's key")?;
         opened(&row, &plain)?;
         self.indexed(&leaf, &row)?;
+        if self.is_leaving(&row.case)? {
+            self.cannot(LEAVING);
+            return Ok(());
+        }
         self.audience(&row, &body)?;
         match body.event {
             Event::SubmissionAcceptance => {
@@ -203,6 +211,26 @@ impl<R: Read> Audit<'_, R> {
             Event::StatementAccepted => self.stated(&leaf, &row),
             _ => Ok(()),
         }
+    }
+
+    /// An entry that went: its leaf stands in the tree, and nothing else of it is there.
+    fn forgotten(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+        let kept = EntryRow {
+            leaf: row.leaf.clone(),
+            ..EntryRow::default()
+        };
+        let stamp: wire::Leaf = exactly(&row.leaf)?;
+        must(*row == kept, "keeps more than its leaf")?;
+        must(
+            stamp.r#type == LEAF_TYPE && stamp.network == self.network.as_str(),
+            "has a leaf of another kind or network",
+        )?;
+        must(
+            log::index_of(self.read, leaf)?.is_some(),
+            "went before it was in the tree",
+        )?;
+        self.cannot(ENTRIES_GONE);
+        Ok(())
     }
 
     /// What came into force is kept, but for the oldest, and the newest in the moment before it is.
@@ -255,13 +283,27 @@ impl<R: Read> Audit<'_, R> {
             | Event::SubmissionRejection
             | Event::StatementRejected => sender.into_iter().collect(),
             Event::SubmissionAcceptance => {
+                let packet = body
+                    .packet
+                    .map(|packet| keys::packet(&packet))
+                    .unwrap_or_default();
+                let packet: Option<PacketRow> = self.read.row(&packet)?;
+                if packet.is_some_and(|packet| packet.stage == FORGOTTEN) {
+                    // Whether it was an emergency, with a reviewer, went with its record.
+                    let told = row
+                        .concerns
+                        .iter()
+                        .any(|one| Some(&one.agency) == sender.as_ref());
+                    let what = "is shown to others than it says itself";
+                    return must(told && row.concerns.len() <= 2, what);
+                }
                 let reviewer = match body.packet {
                     Some(packet) => self.reviewer(&packet)?,
                     None => None,
                 };
                 sender.into_iter().chain(reviewer).collect()
             }
-            Event::AdminAct => BTreeSet::new(),
+            Event::AdminAct | Event::RecordsErased => BTreeSet::new(),
             Event::StatementAccepted => {
                 let told = row
                     .concerns
