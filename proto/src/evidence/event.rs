@@ -33,13 +33,17 @@ pub enum Event {
     DirectoryActivated,
     /// The broker's operator looked something up.
     AdminAct,
+    /// The shard ends with this entry.
+    ShardFrozen,
+    /// A shard continues a frozen one.
+    ShardOpened,
     /// The erasure key of a case was destroyed: what its entries said can no longer be shown or proved.
     KeyDestroyed,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -55,6 +59,8 @@ impl Event {
         Self::BundleActivated,
         Self::DirectoryActivated,
         Self::AdminAct,
+        Self::ShardFrozen,
+        Self::ShardOpened,
         Self::KeyDestroyed,
     ];
 
@@ -76,6 +82,8 @@ impl Event {
             Self::BundleActivated => "schakel:BundleActivated",
             Self::DirectoryActivated => "schakel:DirectoryActivated",
             Self::AdminAct => "schakel:AdminAct",
+            Self::ShardFrozen => "schakel:ShardFrozen",
+            Self::ShardOpened => "schakel:ShardOpened",
             Self::KeyDestroyed => "schakel:KeyDestroyed",
         }
     }
