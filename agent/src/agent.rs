@@ -198,7 +198,7 @@ impl Agent {
     /// Last checkpoint seen, as it goes into what we sign.
     pub(crate) fn checkpoint_seen(&self) -> Result<Option<wire::CheckpointSeen>, Problem> {
         let view = self.network.view()?;
-        self.audit.last_seen(view.log_key())
+        self.audit.last_seen(view.shards())
     }
 
     /// The facts of a case as far as they are shown to us: asked anew if the broker answers soon, else those

@@ -77,6 +77,8 @@ pub struct Meters {
     connections: AtomicU64,
     /// Cases, packets and entries whose retention had ended.
     went: [AtomicU64; 3],
+    /// Whether the half-year of the log's shard is over, and whether the log is frozen: 0 or 1.
+    shard: [AtomicU64; 2],
 }
 
 impl Meters {
@@ -111,6 +113,13 @@ impl Meters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How the log's shard is.
+    pub fn shard(&self, over: bool, frozen: bool) {
+        for (gauge, now) in self.shard.iter().zip([over, frozen]) {
+            gauge.store(u64::from(now), Ordering::Relaxed);
+        }
+    }
+
     /// One connection less is served.
     pub fn left(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -132,6 +141,16 @@ impl Meters {
         }
         text.push_str(&self.refusals.to_text());
         let (left_out, connections) = (&self.left_out, &self.connections);
+        let [over, frozen] = &self.shard;
+        let _written = write!(
+            text,
+            "# HELP schakel_log_half_year_over Whether the half-year of the log's shard is over.\n\
+             # TYPE schakel_log_half_year_over gauge\nschakel_log_half_year_over {}\n\
+             # HELP schakel_log_frozen Whether the log waits for its next shard and nothing is handed over.\n\
+             # TYPE schakel_log_frozen gauge\nschakel_log_frozen {}\n",
+            over.load(Ordering::Relaxed),
+            frozen.load(Ordering::Relaxed),
+        );
         let _written = write!(
             text,
             "# HELP schakel_rejections_left_out_total Rejections that got no log entry of their own.\n\

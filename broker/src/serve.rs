@@ -33,9 +33,9 @@ use crate::intake::rejection::{self, Rejections};
 use crate::intake::turns::Turns;
 use crate::log::cosigned::Cosigned;
 use crate::log::entry::EntryMaker;
-use crate::log::key;
 use crate::log::publish::Evidences;
 use crate::log::sequencer::Sequencer;
+use crate::log::shards;
 use crate::meters::Meters;
 use crate::overdue::Gauges;
 use crate::reading::{self, Reading};
@@ -100,14 +100,12 @@ fn log_key(
     config: &Config,
     directory: &Directory,
 ) -> Result<schakel_proto::tlog::checkpoint::LogSecret, ServeError> {
-    let secret = key::load(&config.log_key)?;
-    let log = directory.log();
-    if secret.public() != log.key() {
+    let secret = shards::load_key(&config.log_key, directory.log().key())?;
+    secret.ok_or_else(|| {
         let sentence = "this is not the key of the log that the directory names";
         let remedy = "Put the network's log key there, or have the authority list this one.";
-        return Err(ConfigError::file(&config.log_key, sentence, remedy).into());
-    }
-    Ok(secret)
+        ConfigError::file(&config.log_key, sentence, remedy).into()
+    })
 }
 
 /// A running broker.
@@ -200,6 +198,7 @@ async fn share(
     let keys = ErasureKeys::open(&config.erasure_dir)?;
     let store = open_store(config).await?;
     let entries = EntryMaker::new(config.network.clone(), keys.clone());
+    shards::follow(store.as_ref(), &entries, directory.log().shards(), now).await?;
     activate::directory(store.as_ref(), &entries, &directory, now).await?;
     let rules = load_rules(config, &directory, clock.as_ref()).await?;
     let current = rules.current();
@@ -218,6 +217,7 @@ async fn share(
         entries,
         evidences: Evidences::new(keys),
         log,
+        shard: shards::Watch::new(config.log_key.clone()),
         cosigned: Cosigned::default(),
         directories: Directories::new(source, directory),
         rules,

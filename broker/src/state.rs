@@ -27,6 +27,7 @@ use crate::log::cosigned::Cosigned;
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::log::publish::Evidences;
 use crate::log::sequencer::LogHandle;
+use crate::log::shards;
 use crate::meters::Meters;
 use crate::overdue::Gauges;
 use crate::overdue::settings::Settings;
@@ -47,6 +48,8 @@ pub struct State {
     pub evidences: Evidences,
     /// Waits for checkpoints.
     pub log: LogHandle,
+    /// The key's file, and what was said of the log's shard.
+    pub shard: shards::Watch,
     /// What witnesses cosigned.
     pub cosigned: Cosigned,
     /// The directory in force.

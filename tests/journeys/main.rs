@@ -9,6 +9,8 @@
 
 mod sending;
 
+mod shards;
+
 mod withheld;
 
 mod witnessed;

@@ -125,7 +125,7 @@ fn lies_of_the_log() -> Vec<Lie> {
     vec![
         bend("checkpoint by another key", "EVIDENCE_WRONG", |frames, ledger| {
             let consignment = evidence(&mut hand_over(frames).consignment);
-            consignment.checkpoint = ledger.forged_checkpoint("rupel.example/log").into();
+            consignment.checkpoint = ledger.forged_checkpoint().into();
         }),
         bend("wrong inclusion proof", "EVIDENCE_WRONG", |frames, _| {
             let consignment = evidence(&mut hand_over(frames).consignment);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use schakel_proto::evidence::{self, Body, Event};
 use schakel_proto::ids::Digest;
 use schakel_proto::refusal::Refusal;
-use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::hash::leaf_hash;
+use schakel_proto::tlog::shards::Opens;
 use schakel_proto::tlog::tree::{Frontier, Node};
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ pub(super) use bundles::Known;
 mod bundles;
 
 mod force;
+
+mod shards;
 
 mod signatures;
 
@@ -101,6 +103,7 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
     let mut walk = Walk::begin(desk).await?;
     walk.entries(told).await?;
     walk.activated().await?;
+    walk.shards().await?;
     walk.rows(told).await?;
     walk.let_go().await?;
     Ok(walk.verdict.into_json())
@@ -133,7 +136,7 @@ impl<'a> Walk<'a> {
         if let Some(stored) = &newest {
             let (directory, _) = (desk.view)();
             let place = "the newest checkpoint";
-            match SignedCheckpoint::open(&stored.note, directory.log().key()) {
+            match directory.log().shards().open(&stored.note) {
                 Err(error) => verdict.wrong(None, place, error.to_string()),
                 Ok(signed) if signed.size() != stored.size || signed.root() != stored.root => {
                     verdict.wrong(None, place, "is of another tree than it is kept for");
@@ -413,6 +416,17 @@ impl<'a> Walk<'a> {
             }
         }
         force::check(self).await
+    }
+
+    /// The ends of the shards.
+    async fn shards(&mut self) -> Result<(), Refusal> {
+        let (directory, _) = (self.desk.view)();
+        let (wrong, good) = shards::check(self.desk, &directory).await?;
+        self.verdict.signatures += good;
+        for what in wrong {
+            self.verdict.wrong(None, "a shard of the log", what);
+        }
+        Ok(())
     }
 
     /// Every row of the store.

@@ -46,6 +46,8 @@ pub mod filed;
 
 pub mod forget;
 
+pub mod shards;
+
 pub mod audit;
 
 mod verbs;
@@ -77,6 +79,7 @@ pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
     PartState, Stage, StoredPacket, StoredPart, StoredSealing,
 };
+pub use shards::{NewShard, Shard, ShardChanged, ShardOpened};
 
 /// Most packets counted by [`Store::waiting`].
 pub const WAITING_MAX_COUNT: u64 = 10_000;
@@ -195,6 +198,20 @@ pub trait Store: Send + Sync {
     /// Puts pending leaves into the tree under a new checkpoint, if the tree still has the expected size: of
     /// several writers one wins, the others learn `Conflict` and must stop.
     async fn integrate(&self, integration: Integration) -> Result<Integrated, StoreError>;
+
+    /// The shards of the log, oldest first; empty: the tree is, or was begun before there were any and is in its first.
+    async fn shards(&self) -> Result<Vec<Shard>, StoreError>;
+
+    /// Commits the entry with which the shard named `origin` ends: [`Store::integrate`] freezes it with that leaf, and
+    /// takes nothing behind it. Idempotent: the first such entry stays.
+    async fn close_shard(&self, origin: &str, entry: NewEntry) -> Result<ShardChanged, StoreError>;
+
+    /// Lets a shard go on that was to end, or ended and has no successor. Idempotent.
+    async fn reopen_shard(&self, origin: &str) -> Result<ShardChanged, StoreError>;
+
+    /// Freezes the shard in force at the newest checkpoint and begins the next one, if the tree ends where it says: from
+    /// then on only checkpoints of that name are integrated. Idempotent by name.
+    async fn open_shard(&self, new: NewShard) -> Result<ShardOpened, StoreError>;
 
     /// The newest checkpoint; `None`: the log is empty.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;

@@ -13,6 +13,8 @@ mod endings;
 
 mod log;
 
+mod shards;
+
 mod oversight;
 
 pub(crate) mod filed;
@@ -76,6 +78,10 @@ macro_rules! stamp {
             log::only_one_writer_extends_the_tree,
             log::a_sequencer_that_finds_another_writer_stops,
             log::proofs_of_extension_hold_between_all_sizes,
+            shards::a_frozen_shard_stays_as_it_is_and_what_waits_goes_into_the_next,
+            shards::a_directory_may_freeze_a_shard_that_nobody_asked_to_end,
+            shards::a_freeze_that_is_taken_back_loses_nothing,
+            shards::a_change_of_shard_may_be_broken_at_each_step,
             oversight::what_was_in_force_is_kept_and_the_oldest_goes,
             oversight::what_waits_is_found_in_pages,
             oversight::an_emergency_waits_until_its_review,

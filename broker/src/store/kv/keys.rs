@@ -47,6 +47,9 @@ pub(crate) const CONTACT: u8 = b'L';
 /// Emergencies to be reviewed: case, id.
 pub(crate) const REVIEW: u8 = b'b';
 
+/// Shards of the log: number.
+pub(crate) const SHARD: u8 = b'Z';
+
 /// Entries of a case: case, position.
 pub(crate) const CASE_FILE: u8 = b'i';
 /// Entries of a packet: id, position.
@@ -217,6 +220,10 @@ pub(crate) fn pending(sequence: u64) -> Vec<u8> {
 /// A leaf in the tree, by position.
 pub(crate) fn leaf(index: u64) -> Vec<u8> {
     Key::new(LEAF).number(index).0
+}
+/// A shard of the log.
+pub(crate) fn shard(number: u64) -> Vec<u8> {
+    Key::new(SHARD).number(number).0
 }
 /// Position of a leaf.
 pub(crate) fn index(leaf: &Digest) -> Vec<u8> {

@@ -23,8 +23,10 @@ use super::super::filed::{Filed, FiledEntry};
 use super::super::forget::{Acts, EndedPacket, Forgetting, Forgot};
 use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
+use super::super::shards::{NewShard, Shard, ShardChanged, ShardOpened};
 use super::super::verbs::{
     accept, acknowledge, audit, endings, facts, filed, forget, hand_over, lease, log, oversight, packets,
+    shards,
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
@@ -219,6 +221,30 @@ impl<K: Kv> Store for KvStore<K> {
     async fn integrate(&self, integration: Integration) -> Result<Integrated, StoreError> {
         self.engine
             .write(false, move |step| log::integrate(step, &integration))
+            .await
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, StoreError> {
+        self.engine.read(|r| shards::all(r)).await
+    }
+
+    async fn close_shard(&self, origin: &str, entry: NewEntry) -> Result<ShardChanged, StoreError> {
+        let origin = origin.to_owned();
+        self.engine
+            .write(true, move |step| shards::close(step, &origin, &entry))
+            .await
+    }
+
+    async fn reopen_shard(&self, origin: &str) -> Result<ShardChanged, StoreError> {
+        let origin = origin.to_owned();
+        self.engine
+            .write(false, move |step| shards::reopen(step, &origin))
+            .await
+    }
+
+    async fn open_shard(&self, new: NewShard) -> Result<ShardOpened, StoreError> {
+        self.engine
+            .write(false, move |step| shards::open(step, &new))
             .await
     }
 

@@ -28,6 +28,8 @@ pub(super) mod facts;
 
 pub(super) mod log;
 
+pub(super) mod shards;
+
 pub(super) mod filed;
 
 pub(super) mod forget;

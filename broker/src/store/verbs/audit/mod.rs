@@ -42,7 +42,7 @@ const PENDING_MAX_COUNT: usize = 4_096;
 const LEAVING: &str = "a row of a case whose records are going";
 
 /// The tables, by their letter, in words.
-const TABLES: [(u8, &str); 29] = [
+const TABLES: [(u8, &str); 30] = [
     (b'!', "the store's own numbers"),
     (b'A', "the order of the log"),
     (b'B', "content in the store"),
@@ -67,6 +67,7 @@ const TABLES: [(u8, &str); 29] = [
     (b'W', "the last decision"),
     (b'X', "the index of ends"),
     (b'Y', "the end of a packet"),
+    (b'Z', "a shard of the log"),
     (b'b', "an open review"),
     (b'c', "the head of a case"),
     (b'e', "a case whose records are going"),
@@ -257,6 +258,7 @@ impl<'a, R: Read> Audit<'a, R> {
             Some(b'N') => self.pending_leaf(key, value),
             Some(b'O') => self.node(key, value),
             Some(b'E') => self.entry(key, value),
+            Some(b'Z') => self.shard(key, value),
             Some(b'V') => self.concern(key, value),
             Some(b'i' | b'p') => self.file(key, value),
             Some(b'P') => self.packet(key, value),

@@ -16,10 +16,10 @@ use super::super::super::error::StoreError;
 use super::super::super::facts::CeilingOf;
 use super::super::super::kv::keys;
 use super::super::super::kv::rows::{
-    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, StatementRow,
+    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, ShardRow, StatementRow,
 };
 use super::super::super::kv::txn::Read;
-use super::super::{FORGOTTEN, agency, filed, id, log};
+use super::super::{FORGOTTEN, agency, filed, id, log, shards};
 use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
@@ -67,6 +67,52 @@ impl<R: Read> Audit<'_, R> {
         must(row.root == root.as_bytes(), "has another root than the tree")?;
         let beyond = self.read.record(&keys::leaf(row.size))?;
         must(beyond.is_none(), "leaves out leaves of the tree")
+    }
+
+    /// A shard begins where the one before it ended, and ended with the root that the tree had there, under its name.
+    pub(super) fn shard(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let number = keys::last_number(key).filter(|_| key.len() == 9);
+        let number = number.ok_or_else(|| wrong("has a key of another form"))?;
+        let _row: ShardRow = exactly(value)?;
+        let all = shards::all(self.read)?;
+        let place = usize::try_from(number).ok();
+        let shard = place.and_then(|place| all.get(place));
+        let shard = shard.ok_or_else(|| wrong("is out of order"))?;
+        let before = place
+            .and_then(|place| place.checked_sub(1))
+            .and_then(|n| all.get(n));
+        let end = before.map_or(Some(0), |before| before.end.as_ref().map(|end| end.size));
+        must(
+            end == Some(shard.first),
+            "does not begin where the one before it ended",
+        )?;
+        if let Some(closing) = &shard.closing {
+            let (_, body) = self.told(closing)?;
+            let last = log::index_of(self.read, closing)?;
+            let there = shard.end.as_ref().map(|end| end.size.saturating_sub(1));
+            must(
+                body.event == Event::ShardFrozen.as_str() && last == there,
+                "ends with another entry than it says",
+            )?;
+        }
+        let Some(end) = &shard.end else {
+            let newest = log::latest_checkpoint(self.read)?;
+            let signed = newest.and_then(|newest| shards::origin_of(&newest.note));
+            let grown = self.size > shard.first;
+            return must(
+                !grown || signed.as_ref() == Some(&shard.origin),
+                "is not the one in force",
+            );
+        };
+        must(end.size <= self.size, "ends beyond the tree")?;
+        let node = |at| log::node(self.read, at)?.ok_or_else(|| wrong("covers nodes that are not there"));
+        let root = Frontier::read(end.size, node)?.root();
+        must(end.root == root, "ended with another root than the tree had")?;
+        let said = format!("{}\n{}\n", shard.origin, end.size);
+        must(
+            end.note.starts_with(said.as_bytes()),
+            "ended with another checkpoint",
+        )
     }
 
     fn ceiling(&self, of: CeilingOf, value: &[u8]) -> Result<(), StoreError> {
@@ -303,7 +349,9 @@ impl<R: Read> Audit<'_, R> {
                 };
                 sender.into_iter().chain(reviewer).collect()
             }
-            Event::AdminAct | Event::RecordsErased => BTreeSet::new(),
+            Event::AdminAct | Event::RecordsErased | Event::ShardFrozen | Event::ShardOpened => {
+                BTreeSet::new()
+            }
             Event::StatementAccepted => {
                 let told = row
                     .concerns
