@@ -20,6 +20,8 @@ use super::super::kv::txn::Read;
 use super::super::kv::{keys, record};
 use super::{filed, id, log};
 
+mod audience;
+
 mod facts;
 
 mod packet;

@@ -1,12 +1,8 @@
 //! The log: order, positions, nodes, entries, and the indexes over them.
 
-use std::collections::BTreeSet;
-
 use prost::Message;
 use schakel_proto::evidence::{Body, Event, LEAF_TYPE};
-use schakel_proto::ids::{Digest, PacketId, PartId};
-use schakel_proto::packet::manifest::ManifestFields;
-use schakel_proto::party::AgencyId;
+use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::tlog::hash::{leaf_hash, node_hash};
 use schakel_proto::tlog::tree::{Frontier, Node};
 use schakel_proto::wire;
@@ -19,7 +15,7 @@ use super::super::super::kv::rows::{
     BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, ShardRow, StatementRow,
 };
 use super::super::super::kv::txn::Read;
-use super::super::{FORGOTTEN, agency, filed, id, log, shards};
+use super::super::{agency, filed, id, log, shards};
 use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
@@ -304,86 +300,6 @@ impl<R: Read> Audit<'_, R> {
         };
         self.cannot(what);
         Ok(())
-    }
-
-    /// To whom an entry is shown, as far as it says so itself: to no other agency, and what is hidden to nobody but the
-    /// sender.
-    fn audience(&self, row: &EntryRow, body: &Body) -> Result<(), StoreError> {
-        let name = |agency: &Option<AgencyId>| agency.as_ref().map(|one| one.as_str().to_owned());
-        let (sender, recipient) = (name(&body.sender), name(&body.recipient));
-        let hidden = row.concerns.iter().filter(|one| one.sees_hidden);
-        for concern in hidden.clone() {
-            must(
-                Some(&concern.agency) == sender.as_ref(),
-                "shows what is hidden to another agency than its sender",
-            )?;
-        }
-        let expected: BTreeSet<String> = match body.event {
-            Event::ContentConsignment
-            | Event::ContentHandover
-            | Event::ContentHandoverFailure
-            | Event::ObligationFulfilled => [sender, recipient].into_iter().flatten().collect(),
-            Event::ContentWithheld
-            | Event::Recalled
-            | Event::Expired
-            | Event::SubmissionRejection
-            | Event::StatementRejected => sender.into_iter().collect(),
-            Event::SubmissionAcceptance => {
-                let packet = body
-                    .packet
-                    .map(|packet| keys::packet(&packet))
-                    .unwrap_or_default();
-                let packet: Option<PacketRow> = self.read.row(&packet)?;
-                if packet.is_some_and(|packet| packet.stage == FORGOTTEN) {
-                    // Whether it was an emergency, with a reviewer, went with its record.
-                    let told = row
-                        .concerns
-                        .iter()
-                        .any(|one| Some(&one.agency) == sender.as_ref());
-                    let what = "is shown to others than it says itself";
-                    return must(told && row.concerns.len() <= 2, what);
-                }
-                let reviewer = match body.packet {
-                    Some(packet) => self.reviewer(&packet)?,
-                    None => None,
-                };
-                sender.into_iter().chain(reviewer).collect()
-            }
-            Event::AdminAct | Event::RecordsErased | Event::ShardFrozen | Event::ShardOpened => {
-                BTreeSet::new()
-            }
-            Event::StatementAccepted => {
-                let told = row
-                    .concerns
-                    .iter()
-                    .any(|one| Some(&one.agency) == sender.as_ref());
-                return must(told, "is not shown to whom it comes from");
-            }
-            // The facts and the directory of the moment say it; of an erased case nothing says whose it was.
-            Event::FactsChanged
-            | Event::BundleActivated
-            | Event::DirectoryActivated
-            | Event::KeyDestroyed => return Ok(()),
-        };
-        let found: BTreeSet<String> = row.concerns.iter().map(|one| one.agency.clone()).collect();
-        must(found == expected, "is shown to others than it says itself")?;
-        let decided = matches!(body.event, Event::ContentConsignment | Event::ContentWithheld);
-        must(
-            !decided || hidden.count() > 0,
-            "hides from its sender what was decided",
-        )
-    }
-
-    /// Who is to review a packet's emergency: the log tells it of its acceptance.
-    fn reviewer(&self, packet: &PacketId) -> Result<Option<String>, StoreError> {
-        let manifest: Option<wire::Signed> = self.read.row(&keys::manifest(packet))?;
-        let Some(manifest) = manifest else {
-            return Err(wrong("accepted a packet that has no manifest"));
-        };
-        let manifest = ManifestFields::parse(&manifest.bytes).map_err(|error| wrong(&error.to_string()))?;
-        Ok(manifest
-            .break_glass
-            .map(|record| record.reviewer.as_str().to_owned()))
     }
 
     fn indexed(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
