@@ -15,6 +15,7 @@ use schakel_proto::wire;
 use tokio::sync::{Notify, watch};
 
 use crate::audit::Audit;
+use crate::beats::Beats;
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
 use crate::directory::Network;
@@ -67,6 +68,7 @@ pub struct Agent {
     changes: watch::Sender<u64>,
     /// How the connection stands, for people.
     pub(crate) link: Mutex<Option<Problem>>,
+    pub(crate) beats: Beats,
 }
 
 impl Agent {
@@ -123,6 +125,7 @@ impl Agent {
             stirring: Notify::new(),
             changes: watch::Sender::new(0),
             link: Mutex::new(Some(not_yet())),
+            beats: Beats::default(),
         })
     }
 
@@ -195,7 +198,7 @@ impl Agent {
     /// Last checkpoint seen, as it goes into what we sign.
     pub(crate) fn checkpoint_seen(&self) -> Result<Option<wire::CheckpointSeen>, Problem> {
         let view = self.network.view()?;
-        self.audit.last_seen(view.log_key())
+        self.audit.last_seen(view.shards())
     }
 
     /// The facts of a case as far as they are shown to us: asked anew if the broker answers soon, else those
@@ -428,11 +431,7 @@ impl Agent {
     /// The agency's people carried out an obligation: kept, signed, sent and logged.
     pub async fn fulfilled(self: &Arc<Self>, request: FulfilledRequest) -> Result<Arc<Delivery>, Problem> {
         let agent = Arc::clone(self);
-        let FulfilledRequest {
-            packet,
-            part,
-            obligation,
-        } = request;
+        let (packet, part, obligation) = (request.packet, request.part, request.obligation);
         let now = self.clock.now();
         let delivery = blocking(move || agent.inbox.fulfilled(packet, part, &obligation, now)).await?;
         self.changed();

@@ -3,21 +3,24 @@
 
 pub mod gossip;
 
+pub mod shards;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use schakel_proto::ids::Digest;
-use schakel_proto::tlog::checkpoint::{LogKey, NOTE_MAX_BYTES, SignedCheckpoint};
-use schakel_proto::tlog::proof::{PROOF_MAX_COUNT, check_consistency};
+use schakel_proto::tlog::checkpoint::{CheckpointError, NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::proof::check_consistency;
+use schakel_proto::tlog::shards::{Opens, Shards};
 use schakel_proto::tlog::witnessed::same_history;
 use schakel_proto::wire;
 use tokio::sync::Mutex;
 
 use crate::disk::{self, Disk};
 use crate::problem::{Kind, Problem};
-use crate::transport::{Client, bounded};
+use crate::transport::Client;
 
 /// Checkpoints remembered as proved, so that they are not proved again.
 const PROVED_MAX_COUNT: usize = 256;
@@ -25,6 +28,8 @@ const PROVED_MAX_COUNT: usize = 256;
 const DISPUTED: &str = "disputed-";
 /// What the folders begin with in which both sides of a contradiction are kept.
 const CONTRADICTION: &str = "contradiction-";
+/// The last checkpoint that this agent saw.
+const LAST: &str = "last.note";
 /// What this agent cosigned last, as a witness.
 pub(crate) const COSIGNED: &str = "cosigned.note";
 /// Longest note that is remembered beside its root; one with the signatures of many witnesses is longer.
@@ -60,7 +65,7 @@ struct Proved {
 /// A newer checkpoint with the proof that led to it.
 pub(crate) struct Answer {
     pub(crate) checkpoint: SignedCheckpoint,
-    proof: Vec<Digest>,
+    pub(crate) proof: Vec<Digest>,
 }
 
 impl Audit {
@@ -101,31 +106,31 @@ impl Audit {
     }
 
     /// Size and root of the last checkpoint seen, for what we sign. Waits for nobody.
-    pub fn last_seen(&self, key: &LogKey) -> Result<Option<wire::CheckpointSeen>, Problem> {
+    pub fn last_seen(&self, shards: &Shards) -> Result<Option<wire::CheckpointSeen>, Problem> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.is_none() {
-            *seen = self.read(key)?.as_ref().map(to_wire);
+            *seen = self.read(shards)?.as_ref().map(to_wire);
         }
         Ok(seen.clone())
     }
 
     /// Fetches the newest checkpoint and proves that it extends the last one seen.
-    pub async fn contact(&self, client: &mut Client, key: &LogKey) -> Result<(), Problem> {
+    pub async fn contact(&self, client: &mut Client, shards: &Shards) -> Result<(), Problem> {
         let mut state = self.state.lock().await;
-        self.load(&mut state, key)?;
-        self.advance(&mut state, client, key).await.map(|_| ())
+        self.load(&mut state, shards)?;
+        self.advance(&mut state, client, shards).await.map(|_| ())
     }
 
     /// Proves that a checkpoint belongs to the one history that this agent has seen.
     pub async fn place(
         &self,
         client: &mut Client,
-        key: &LogKey,
+        shards: &Shards,
         checkpoint: &SignedCheckpoint,
     ) -> Result<(), Problem> {
         self.trust()?;
         let mut state = self.state.lock().await;
-        self.load(&mut state, key)?;
+        self.load(&mut state, shards)?;
         if self.is_proved(&state, checkpoint)? {
             return Ok(());
         }
@@ -135,8 +140,8 @@ impl Audit {
         for _ in 0..ATTEMPTS_MAX_COUNT {
             let mut second = client.clone();
             let (newest, from_it) = tokio::join!(
-                self.advance(&mut state, client, key),
-                fetch(&mut second, key, checkpoint.size()),
+                self.advance(&mut state, client, shards),
+                self.fetch(&mut second, shards, checkpoint.size()),
             );
             let (newest, from_it) = (newest?, from_it?);
             if newest.size() < checkpoint.size() || from_it.checkpoint.size() != newest.size() {
@@ -156,23 +161,35 @@ impl Audit {
         ))
     }
 
-    fn read(&self, key: &LogKey) -> Result<Option<SignedCheckpoint>, Problem> {
-        self.note("last.note", key)
+    fn read(&self, shards: &Shards) -> Result<Option<SignedCheckpoint>, Problem> {
+        self.note(LAST, shards)
     }
 
-    fn note(&self, name: &str, key: &LogKey) -> Result<Option<SignedCheckpoint>, Problem> {
+    fn note(&self, name: &str, shards: &Shards) -> Result<Option<SignedCheckpoint>, Problem> {
         let path = self.dir.join(name);
-        let note = disk::read(&path, NOTE_MAX_BYTES as u64)?;
-        let open = |note: Vec<u8>| SignedCheckpoint::open(&note, key).map_err(|e| Problem::damaged(&path, e));
-        note.map(open).transpose()
+        let Some(note) = disk::read(&path, NOTE_MAX_BYTES as u64)? else {
+            return Ok(None);
+        };
+        match shards.open(&note) {
+            Ok(known) => Ok(Some(known)),
+            Err(error) => Err(self
+                .set_aside(shards)?
+                .unwrap_or_else(|| Problem::damaged(&path, error))),
+        }
     }
 
-    fn load(&self, state: &mut State, key: &LogKey) -> Result<(), Problem> {
-        if state.last.is_some() {
-            return Ok(());
+    fn load(&self, state: &mut State, shards: &Shards) -> Result<(), Problem> {
+        if let Some(last) = &state.last {
+            let (size, root) = (last.size(), last.root());
+            if shards.within(last.origin(), size, &root) != Err(CheckpointError::Frozen) {
+                return Ok(());
+            }
+            // Its shard ended before: the files say the same, and are set aside.
+            (state.last, state.proved) = (None, VecDeque::new());
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         // What we cosigned we saw: the history goes on from the larger of the two, whichever file was lost.
-        let (last, cosigned) = (self.read(key)?, self.note(COSIGNED, key)?);
+        let (last, cosigned) = (self.read(shards)?, self.note(COSIGNED, shards)?);
         if let (Some(last), Some(cosigned)) = (&last, &cosigned)
             && last.size() == cosigned.size()
         {
@@ -210,12 +227,12 @@ impl Audit {
         &self,
         state: &mut State,
         client: &mut Client,
-        key: &LogKey,
+        shards: &Shards,
     ) -> Result<SignedCheckpoint, Problem> {
         let from = state.last.as_ref().map_or(0, SignedCheckpoint::size);
-        let answer = match fetch(client, key, from).await {
+        let answer = match self.fetch(client, shards, from).await {
             // The broker says that its log is shorter than what we saw: fetch its side, to keep both.
-            Err(problem) if problem.code == "LOG_SHORTER" => fetch(client, key, 0).await?,
+            Err(problem) if problem.code == "LOG_SHORTER" => self.fetch(client, shards, 0).await?,
             answer => answer?,
         };
         if let Some(last) = state.last.clone() {
@@ -236,7 +253,7 @@ impl Audit {
     }
 
     fn adopt(&self, state: &mut State, checkpoint: SignedCheckpoint) -> Result<(), Problem> {
-        self.disk.write(&self.dir.join("last.note"), checkpoint.note())?;
+        self.disk.write(&self.dir.join(LAST), checkpoint.note())?;
         remember(state, &checkpoint);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(to_wire(&checkpoint));
         state.last = Some(checkpoint);
@@ -271,7 +288,7 @@ impl Audit {
     pub(crate) async fn between(
         &self,
         client: &mut Client,
-        key: &LogKey,
+        shards: &Shards,
         (one, other): (&SignedCheckpoint, &SignedCheckpoint),
     ) -> Result<Vec<Digest>, Problem> {
         let (older, newer) = if one.size() <= other.size() {
@@ -281,9 +298,8 @@ impl Audit {
         };
         let mut proof = Vec::new();
         if older.size() < newer.size() {
-            proof = fetch_between(client, key, older.size(), newer.size())
-                .await?
-                .proof;
+            let sizes = (older.size(), newer.size());
+            proof = self.fetch_between(client, shards, sizes).await?.proof;
         }
         match same_history(older, newer, &proof) {
             Ok(()) => Ok(proof),
@@ -368,28 +384,4 @@ fn push(state: &mut State, seen: (u64, Digest), signed: Option<SignedCheckpoint>
         state.proved.pop_front();
     }
     state.proved.push_back(Proved { seen, signed });
-}
-
-pub(crate) async fn fetch(client: &mut Client, key: &LogKey, from_size: u64) -> Result<Answer, Problem> {
-    fetch_between(client, key, from_size, 0).await
-}
-
-/// The newest checkpoint, and the proof between two sizes; 0 as the second: to the newest.
-async fn fetch_between(
-    client: &mut Client,
-    key: &LogKey,
-    from_size: u64,
-    to_size: u64,
-) -> Result<Answer, Problem> {
-    let request = bounded(wire::GetConsistencyRequest { from_size, to_size });
-    let answer = client.get_consistency(request).await?.into_inner();
-    let wrong = |what: String| Problem::distrust("LOG_CHECKPOINT", what);
-    let checkpoint = SignedCheckpoint::open(&answer.checkpoint, key)
-        .map_err(|e| wrong(format!("the broker's checkpoint does not hold: {e}")))?;
-    if answer.proof.len() > PROOF_MAX_COUNT {
-        return Err(wrong("the consistency proof is too long".into()));
-    }
-    let proof: Result<Vec<_>, _> = answer.proof.iter().map(|h| Digest::try_from(&**h)).collect();
-    let proof = proof.map_err(|e| wrong(format!("the consistency proof is malformed: {e}")))?;
-    Ok(Answer { checkpoint, proof })
 }

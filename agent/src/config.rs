@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::inbox::quarantine::QuarantineMax;
 use crate::problem::{Kind, Problem};
+use crate::retention::Retention;
 
 /// How the inbox keeps what was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Config {
     pub outbox_max_bytes: u64,
     /// Pause between two looks at directory and bundle, in seconds.
     pub refresh_seconds: u64,
+    /// Whole years after which what was sent, and what was received, goes.
+    pub retention: Retention,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +90,15 @@ struct Raw {
     inbox: RawInbox,
     #[serde(default)]
     outbox: RawOutbox,
+    #[serde(default)]
+    retention: RawRetention,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetention {
+    sent_years: Option<Spanned<u16>>,
+    received_years: Option<Spanned<u16>>,
 }
 
 #[derive(Deserialize)]
@@ -231,6 +243,10 @@ impl Config {
             outbox_max_packets: source.bounded(raw.outbox.max_packets, 10_000, (1, 1_000_000))? as usize,
             outbox_max_bytes: source.bounded(raw.outbox.max_bytes, 16 << 30, (1 << 20, 1 << 50))?,
             refresh_seconds: source.bounded(raw.refresh_seconds, 10, (1, 3600))?,
+            retention: Retention {
+                sent_years: source.bounded(raw.retention.sent_years, 10, (1, 30))?,
+                received_years: source.bounded(raw.retention.received_years, 10, (1, 30))?,
+            },
             file: file.to_owned(),
         };
         Ok(config)

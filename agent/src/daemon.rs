@@ -1,4 +1,4 @@
-//! The daemon: one lock on the data folder, six loops and the local API, until it is told to stop.
+//! The daemon: one lock on the data folder, seven loops and the local API, until it is told to stop.
 
 use std::fs::{File, TryLockError};
 use std::future::Future;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::agent::Agent;
+use crate::beats::{self, Monitor};
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
 use crate::disk::Disk;
@@ -50,6 +51,7 @@ pub async fn run(
     loops.spawn(receipts::run(Arc::clone(&agent)));
     loops.spawn(keeper::run(Arc::clone(&agent)));
     loops.spawn(witness::run(Arc::clone(&agent)));
+    loops.spawn(beats::watch(Arc::clone(&agent)));
     loops.spawn(local_api::serve(Arc::clone(&agent), listener));
     let ended = tokio::select! {
         () = stop => Ok(()),
@@ -84,7 +86,8 @@ async fn refresh(agent: Arc<Agent>) {
                     tracing::info!("the network's directory is known");
                 }
                 backoff.reset();
-                tokio::time::sleep(Duration::from_secs(agent.config.refresh_seconds)).await;
+                let pause = Duration::from_secs(agent.config.refresh_seconds);
+                agent.beats.rest(Monitor::Directory, pause).await;
             }
             Err(problem) => {
                 if problem.is_temporary() {
@@ -101,7 +104,8 @@ async fn refresh(agent: Arc<Agent>) {
                 if !known {
                     agent.reconnect();
                 }
-                tokio::time::sleep(backoff.next(problem.retry_after_ms)).await;
+                let pause = backoff.next(problem.retry_after_ms);
+                agent.beats.rest(Monitor::Directory, pause).await;
             }
         }
     }

@@ -14,7 +14,7 @@ use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::party::{AgencyId, NetworkName, OfficerId};
 use schakel_proto::refusal::Refusal;
 use schakel_proto::time::Timestamp;
-use schakel_proto::tlog::checkpoint::LogKey;
+use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 use serde::{Deserialize, Serialize};
 
@@ -47,9 +47,9 @@ impl View {
         &self.directory
     }
 
-    /// The key under which checkpoints must be signed.
-    pub fn log_key(&self) -> &LogKey {
-        self.directory.log().key()
+    /// The shards of the log: what checkpoints are judged by.
+    pub fn shards(&self) -> &Shards {
+        self.directory.log().shards()
     }
 }
 

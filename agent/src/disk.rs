@@ -166,6 +166,13 @@ impl Disk {
         self.sync_parent(path)
     }
 
+    /// Removes a folder with all it holds: whole, or, if this stops in between, the next start ends it.
+    pub fn forget_dir(&self, path: &Path) -> Result<(), Problem> {
+        let leaving = path.with_file_name(format!("{UNFINISHED}{}", name_of(path)));
+        self.rename(path, &leaving)?;
+        self.remove_dir(&leaving)
+    }
+
     /// Removes the unfinished files and folders directly in `path`; gives how many there were.
     pub fn sweep(&self, path: &Path) -> Result<usize, Problem> {
         let mut swept = 0;

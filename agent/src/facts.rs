@@ -57,6 +57,24 @@ impl Facts {
         })
     }
 
+    /// The cases of which something is known, and when its last fact was accepted.
+    pub fn cases(&self) -> Vec<(CaseRef, Option<Timestamp>)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = |chain: &FactChain| chain.facts().last().map(Fact::accepted);
+        known.iter().map(|(case, chain)| (*case, last(chain))).collect()
+    }
+
+    /// Lets what was seen of a case go. Idempotent.
+    pub fn forget(&self, case: &CaseRef) -> Result<(), Problem> {
+        let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.disk.remove_file(&self.dir.join(case.to_string()))?;
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(case);
+        Ok(())
+    }
+
     /// What was last seen of a case.
     pub fn known(&self, case: &CaseRef) -> Option<FactChain> {
         self.known

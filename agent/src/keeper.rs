@@ -11,10 +11,12 @@ use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking, no_rules};
+use crate::beats::Monitor;
 use crate::ground::{Ground, HandOver, head_of};
 use crate::inbox::record::{Answer, Delivery};
 use crate::outbox::record::{Ended, Outcome, Record};
 use crate::problem::Problem;
+use crate::retention;
 use crate::transport::bounded;
 
 /// How often it looks at the clock.
@@ -36,10 +38,10 @@ pub async fn run(agent: Arc<Agent>) {
     let destroying = async {
         loop {
             destroy(&agent).await;
-            tokio::time::sleep(TICK).await;
+            agent.beats.rest(Monitor::Keeper, TICK).await;
         }
     };
-    tokio::join!(destroying, looking(&agent));
+    tokio::join!(destroying, looking(&agent), retention::run(&agent));
 }
 
 async fn looking(agent: &Arc<Agent>) {

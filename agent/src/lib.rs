@@ -53,6 +53,8 @@ pub mod receipts;
 
 pub mod keeper;
 
+pub mod retention;
+
 pub mod witness;
 
 pub mod witnessed;
@@ -62,6 +64,8 @@ pub mod evidence;
 pub mod local_door;
 
 pub mod local_api;
+
+pub mod beats;
 
 pub mod daemon;
 

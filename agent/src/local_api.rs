@@ -168,6 +168,8 @@ async fn status(State(agent): Shared) -> Answered {
         "trust": agent.audit.trust().err(),
         "witness": witness::status(&agent),
         "clock": agent.network.skew().problem(),
+        "silent": agent.beats.silent().into_iter().map(|(name, seconds)| json!({ "monitor": name, "seconds": seconds }))
+            .collect::<Vec<_>>(),
         "directory_version": view.map(|v| v.directory().version()),
         "bundle_version": bundle,
         "unsettled": unsettled,

@@ -10,12 +10,15 @@ use std::time::Duration;
 use prost::Message;
 use schakel_proto::evidence::{self, CheckedEvidence, Decision, Event, MISLABELLED, NO_FURTHER_USE};
 use schakel_proto::ids::{Digest, PacketId, PartId};
-use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
+use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::contradiction::Seen;
+use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 
 use crate::agent::{Agent, blocking};
+use crate::audit;
 use crate::audit::gossip::{Heard, OTHER_HISTORY};
+use crate::beats::Monitor;
 use crate::clock::randomness;
 use crate::disk;
 use crate::inbox::record::Kind;
@@ -51,17 +54,13 @@ pub async fn run(agent: Arc<Agent>) {
                 "evidence does not hold"
             );
         }
-        tokio::time::sleep(
-            backoff
-                .next(problem.retry_after_ms)
-                .max(Duration::from_millis(50)),
-        )
-        .await;
+        let pause = backoff.next(problem.retry_after_ms);
+        let pause = pause.max(Duration::from_millis(50));
+        agent.beats.rest(Monitor::Receipts, pause).await;
     }
 }
 
 async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem> {
-    let view = agent.network.view()?;
     let path = agent.config.data_dir.join(CURSOR);
     let after_index_plus_one: u64 = disk::read_json(&path)?.unwrap_or_default();
     let mut client = agent.client();
@@ -71,11 +70,12 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
     let mut changes = agent.watch();
     let mut judged = None;
     loop {
+        agent.beats.beat(Monitor::Receipts);
         judge_again(agent, &mut judged).await?;
         let frame = tokio::select! {
             frame = frames.message() => frame?,
             _ = changes.changed() => continue,
-            () = tokio::time::sleep(JUDGE_AGAIN_EVERY) => {
+            () = agent.beats.rest(Monitor::Receipts, JUDGE_AGAIN_EVERY) => {
                 judged = None;
                 continue;
             }
@@ -83,7 +83,8 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
         let Some(frame) = frame else { return Ok(()) };
         backoff.reset();
         let evidence = frame.evidence.unwrap_or_default();
-        let checked = check(agent, view.log_key(), &evidence)?;
+        let checked = check_newest(agent, &mut client, &evidence).await?;
+        let view = agent.network.view()?;
         if checked.index() < next {
             return Err(Problem::distrust(
                 "EVIDENCE_ORDER",
@@ -92,7 +93,7 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
         }
         agent
             .audit
-            .place(&mut client, view.log_key(), checked.checkpoint())
+            .place(&mut client, view.shards(), checked.checkpoint())
             .await?;
         next = checked.index() + 1;
         let (heard, own) = (said_in(&checked), checked.checkpoint().clone());
@@ -156,15 +157,38 @@ async fn compare(
         what: "acknowledgement",
     };
     let view = agent.network.view()?;
-    match agent.audit.hear(client, view.log_key(), &heard, own).await {
+    match agent.audit.hear(client, view.shards(), &heard, own).await {
         Err(problem) if problem.code == OTHER_HISTORY => Ok(()),
         other => other,
     }
 }
 
-fn check(agent: &Agent, log_key: &LogKey, evidence: &wire::Evidence) -> Result<CheckedEvidence, Problem> {
-    let wrong = |e: evidence::EvidenceError| Problem::distrust("EVIDENCE_WRONG", e.to_string());
-    evidence::check(evidence, agent.network.name(), log_key).map_err(wrong)
+fn check(agent: &Agent, shards: &Shards, evidence: &wire::Evidence) -> Result<CheckedEvidence, Problem> {
+    let checked = evidence::check(evidence, agent.network.name(), shards);
+    checked.map_err(|error| {
+        let problem = audit::shards::problem(&error, "EVIDENCE_WRONG", "");
+        if problem.code == audit::shards::FROZEN {
+            agent.audit.forged(shards, &evidence.checkpoint)
+        } else {
+            problem
+        }
+    })
+}
+
+/// The same of an entry that comes from the log now: a newer directory is fetched if it is of a shard that ours does not
+/// name.
+async fn check_newest(
+    agent: &Agent,
+    client: &mut Client,
+    evidence: &wire::Evidence,
+) -> Result<CheckedEvidence, Problem> {
+    let checked = check(agent, agent.network.view()?.shards(), evidence);
+    match checked {
+        Err(problem) if problem.code == audit::shards::UNKNOWN => {}
+        checked => return checked,
+    }
+    agent.network.refresh(client).await?;
+    check(agent, agent.network.view()?.shards(), evidence)
 }
 
 /// Applies one checked entry; false if it does not prove what it says, yet. Idempotent: entries seen before
@@ -286,7 +310,7 @@ async fn judge_again(agent: &Arc<Agent>, judged: &mut Option<u64>) -> Result<(),
         for record in open {
             for index in &record.unproved {
                 let kept = agent.outbox.evidence(&record.packet, *index)?.unwrap_or_default();
-                let checked = check(&agent, view.log_key(), &kept)?;
+                let checked = check(&agent, view.shards(), &kept)?;
                 let current = agent.outbox.known(&record.packet)?;
                 if let Ok(said) = judge(&agent, &current, &checked) {
                     tracing::info!(packet = %record.packet, index, "what was unproved holds now");

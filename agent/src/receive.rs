@@ -13,6 +13,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::agent::Agent;
 use crate::audit::gossip::Heard;
+use crate::audit::shards;
 use crate::clock::randomness;
 use crate::decide::{Own, Shown};
 use crate::directory::View;
@@ -59,12 +60,8 @@ pub async fn run(agent: Arc<Agent>) {
 
 async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem> {
     agent.audit.trust()?;
-    let view = agent.network.view()?;
     let mut client = agent.client();
-    match agent.audit.contact(&mut client, view.log_key()).await {
-        Err(problem) if problem.code == "LOG_EMPTY" => {}
-        placed => placed?,
-    }
+    shards::contact(agent, &mut client).await?;
     let (requests, outgoing) = mpsc::unbounded_channel();
     let credit = wire::Credit {
         packets: agent.config.credit_packets,
@@ -345,7 +342,7 @@ impl Worker {
             let placed = self
                 .agent
                 .audit
-                .place(&mut self.client, view.log_key(), checkpoint);
+                .place(&mut self.client, view.shards(), checkpoint);
             self.handle.block_on(placed)?;
         }
         self.check_bundle(&proved)?;
@@ -389,7 +386,7 @@ impl Worker {
             what: "manifest",
         };
         let audit = &self.agent.audit;
-        let heard = audit.hear(&mut self.client, view.log_key(), &heard, own);
+        let heard = audit.hear(&mut self.client, view.shards(), &heard, own);
         self.handle.block_on(heard)
     }
 
@@ -398,7 +395,7 @@ impl Worker {
             network: self.agent.network.name(),
             agency: self.agent.network.agency(),
             directory: view.directory(),
-            log_key: view.log_key(),
+            shards: view.shards(),
             keys: &self.agent.keyring,
             now: self.agent.clock.now(),
         }
@@ -411,17 +408,27 @@ impl Worker {
         incoming: &Incoming,
         hand_over: &wire::HandOver,
     ) -> Result<(Arc<View>, ProvedDelivery), Problem> {
+        let again = ["DECISION_DIRECTORY", "DIRECTORY_EXPIRED", shards::UNKNOWN];
         let view = self.agent.network.view()?;
-        let proved = prove(incoming, hand_over, &self.context(&view));
-        match proved {
-            Err(problem) if matches!(&*problem.code, "DECISION_DIRECTORY" | "DIRECTORY_EXPIRED") => {}
+        match self.proved(&view, incoming, hand_over) {
+            Err(problem) if again.contains(&&*problem.code) => {}
             proved => return Ok((view, proved?)),
         }
         self.handle
             .block_on(self.agent.network.refresh(&mut self.client))?;
         let view = self.agent.network.view()?;
-        let proved = prove(incoming, hand_over, &self.context(&view))?;
+        let proved = self.proved(&view, incoming, hand_over)?;
         Ok((view, proved))
+    }
+
+    fn proved(
+        &self,
+        view: &View,
+        incoming: &Incoming,
+        hand_over: &wire::HandOver,
+    ) -> Result<ProvedDelivery, Problem> {
+        let proved = prove(incoming, hand_over, &self.context(view));
+        proved.map_err(|problem| self.agent.audit.forged_in(view.shards(), hand_over, problem))
     }
 
     fn check_bundle(&mut self, proved: &ProvedDelivery) -> Result<(), Problem> {

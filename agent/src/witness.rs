@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use schakel_proto::directory::Directory;
 use schakel_proto::party::AgencyId;
-use schakel_proto::tlog::checkpoint::{LogKey, NOTE_MAX_BYTES, SignedCheckpoint};
-use schakel_proto::tlog::cosignature::{Cosignature, WitnessSecret, with_lines};
+use schakel_proto::tlog::checkpoint::{NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::cosignature::{Cosignature, WitnessKey, WitnessSecret, with_lines};
+use schakel_proto::tlog::shards::{Opens, Shards};
 use schakel_proto::wire;
 use zeroize::Zeroizing;
 
 use crate::agent::{Agent, blocking};
 use crate::audit::COSIGNED;
+use crate::beats::Monitor;
 use crate::config::Config;
 use crate::directory::Network;
 use crate::disk::{self, Disk};
@@ -74,10 +76,10 @@ impl Witness {
     /// `WITNESS_KEY`.
     pub fn check(&self, directory: &Directory, agency: &AgencyId) -> Result<(), Problem> {
         let listed = directory.log().watch().key(agency);
-        let Some((listed, secret)) = listed.zip(self.secret.as_ref()) else {
+        let Some((listed, own)) = listed.zip(self.key_for(directory.log().origin())) else {
             return Ok(());
         };
-        if listed == secret.public() {
+        if *listed == own {
             return Ok(());
         }
         let sentence = "the directory lists another witness key for us than witness_key names";
@@ -85,20 +87,25 @@ impl Witness {
         Err(Problem::new(Kind::Usage, "WITNESS_KEY", sentence, remedy))
     }
 
+    /// Our key, as it is named in a shard of the log.
+    fn key_for(&self, origin: &str) -> Option<WitnessKey> {
+        let secret = self.secret.as_ref()?.for_shard(origin).ok()?;
+        Some(secret.public().clone())
+    }
+
     /// Whether this agent can cosign what counts.
     fn is_listed(&self, directory: &Directory, agency: &AgencyId) -> bool {
         let listed = directory.log().watch().key(agency);
-        listed.is_some() && listed == self.secret.as_ref().map(WitnessSecret::public)
+        listed.is_some() && listed == self.key_for(directory.log().origin()).as_ref()
     }
 
     /// The checkpoint that was cosigned last.
     ///
     /// # Errors
     /// Its file does not read back: then nothing is cosigned any more.
-    pub fn last(&self, key: &LogKey) -> Result<Option<SignedCheckpoint>, Problem> {
+    pub fn last(&self, shards: &Shards) -> Result<Option<SignedCheckpoint>, Problem> {
         let note = disk::read(&self.path, NOTE_MAX_BYTES as u64)?;
-        let open =
-            |note: Vec<u8>| SignedCheckpoint::open(&note, key).map_err(|e| Problem::damaged(&self.path, e));
+        let open = |note: Vec<u8>| shards.open(&note).map_err(|e| Problem::damaged(&self.path, e));
         note.map(open).transpose()
     }
 
@@ -110,14 +117,14 @@ impl Witness {
     pub fn cosign(
         &self,
         checkpoint: &SignedCheckpoint,
-        key: &LogKey,
+        shards: &Shards,
         seconds: u64,
     ) -> Result<Option<Cosignature>, Refused> {
         let Some(secret) = &self.secret else {
             return Ok(None);
         };
         let _one_at_a_time = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = self.last(key)? {
+        if let Some(last) = self.last(shards)? {
             if last.size() > checkpoint.size() {
                 return Ok(None);
             }
@@ -125,7 +132,9 @@ impl Witness {
                 return Err(Refused::OtherRoot(Box::new(last)));
             }
         }
-        let cosignature = secret.cosign(checkpoint, seconds).map_err(|e| {
+        let secret = secret.for_shard(checkpoint.origin());
+        let signed = secret.and_then(|secret| secret.cosign(checkpoint, seconds));
+        let cosignature = signed.map_err(|e| {
             let remedy = "Check this machine's clock and the witness key.";
             Problem::new(Kind::Local, "COSIGNING", e.to_string(), remedy)
         })?;
@@ -165,7 +174,7 @@ pub fn status(agent: &Agent) -> serde_json::Value {
     let watch = view.as_ref().map(|view| view.directory().log().watch());
     let cosigned = view
         .as_ref()
-        .and_then(|view| agent.witness.last(view.log_key()).ok().flatten());
+        .and_then(|view| agent.witness.last(view.shards()).ok().flatten());
     let me = agent.network.agency();
     serde_json::json!({
         "named": watch.is_some_and(|watch| watch.is_named(me)),
@@ -181,7 +190,7 @@ pub fn status(agent: &Agent) -> serde_json::Value {
 /// Runs until the daemon ends.
 pub async fn run(agent: Arc<Agent>) {
     loop {
-        tokio::time::sleep(ROUND_EVERY).await;
+        agent.beats.rest(Monitor::Audit, ROUND_EVERY).await;
         let rounds = [witnessed::note_overdue(&agent).await, round(&agent).await];
         for problem in rounds.into_iter().filter_map(Result::err) {
             let (code, sentence) = (&problem.code, &problem.sentence);
@@ -202,7 +211,7 @@ async fn round(agent: &Arc<Agent>) -> Result<(), Problem> {
     let ask = wire::CosignRequest::default();
     let mut answer = client.cosign(bounded(ask)).await?.into_inner();
     if agent.witness.is_listed(view.directory(), agent.network.agency())
-        && let Some(request) = cosigned(agent, &mut client, view.log_key(), &answer.candidate).await?
+        && let Some(request) = cosigned(agent, &mut client, view.shards(), &answer.candidate).await?
     {
         answer = client.cosign(bounded(request)).await?.into_inner();
     }
@@ -213,24 +222,21 @@ async fn round(agent: &Arc<Agent>) -> Result<(), Problem> {
 async fn cosigned(
     agent: &Arc<Agent>,
     client: &mut Client,
-    key: &LogKey,
+    shards: &Shards,
     candidate: &[u8],
 ) -> Result<Option<wire::CosignRequest>, Problem> {
     if candidate.is_empty() {
         return Ok(None);
     }
-    let checkpoint = SignedCheckpoint::open(candidate, key).map_err(|e| {
-        let sentence = format!("what is to be cosigned does not hold: {e}");
-        Problem::distrust("LOG_CHECKPOINT", sentence)
-    })?;
+    let checkpoint = agent.audit.opened(shards, candidate)?;
     if checkpoint.size() == 0 || is_signed(agent, &checkpoint)? {
         return Ok(None);
     }
-    agent.audit.place(client, key, &checkpoint).await?;
+    agent.audit.place(client, shards, &checkpoint).await?;
     let seconds = u64::try_from(agent.clock.now().millis() / 1_000).unwrap_or_default();
     let signing = {
-        let (agent, key, checkpoint) = (Arc::clone(agent), key.clone(), checkpoint.clone());
-        move || match agent.witness.cosign(&checkpoint, &key, seconds) {
+        let (agent, shards, checkpoint) = (Arc::clone(agent), shards.clone(), checkpoint.clone());
+        move || match agent.witness.cosign(&checkpoint, &shards, seconds) {
             Ok(cosignature) => Ok(cosignature),
             Err(Refused::Problem(problem)) => Err(problem),
             Err(Refused::OtherRoot(last)) => {
@@ -249,6 +255,7 @@ async fn cosigned(
 /// Whether the note that we were given has our cosignature already.
 fn is_signed(agent: &Agent, checkpoint: &SignedCheckpoint) -> Result<bool, Problem> {
     let view = agent.network.view()?;
-    let key = view.directory().log().watch().key(agent.network.agency());
+    let watch = view.directory().log().watch();
+    let key = watch.key_for(agent.network.agency(), checkpoint.origin());
     Ok(key.is_some_and(|key| matches!(key.find(checkpoint), Ok(Some(_)))))
 }

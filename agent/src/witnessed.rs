@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schakel_proto::evidence;
 use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::shards::Opens;
 use schakel_proto::tlog::witnessed::{Standing, check};
 use schakel_proto::wire;
 
@@ -53,11 +54,11 @@ pub async fn take(agent: &Arc<Agent>, client: &mut Client, view: &View, note: &[
             if note.is_empty() {
                 return Ok(());
             }
-            let checkpoint = judge(view, note)?;
+            let checkpoint = judge(agent, view, note)?;
             if known.is_some_and(|known| known.size() > checkpoint.size()) {
                 return Ok(());
             }
-            agent.audit.place(client, view.log_key(), &checkpoint).await?;
+            agent.audit.place(client, view.shards(), &checkpoint).await?;
             let newest = Some(checkpoint.clone());
             *agent
                 .witness
@@ -107,10 +108,9 @@ pub async fn note_overdue(agent: &Arc<Agent>) -> Result<(), Problem> {
 }
 
 /// The note, if enough of the directory's witnesses cosigned it.
-fn judge(view: &View, note: &[u8]) -> Result<SignedCheckpoint, Problem> {
+fn judge(agent: &Agent, view: &View, note: &[u8]) -> Result<SignedCheckpoint, Problem> {
     let wrong = |what: String| Problem::distrust("WITNESSED_WRONG", what);
-    let checkpoint = SignedCheckpoint::open(note, view.log_key())
-        .map_err(|e| wrong(format!("what is shown as witnessed does not hold: {e}")))?;
+    let checkpoint = agent.audit.opened(view.shards(), note)?;
     let standing = view.directory().log().watch().standing(&checkpoint);
     let standing = standing.map_err(|e| wrong(format!("what is shown as witnessed does not hold: {e}")))?;
     match standing {
@@ -145,14 +145,14 @@ async fn prove(
                 continue;
             };
             // One of a log that was closed since stays as it is; the others go on.
-            let Ok(own) = SignedCheckpoint::open(&kept.checkpoint, view.log_key()) else {
+            let Ok(own) = view.shards().open(&kept.checkpoint) else {
                 continue;
             };
             let proof = match proofs.get(&own.size()) {
                 Some(proof) => proof.clone(),
                 None => {
                     let sides = (&own, &cosigned);
-                    agent.audit.between(client, view.log_key(), sides).await?
+                    agent.audit.between(client, view.shards(), sides).await?
                 }
             };
             let consistency = proof.iter().map(|hash| hash.to_vec().into()).collect();
@@ -183,10 +183,9 @@ async fn keep(
         let watch = view.directory().log().watch();
         let mut witnessed = Vec::with_capacity(proved.len());
         for (index, kept, proof) in proved {
-            let checked = evidence::check(&kept, agent.network.name(), view.log_key());
+            let checked = evidence::check(&kept, agent.network.name(), view.shards());
             let checked = checked.map_err(|e| wrong(e.to_string()))?;
-            let standing =
-                check(&checked, &proof, view.log_key(), watch).map_err(|e| wrong(e.to_string()))?;
+            let standing = check(&checked, &proof, view.shards(), watch).map_err(|e| wrong(e.to_string()))?;
             let Standing::Witnessed { by } = standing else {
                 continue;
             };

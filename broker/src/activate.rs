@@ -13,6 +13,7 @@ use schakel_proto::time::Timestamp;
 use crate::bundle::{self, Ending, Rules};
 use crate::clock::seeded_rng;
 use crate::log::entry::{EntryDraft, EntryMaker};
+use crate::log::shards;
 use crate::redact::{Code, OfRules, Short, safe};
 use crate::state::{Alarms, State};
 use crate::store::{Ceiling, CeilingOf, Raised, Store};
@@ -154,6 +155,7 @@ pub async fn refresh(state: &Arc<State>) {
         Err(refusal) => refused(state, "bundle", &refusal),
     }
     remind(state);
+    shards::remind(state);
     if changed {
         match state.store.reconsider(None).await {
             Ok(recipients) => recipients.iter().for_each(|agency| state.bells.ring(agency)),
@@ -231,12 +233,20 @@ async fn next_directory(state: &Arc<State>) -> Result<bool, Refusal> {
         return Ok(false);
     };
     let newer = next.version() > state.directories.current().version();
-    if newer && let Err(refusal) = directory(state.store.as_ref(), &state.entries, &next, now).await {
+    if newer && let Err(refusal) = bring(state, &next, now).await {
         state.directories.look_again();
         return Err(refusal);
     }
     state.directories.activate(next);
     Ok(newer)
+}
+
+/// A newer directory: first its shard of the log, durably, so that no entry of it stands in another.
+async fn bring(state: &State, next: &Directory, now: Timestamp) -> Result<(), Refusal> {
+    shards::change(state, next.log().shards(), now).await?;
+    directory(state.store.as_ref(), &state.entries, next, now)
+        .await
+        .map(drop)
 }
 
 async fn next_rules(state: &Arc<State>) -> Result<bool, Refusal> {

@@ -23,7 +23,7 @@ use crate::replay::{Archive, replay};
 use crate::serve::ServeError;
 use crate::state::State;
 use crate::store::sled::SledStore;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredCheckpoint};
 use crate::{disclosures, overdue};
 
 pub mod command;
@@ -43,6 +43,8 @@ mod rows;
 mod stats;
 
 mod timeline;
+
+mod shards;
 
 mod verify;
 
@@ -91,6 +93,15 @@ pub enum Ask {
     },
     /// Everything that can be recomputed is.
     Verify,
+    /// The shards of the log.
+    Shards,
+    /// The shard in force is to end.
+    Freeze {
+        /// Name of the one that follows.
+        successor: String,
+    },
+    /// The shard that was frozen is to go on.
+    Thaw,
     /// Destroy the erasure key of a case.
     Erase {
         /// The case.
@@ -116,6 +127,8 @@ impl Told {
     }
 }
 
+type Dress = Box<dyn Fn(&StoredCheckpoint) -> bytes::Bytes + Send + Sync>;
+
 type View = Box<dyn Fn() -> (Arc<Directory>, Bundle) + Send + Sync>;
 
 /// Answers.
@@ -127,6 +140,8 @@ pub struct Desk {
     overdue: Settings,
     clock: Arc<dyn Clock>,
     view: View,
+    /// The note of a checkpoint, with the cosignatures that it has.
+    dress: Dress,
     keys: ErasureKeys,
     entries: EntryMaker,
     acts: Acts,
@@ -142,7 +157,7 @@ impl Desk {
     /// # Errors
     /// The authority's keyring cannot be used.
     pub fn running(state: &Arc<State>, config: &Config, development: bool) -> Result<Self, Refusal> {
-        let shared = Arc::clone(state);
+        let (shared, cosigned) = (Arc::clone(state), Arc::clone(state));
         let view = move || {
             let bundle = shared.rules.current().engine().bundle().clone();
             (shared.directories.current(), bundle)
@@ -155,6 +170,7 @@ impl Desk {
             overdue: state.overdue.clone(),
             clock: Arc::clone(&state.clock),
             view: Box::new(view),
+            dress: Box::new(move |one| cosigned.cosigned.dress(one)),
             keys: state.entries.keys().clone(),
             entries: state.entries.clone(),
             acts: Acts::default(),
@@ -206,6 +222,7 @@ impl Desk {
             overdue: config.overdue.clone(),
             clock,
             view: Box::new(move || (Arc::clone(&directory), bundle.clone())),
+            dress: Box::new(|one| one.note.clone()),
             replaying: tokio::sync::Mutex::default(),
             known_bundles: verify::Known::default(),
         })
@@ -226,7 +243,7 @@ impl Desk {
                     store,
                     evidences: &self.evidences,
                     network: &self.network,
-                    log_key: directory.log().key(),
+                    shards: directory.log().shards(),
                     directories: &self.source,
                 };
                 Ok(replay(&archive).await?.to_json())
@@ -257,6 +274,9 @@ impl Desk {
                 timeline::show(self, packet).await
             }
             Ask::Stats { filter } => stats::count(self, &filter, told).await,
+            Ask::Shards => shards::list(self, &directory).await,
+            Ask::Freeze { successor } => shards::freeze(self, &directory, &successor).await,
+            Ask::Thaw => shards::thaw(self, &directory).await,
             Ask::Verify => {
                 let _one_at_a_time = self.replaying.lock().await;
                 verify::all(self, told).await

@@ -14,7 +14,10 @@ use crate::overdue::settings::{self, OverdueText};
 
 mod bounds;
 
+mod retention;
+
 pub use bounds::Bounds;
+pub use retention::Retention;
 
 /// What is wrong with the configuration: `file:line: sentence. remedy`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +96,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// From when on something is overdue.
     pub overdue: settings::Settings,
+    /// For how long what is kept.
+    pub retention: Retention,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +118,8 @@ struct Text {
     limits: BTreeMap<String, Spanned<u64>>,
     #[serde(default)]
     overdue: OverdueText,
+    #[serde(default)]
+    retention: BTreeMap<String, Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -295,6 +302,7 @@ impl Config {
             log_key: source.private(&text.log.key)?,
             bounds: bounds::read(&source, &text.limits)?,
             overdue: settings::read(&source, &text.overdue)?,
+            retention: retention::read(&source, &text.retention)?,
         })
     }
 }

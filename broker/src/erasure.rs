@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::RngCore;
 use schakel_proto::evidence::ErasureKey;
 use schakel_proto::ids::CaseRef;
+use schakel_proto::time::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::store::StoreError;
@@ -111,6 +112,19 @@ impl ErasureKeys {
     /// The folder cannot be read.
     pub fn is_erased(&self, case: CaseRef) -> Result<bool, StoreError> {
         self.0.is_erased(Some(case))
+    }
+
+    /// When the key of a case was destroyed, by the file system's clock; none: it was not.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn erased_at(&self, case: CaseRef) -> Result<Option<Timestamp>, StoreError> {
+        let on = StoreError::on("the folder of erasure keys");
+        match std::fs::metadata(self.0.path(Some(case), ERASED)).and_then(|note| note.modified()) {
+            Ok(at) => Ok(Some(Timestamp::from_system_time(at))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(on(e)),
+        }
     }
 
     /// Whether the key of a case, or that of no case, is there; it is not read.

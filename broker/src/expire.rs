@@ -4,6 +4,7 @@
 use schakel_proto::evidence::Event;
 use schakel_proto::refusal::Refusal;
 
+use crate::beats::Monitor;
 use crate::log::entry::EntryDraft;
 use crate::redact::{Code, safe};
 use crate::state::{Alarms, State};
@@ -20,6 +21,7 @@ pub async fn sweep(state: &State) -> Result<usize, Refusal> {
     let due = state.store.due(state.clock.now(), SWEEP_MAX_COUNT).await?;
     let mut ended = 0;
     for packet in due {
+        state.beats.beat(Monitor::Expiry);
         match end(state, &packet).await {
             Ok(true) => {
                 tracing::info!(packet = safe(packet.packet), "packet expired");

@@ -1,6 +1,7 @@
 //! `/health/live`, `/health/ready` and `/metrics`: plain HTTP on loopback, for the service manager and monitors.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +10,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::beats::{Beats, Monitor};
 use crate::brief::Brief;
 use crate::meters::Meters;
 use crate::overdue::Gauges;
@@ -42,15 +44,16 @@ impl Readiness {
 pub async fn serve(
     listener: TcpListener,
     (readiness, gauges, meters): (watch::Receiver<Readiness>, Arc<Gauges>, Arc<Meters>),
+    beats: Arc<Beats>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .with_state(Arc::new(readiness))
+        .with_state((Arc::new(readiness), Arc::clone(&beats)))
         .route(
             "/metrics",
-            get(move || metrics(Arc::clone(&gauges), Arc::clone(&meters))),
+            get(move || metrics(Arc::clone(&gauges), Arc::clone(&meters), Arc::clone(&beats))),
         );
     axum::serve(Brief::new(listener), router)
         .with_graceful_shutdown(async move {
@@ -63,13 +66,28 @@ pub async fn serve(
 async fn metrics(
     gauges: Arc<Gauges>,
     meters: Arc<Meters>,
+    beats: Arc<Beats>,
 ) -> ([(header::HeaderName, &'static str); 1], String) {
     let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
-    ([kind], gauges.to_text() + &meters.to_text())
+    ([kind], gauges.to_text() + &meters.to_text() + &beats.to_text())
 }
 
-async fn ready(State(readiness): State<Arc<watch::Receiver<Readiness>>>) -> (StatusCode, String) {
+/// That is looked at here, so that no other monitor is needed to find one that fell silent.
+async fn ready(
+    State((readiness, beats)): State<(Arc<watch::Receiver<Readiness>>, Arc<Beats>)>,
+) -> (StatusCode, String) {
     let now = *readiness.borrow();
+    said(now, &beats.silent())
+}
+
+/// Ready, and nothing that runs beside the calls has fallen silent.
+fn said(now: Readiness, silent: &[(Monitor, Duration)]) -> (StatusCode, String) {
+    if now == Readiness::Ready && !silent.is_empty() {
+        let line = |(monitor, silence): &(Monitor, Duration)| {
+            format!("silent {} {} s\n", monitor.as_str(), silence.as_secs())
+        };
+        return (StatusCode::SERVICE_UNAVAILABLE, silent.iter().map(line).collect());
+    }
     let status = if now == Readiness::Ready {
         StatusCode::OK
     } else {
@@ -82,10 +100,28 @@ async fn ready(State(readiness): State<Arc<watch::Receiver<Readiness>>>) -> (Sta
 mod tests {
     use super::*;
 
+    #[test]
+    fn l14_a_silent_monitor_makes_it_unready_by_name_and_never_the_other_way_round() {
+        let silent = [(Monitor::Expiry, Duration::from_millis(31_900))];
+        let said = said(Readiness::Ready, &silent);
+        assert_eq!(
+            said,
+            (StatusCode::SERVICE_UNAVAILABLE, "silent expiry 31 s\n".into())
+        );
+        assert_eq!(
+            super::said(Readiness::Ready, &[]),
+            (StatusCode::OK, "ready\n".into())
+        );
+        for word in [Readiness::Starting, Readiness::Draining, Readiness::Failed] {
+            let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", word.word()));
+            assert_eq!(super::said(word, &silent), expected);
+        }
+    }
+
     #[tokio::test]
     async fn ready_says_so_with_its_status() {
         let (set, readiness) = watch::channel(Readiness::Starting);
-        let state = State(Arc::new(readiness));
+        let state = State((Arc::new(readiness), Arc::default()));
         assert_eq!(
             ready(state.clone()).await,
             (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into())

@@ -48,6 +48,8 @@ pub mod standing;
 
 pub mod expire;
 
+pub mod retention;
+
 // What is durable, and its evidence.
 
 pub mod store;
@@ -97,6 +99,8 @@ pub mod csv;
 pub mod admin;
 
 pub mod seen;
+
+pub mod beats;
 
 pub mod brief;
 

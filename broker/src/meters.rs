@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::refusals::{Refusals, Refused};
+use crate::retention::Swept;
 
 /// Why a connection was not served, or no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,10 @@ pub struct Meters {
     left_out: AtomicU64,
     /// Connections served now.
     connections: AtomicU64,
+    /// Cases, packets and entries whose retention had ended.
+    went: [AtomicU64; 3],
+    /// Whether the half-year of the log's shard is over, and whether the log is frozen: 0 or 1.
+    shard: [AtomicU64; 2],
 }
 
 impl Meters {
@@ -96,9 +101,23 @@ impl Meters {
         self.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A round of retention is over.
+    pub fn went(&self, swept: Swept) {
+        for (count, more) in self.went.iter().zip([swept.cases, swept.packets, swept.entries]) {
+            count.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
     /// One connection more is served.
     pub fn entered(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How the log's shard is.
+    pub fn shard(&self, over: bool, frozen: bool) {
+        for (gauge, now) in self.shard.iter().zip([over, frozen]) {
+            gauge.store(u64::from(now), Ordering::Relaxed);
+        }
     }
 
     /// One connection less is served.
@@ -122,6 +141,16 @@ impl Meters {
         }
         text.push_str(&self.refusals.to_text());
         let (left_out, connections) = (&self.left_out, &self.connections);
+        let [over, frozen] = &self.shard;
+        let _written = write!(
+            text,
+            "# HELP schakel_log_half_year_over Whether the half-year of the log's shard is over.\n\
+             # TYPE schakel_log_half_year_over gauge\nschakel_log_half_year_over {}\n\
+             # HELP schakel_log_frozen Whether the log waits for its next shard and nothing is handed over.\n\
+             # TYPE schakel_log_frozen gauge\nschakel_log_frozen {}\n",
+            over.load(Ordering::Relaxed),
+            frozen.load(Ordering::Relaxed),
+        );
         let _written = write!(
             text,
             "# HELP schakel_rejections_left_out_total Rejections that got no log entry of their own.\n\
@@ -131,6 +160,14 @@ impl Meters {
             left_out.load(Ordering::Relaxed),
             connections.load(Ordering::Relaxed),
         );
+        text.push_str(
+            "# HELP schakel_retention_total What went because its retention had ended.\n\
+             # TYPE schakel_retention_total counter\n",
+        );
+        for (count, kind) in self.went.iter().zip(["case", "packet", "entry"]) {
+            let count = count.load(Ordering::Relaxed);
+            line(&mut text, "schakel_retention_total", "kind", kind, count);
+        }
         text
     }
 }

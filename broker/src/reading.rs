@@ -16,7 +16,7 @@ use tonic::codegen::{BoxFuture, Service as Call};
 use tonic::server::NamedService;
 
 use crate::auditors;
-use crate::log::tiles::{self, Resource};
+use crate::log::tiles::{self, Path, Resource};
 use crate::refusals::Refused;
 use crate::requests::Holding;
 use crate::roles::Caller;
@@ -93,10 +93,10 @@ async fn show(state: &State, caller: &Caller, request: &Parts) -> Result<Respons
         return Err(other_method());
     }
     let path = request.uri.path_and_query().map_or("", |path| path.as_str());
-    let resource = Resource::parse(path.strip_prefix(PREFIX).unwrap_or_default())?;
-    let more = resource.price().saturating_sub(1);
+    let path = Path::parse(path.strip_prefix(PREFIX).unwrap_or_default())?;
+    let more = path.resource.price().saturating_sub(1);
     state.reads.charge(agency, more, state.clock.now())?;
-    let bytes = read(state, caller, resource).await?;
+    let (resource, bytes) = (path.resource, read(state, caller, path).await?);
     let hold = state.held.take(agency, bytes.len())?;
     let kind = match resource {
         Resource::Checkpoint => TEXT,
@@ -111,15 +111,20 @@ async fn show(state: &State, caller: &Caller, request: &Parts) -> Result<Respons
     Ok(answer)
 }
 
-async fn read(state: &State, caller: &Caller, resource: Resource) -> Result<Bytes, Refusal> {
+async fn read(state: &State, caller: &Caller, path: Path) -> Result<Bytes, Refusal> {
     let agency = caller.agency();
     let store = state.store.as_ref();
     // A bundle is read from as many rows as it has leaves: whoever asks for many at once waits for itself.
     let _turn = state.turns.take(agency).await?;
-    let found = match resource {
+    let (size, note) = match path.shard {
+        None => (tiles::size(store).await?, None),
+        Some(number) => of_shard(state, number).await?,
+    };
+    let found = match path.resource {
+        Resource::Checkpoint if path.shard.is_some() => note,
         Resource::Checkpoint => state.newest_note().await?,
-        Resource::Tile(level, span) => tiles::tile(store, level, span).await?,
-        Resource::Entries(span) => tiles::entries(store, span).await?,
+        Resource::Tile(level, span) => tiles::tile(store, size, (level, span)).await?,
+        Resource::Entries(span) => tiles::entries(store, size, span).await?,
         Resource::Entry(index) => return entry(state, caller, index).await,
     };
     found.ok_or_else(|| {
@@ -131,6 +136,31 @@ async fn read(state: &State, caller: &Caller, resource: Resource) -> Result<Byte
             "Fetch log/checkpoint; ask for what a tree of its size has.",
         )
     })
+}
+
+/// How far a shard's tree goes, and its newest checkpoint; none: it has none yet.
+async fn of_shard(state: &State, number: u64) -> Result<(u64, Option<Bytes>), Refusal> {
+    let shards = state.store.shards().await?;
+    let last = shards.last().is_none_or(|last| last.number == number);
+    let Some(shard) = shards.into_iter().find(|one| one.number == number) else {
+        let sentence = "The log has no shard of this number";
+        let remedy = "The shards are numbered from 0, oldest first, as the directory lists them.";
+        return Err(Refusal::new(
+            Fault::NotFound,
+            "LOG_SHARD_UNKNOWN",
+            sentence,
+            remedy,
+        ));
+    };
+    if let Some(end) = &shard.end {
+        return Ok((end.size, Some(state.cosigned.dress(end))));
+    }
+    let newest = state.store.latest_checkpoint().await?;
+    let own = newest.filter(|newest| last && newest.size > shard.first);
+    Ok((
+        own.as_ref().map_or(0, |own| own.size),
+        own.map(|own| state.cosigned.dress(&own)),
+    ))
 }
 
 /// What opens a leaf. Whom it does not concern is told what is told of an entry that does not exist.

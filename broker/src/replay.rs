@@ -13,7 +13,7 @@ use schakel_proto::packet::parse::{ParsedHead, Part};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::refusal::Refusal;
 use schakel_proto::statement::FactChain;
-use schakel_proto::tlog::checkpoint::LogKey;
+use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ pub struct Archive<'a> {
     /// The network.
     pub network: &'a NetworkName,
     /// The key of the log.
-    pub log_key: &'a LogKey,
+    pub shards: &'a Shards,
     /// Verifies former directories.
     pub directories: &'a Source,
 }
@@ -115,7 +115,7 @@ async fn one(archive: &Archive<'_>, shelf: &mut Shelf, entry: LoggedEntry) -> Re
         recorded: recorded.to_owned(),
         replayed: replayed.to_owned(),
     };
-    let checked = match evidence::check(&shown, archive.network, archive.log_key) {
+    let checked = match evidence::check(&shown, archive.network, archive.shards) {
         Ok(checked) => checked,
         Err(error) => return Ok(Ended::Differs(vec![whole("an entry", &error.to_string())])),
     };

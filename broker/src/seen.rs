@@ -33,12 +33,15 @@ impl Known {
     ) -> Result<(), Refusal> {
         let Some(seen) = seen else { return Ok(()) };
         let one = (seen.size, seen.root);
-        if seen.origin == directory.log().key().origin() && self.has(one) {
+        let shards = directory.log().shards();
+        shards
+            .within(&seen.origin, seen.size, &seen.root)
+            .map_err(|_| unknown())?;
+        if self.has(one) {
             return Ok(());
         }
         let newest = store.latest_checkpoint().await?;
-        let newest = newest.filter(|newest| seen.size <= newest.size);
-        let Some(newest) = newest.filter(|_| seen.origin == directory.log().key().origin()) else {
+        let Some(newest) = newest.filter(|newest| seen.size <= newest.size) else {
             return Err(unknown());
         };
         let proof = if (1..newest.size).contains(&seen.size) {

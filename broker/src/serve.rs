@@ -1,7 +1,6 @@
 //! Start and stop. Start-up goes one way: configuration, directory, store (with its scrub), bundle, log,
 //! ready. Told to stop, the broker takes nothing new, finishes what is in flight, flushes, and ends.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::broker_server::BrokerServer;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,12 +20,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::activate;
 use crate::admin::{Desk, socket};
 use crate::auditors::Audits;
+use crate::beats::Beats;
 use crate::bundle::{self, RulesInForce};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::directory::{self, Directories};
 use crate::erasure::ErasureKeys;
-use crate::expire;
 use crate::health::{self, Readiness};
 use crate::intake::held::Held;
 use crate::intake::rates::Intake;
@@ -34,27 +33,22 @@ use crate::intake::rejection::{self, Rejections};
 use crate::intake::turns::Turns;
 use crate::log::cosigned::Cosigned;
 use crate::log::entry::EntryMaker;
-use crate::log::key;
 use crate::log::publish::Evidences;
-use crate::log::sequencer::{LogState, Sequencer};
+use crate::log::sequencer::Sequencer;
+use crate::log::shards;
 use crate::meters::Meters;
-use crate::overdue::{self, Gauges};
+use crate::overdue::Gauges;
 use crate::reading::{self, Reading};
-use crate::redact::{Code, safe};
 use crate::requests::{Around, by_status};
 use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
 use crate::store::sled::SledStore;
-use crate::store::{Store, StoreError, StoreHealth};
+use crate::store::{Store, StoreError};
 use crate::tls;
 
-/// How often the operator's files are looked at for something newer.
-const REFRESH_EVERY: Duration = Duration::from_secs(5);
-/// How often packets whose life has ended are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often readiness is looked at.
-const WATCH_EVERY: Duration = Duration::from_millis(500);
+mod chores;
+
 /// Calls of one agency that only read, per minute and at once.
 const READS: (u32, usize) = (12_000, 64);
 /// Longest answer: the facts of a case.
@@ -106,14 +100,12 @@ fn log_key(
     config: &Config,
     directory: &Directory,
 ) -> Result<schakel_proto::tlog::checkpoint::LogSecret, ServeError> {
-    let secret = key::load(&config.log_key)?;
-    let log = directory.log();
-    if secret.public() != log.key() {
+    let secret = shards::load_key(&config.log_key, directory.log().key())?;
+    secret.ok_or_else(|| {
         let sentence = "this is not the key of the log that the directory names";
         let remedy = "Put the network's log key there, or have the authority list this one.";
-        return Err(ConfigError::file(&config.log_key, sentence, remedy).into());
-    }
-    Ok(secret)
+        ConfigError::file(&config.log_key, sentence, remedy).into()
+    })
 }
 
 /// A running broker.
@@ -143,9 +135,21 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
     let gauges = Arc::new(Gauges::default());
     let meters = Arc::new(Meters::default());
     let shown = (ready, Arc::clone(&gauges), Arc::clone(&meters));
-    tokio::spawn(health::serve(health_listener, shown, stopped.clone()));
+    let beats = Arc::new(Beats::default());
+    tokio::spawn(health::serve(
+        health_listener,
+        shown,
+        Arc::clone(&beats),
+        stopped.clone(),
+    ));
     let tls = tls::server_config(&config.tls)?;
-    let (state, sequencer) = share(&config, development, (clock, gauges, meters), stopped.clone()).await?;
+    let (state, sequencer) = share(
+        &config,
+        development,
+        (clock, gauges, meters, beats),
+        stopped.clone(),
+    )
+    .await?;
     let desk = Arc::new(Desk::running(&state, &config, development)?);
     let listener = listen(config.listen).await?;
     let address = local_address(&listener, config.listen)?;
@@ -156,7 +160,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         ReceiverStream::new(connections),
         stopped.clone(),
     ));
-    let mut tasks = chores(&state, &readiness);
+    let mut tasks = chores::start(&state, &readiness);
     match socket::bind(&config.data_dir) {
         Ok(admin) => tasks.push(tokio::spawn(socket::serve(admin, Arc::clone(&desk), stopped))),
         // What agencies need goes on without it.
@@ -184,7 +188,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
 async fn share(
     config: &Config,
     development: bool,
-    (clock, gauges, meters): (Arc<dyn Clock>, Arc<Gauges>, Arc<Meters>),
+    (clock, gauges, meters, beats): (Arc<dyn Clock>, Arc<Gauges>, Arc<Meters>, Arc<Beats>),
     stop: watch::Receiver<bool>,
 ) -> Result<(Arc<State>, Sequencer), ServeError> {
     let now = clock.now();
@@ -194,6 +198,7 @@ async fn share(
     let keys = ErasureKeys::open(&config.erasure_dir)?;
     let store = open_store(config).await?;
     let entries = EntryMaker::new(config.network.clone(), keys.clone());
+    shards::follow(store.as_ref(), &entries, directory.log().shards(), now).await?;
     activate::directory(store.as_ref(), &entries, &directory, now).await?;
     let rules = load_rules(config, &directory, clock.as_ref()).await?;
     let current = rules.current();
@@ -203,7 +208,7 @@ async fn share(
     activate::rules(store.as_ref(), &entries, (&current, &directory), now).await?;
     // What was held under other rules, or in a stop between a change and its consequence, is decided again.
     let _nobody_listens_yet = store.reconsider(None).await?;
-    let (sequencer, log) = Sequencer::start(Arc::clone(&store), secret).await?;
+    let (sequencer, log) = Sequencer::start_beating(Arc::clone(&store), secret, Arc::clone(&beats)).await?;
     let bounds = config.bounds.clone();
     let state = Arc::new(State {
         network: config.network.clone(),
@@ -212,6 +217,7 @@ async fn share(
         entries,
         evidences: Evidences::new(keys),
         log,
+        shard: shards::Watch::new(config.log_key.clone()),
         cosigned: Cosigned::default(),
         directories: Directories::new(source, directory),
         rules,
@@ -229,6 +235,8 @@ async fn share(
         bounds,
         overdue: config.overdue.clone(),
         gauges,
+        retention: config.retention,
+        beats,
         bells: Bells::default(),
         alarms: Alarms::default(),
         refreshing: tokio::sync::Mutex::default(),
@@ -319,75 +327,6 @@ async fn grpc(
             let _stopped = stop.wait_for(|stop| *stop).await;
         })
         .await
-}
-
-/// What goes on beside the calls: newer files, expired packets, what is overdue, readiness.
-fn chores(state: &Arc<State>, readiness: &watch::Sender<Readiness>) -> Vec<JoinHandle<()>> {
-    let refreshing = Arc::clone(state);
-    let (sweeping, monitoring) = (Arc::clone(state), Arc::clone(state));
-    let (watching, readiness) = (Arc::clone(state), readiness.clone());
-    vec![
-        tokio::spawn(async move {
-            let mut hangup = hangups();
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(REFRESH_EVERY) => {}
-                    () = asked(&mut hangup) => {}
-                }
-                activate::refresh(&refreshing).await;
-            }
-        }),
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
-                if let Err(refusal) = expire::sweep(&sweeping).await {
-                    tracing::error!(code = safe(Code(&refusal)), "expired packets could not be ended");
-                }
-                rejection::settle(&sweeping, false).await;
-            }
-        }),
-        tokio::spawn(async move {
-            let mut told = BTreeSet::new();
-            loop {
-                let began = tokio::time::Instant::now();
-                overdue::watch(&monitoring, &mut told).await;
-                // At most a twentieth of the time goes into looking.
-                tokio::time::sleep(REFRESH_EVERY.max(began.elapsed() * 20)).await;
-            }
-        }),
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(WATCH_EVERY).await;
-                let stopped = watching.store.health() == StoreHealth::Stopped
-                    || matches!(watching.log.state(), LogState::Stopped(_));
-                readiness.send_if_modified(|now| {
-                    let failed = stopped && *now == Readiness::Ready;
-                    if failed {
-                        *now = Readiness::Failed;
-                    }
-                    failed
-                });
-            }
-        }),
-    ]
-}
-
-/// SIGHUP: directory and policies are to be looked at now.
-fn hangups() -> Option<Signal> {
-    let watched = signal(SignalKind::hangup());
-    watched
-        .inspect_err(|error| tracing::warn!(%error, "SIGHUP is not watched"))
-        .ok()
-}
-
-async fn asked(hangup: &mut Option<Signal>) {
-    let heard = match hangup {
-        Some(hangup) => hangup.recv().await,
-        None => None,
-    };
-    if heard.is_none() {
-        std::future::pending().await
-    }
 }
 
 impl Running {

@@ -31,6 +31,8 @@ const LEASES_MAX_COUNT: usize = 16;
 const NOT_HELD_REST: Duration = Duration::from_millis(200);
 /// Look into the queue at least this often: leases of others end by time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether a frozen log goes on.
+const FROZEN_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the recipient sends.
 pub type Requests = Pin<Box<dyn Stream<Item = Result<wire::ReceiveRequest, tonic::Status>> + Send>>;
@@ -155,6 +157,14 @@ impl Session {
             tokio::select! {
                 permit = self.credit.acquire() => drop(permit.map_err(|_| credit_first())?),
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+            if self.state.log.is_frozen() {
+                // What is decided now could not be proved before the next shard: it waits undecided.
+                tokio::select! {
+                    () = tokio::time::sleep(FROZEN_LOOK_EVERY) => {}
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                }
+                continue;
             }
             let hurried = self.state.bells.hurried(self.caller()?.agency());
             let before = hurried.load(Ordering::SeqCst);

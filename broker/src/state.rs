@@ -14,9 +14,10 @@ use schakel_proto::time::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::auditors::Audits;
+use crate::beats::Beats;
 use crate::bundle::RulesInForce;
 use crate::clock::{Clock, seeded_rng};
-use crate::config::Bounds;
+use crate::config::{Bounds, Retention};
 use crate::directory::Directories;
 use crate::intake::held::Held;
 use crate::intake::rates::Intake;
@@ -26,6 +27,7 @@ use crate::log::cosigned::Cosigned;
 use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::log::publish::Evidences;
 use crate::log::sequencer::LogHandle;
+use crate::log::shards;
 use crate::meters::Meters;
 use crate::overdue::Gauges;
 use crate::overdue::settings::Settings;
@@ -46,6 +48,8 @@ pub struct State {
     pub evidences: Evidences,
     /// Waits for checkpoints.
     pub log: LogHandle,
+    /// The key's file, and what was said of the log's shard.
+    pub shard: shards::Watch,
     /// What witnesses cosigned.
     pub cosigned: Cosigned,
     /// The directory in force.
@@ -78,6 +82,10 @@ pub struct State {
     pub overdue: Settings,
     /// How much is overdue.
     pub gauges: Arc<Gauges>,
+    /// For how long what is kept.
+    pub retention: Retention,
+    /// Whether what runs beside the calls still runs.
+    pub beats: Arc<Beats>,
     /// Held while the operator's files are looked at.
     pub refreshing: tokio::sync::Mutex<()>,
     /// Becomes true when the broker is to stop.

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use schakel_certs_dev::{Mint, Network, NetworkSpec, Problem, mint};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
+use schakel_proto::tlog::checkpoint::LogKey;
 
 /// Makes Schakel networks for development: keys, directory, policy bundle, configurations.
 #[derive(Parser)]
@@ -77,6 +78,18 @@ enum Change {
     RotateOpenpgp(OfAgency),
     /// Gives an agency a new TLS key.
     RotateTls(OfAgency),
+    /// Freezes the log's shard in force and names the next one.
+    FreezeLog {
+        #[command(flatten)]
+        folder: Folder,
+        /// The file that `schakel-broker log freeze` wrote: the shard's last checkpoint.
+        last: PathBuf,
+        /// What `schakel-broker log new-key` printed: the next shard's name and key.
+        key: String,
+        /// Take a checkpoint that too few witnesses have cosigned.
+        #[arg(long)]
+        provisional: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -175,6 +188,18 @@ fn reissue(change: Change) -> Result<u64, Problem> {
         }
         Change::Remove(of) => Network::open(&of.folder.dir)?.remove_agency(&of.agency, now()),
         Change::RotateOpenpgp(of) => Network::open(&of.folder.dir)?.rotate_openpgp(&of.agency, now()),
+        Change::FreezeLog {
+            folder,
+            last,
+            key,
+            provisional,
+        } => {
+            let remedy = "Give the file that `schakel-broker log freeze` wrote.";
+            let note = std::fs::read(&last).map_err(|error| Problem::new(&last, error, remedy))?;
+            let remedy = "Give the line that `schakel-broker log new-key` printed.";
+            let key = LogKey::from_text(&key).map_err(|error| Problem::new("the key", error, remedy))?;
+            Network::open(&folder.dir)?.freeze_log(&note, &key, provisional, now())
+        }
         Change::RotateTls(of) => Network::open(&of.folder.dir)?.rotate_tls(&of.agency, now()),
     }
 }

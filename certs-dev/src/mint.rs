@@ -71,11 +71,12 @@ pub fn mint_dated(order: &Mint<'_>, tls_at: Timestamp, rng: &mut dyn RngCore) ->
     )?;
     write_spec(&network, files::new_file)?;
     let tls = authority(&network, dates)?;
-    let (service, mut log) = broker(&network, &tls, ports, tls_at, rng)?;
+    let (service, mut log) = broker(&network, &tls, ports, dates, rng)?;
     let mut agencies = Vec::with_capacity(spec.agencies.len());
     for agency in &spec.agencies {
         agencies.push(new_agency(&network, agency, &tls, ports, dates)?);
-        witness::name(&mut log, witness::new_key(&network, agency, rng)?);
+        let key = witness::new_key(&network, agency, &log.origin, rng)?;
+        witness::name(&mut log, key);
     }
     let directory = wire::Directory {
         r#type: "schakel.v1.Directory".to_owned(),
@@ -130,7 +131,7 @@ fn broker(
     network: &Network,
     tls: &TlsAuthority,
     ports: Ports,
-    at: Timestamp,
+    Dates { at, tls_at }: Dates,
     rng: &mut dyn RngCore,
 ) -> Result<(wire::BrokerService, wire::LogDescription), Problem> {
     let (spec, folder, name) = (
@@ -143,10 +144,10 @@ fn broker(
         &name,
         vec![name.clone(), "localhost".to_owned()],
         Use::Server,
-        at,
+        tls_at,
     )?;
     write_tls(&folder, &party, files::new_file)?;
-    let log = LogSecret::generate(&spec.log_origin(), rng).map_err(Problem::at(
+    let log = LogSecret::generate(&spec.log_origin(at), rng).map_err(Problem::at(
         "network",
         "Give the network a name of at most 64 plain characters.",
     ))?;

@@ -6,9 +6,11 @@ use std::path::Path;
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use schakel_proto::directory::Directory;
 use schakel_proto::openpgp::SecretKeys;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
+use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
 use schakel_proto::wire;
 
 use crate::files::{self, Access};
@@ -67,7 +69,8 @@ impl Network {
         let ports = self.ports()?;
         let dates = mint::Dates { at, tls_at: at };
         let described = mint::new_agency(self, &agency, &self.tls_authority()?, ports, dates)?;
-        let key = witness::new_key(self, &agency, &mut StdRng::from_os_rng())?;
+        let origin = self.directory_message()?.log.unwrap_or_default().origin;
+        let key = witness::new_key(self, &agency, &origin, &mut StdRng::from_os_rng())?;
         self.spec_mut().agencies.push(agency);
         mint::write_spec(self, files::replace)?;
         self.reissue(at, |directory| {
@@ -190,6 +193,46 @@ impl Network {
         Ok(version)
     }
 
+    /// Freezes the shard of the log that is in force at its last checkpoint, as `schakel-broker log freeze` wrote it, and
+    /// names the next one by its key. Without `provisional` enough witnesses must have cosigned that checkpoint.
+    ///
+    /// # Errors
+    /// The checkpoint is not the shard's, or too few cosigned it; else as [`Self::refresh`].
+    pub fn freeze_log(
+        &self,
+        note: &[u8],
+        next: &LogKey,
+        provisional: bool,
+        at: Timestamp,
+    ) -> Result<u64, Problem> {
+        let wrong = |what: &dyn std::fmt::Display| {
+            let remedy =
+                "Give the file that `schakel-broker log freeze` wrote once enough witnesses had cosigned it.";
+            Problem::new("the last checkpoint", what, remedy)
+        };
+        let directory = self.directory(at)?;
+        let (key, watch) = (directory.log().key(), directory.log().watch());
+        let last = SignedCheckpoint::open(note, key).map_err(|error| wrong(&error))?;
+        let standing = watch.standing(&last).map_err(|error| wrong(&error))?;
+        if watch.count() > 0 && !standing.is_witnessed() && !provisional {
+            let (count, needed) = (standing.by().len(), watch.needed());
+            return Err(wrong(&format!("{count} witnesses cosigned it, {needed} must")));
+        }
+        let last = last.bare(key).map_err(|error| wrong(&error))?;
+        let frozen = wire::FrozenShard {
+            origin: key.origin().to_owned(),
+            key: key.public().to_vec().into(),
+            checkpoint: last.note().to_vec().into(),
+        };
+        self.reissue(at, |directory| {
+            let log = directory.log.get_or_insert_default();
+            log.frozen.push(frozen);
+            next.origin().clone_into(&mut log.origin);
+            log.key = next.public().to_vec().into();
+            Ok(())
+        })
+    }
+
     fn next(&self, at: Timestamp) -> Result<wire::Directory, Problem> {
         let mut directory = self.directory_message()?;
         directory.version += 1;
@@ -206,8 +249,13 @@ impl Network {
         let mut directory = self.next(at)?;
         change(&mut directory)?;
         let signed = mint::sign_directory(self, &directory, at)?;
-        files::replace(&self.directory_file(), &signed.encode_to_vec(), Access::Public)?;
-        Ok(self.directory(at)?.version())
+        let file = self.directory_file();
+        // What no party would take does not replace what they have.
+        let remedy = "Nothing was changed: correct what is asked for.";
+        let issued = Directory::verify(&signed, &self.authority()?, &self.spec().network, at);
+        let version = issued.map_err(Problem::at(&file, remedy))?.version();
+        files::replace(&file, &signed.encode_to_vec(), Access::Public)?;
+        Ok(version)
     }
 
     /// The broker's ports, as its configuration has them.

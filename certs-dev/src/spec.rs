@@ -5,6 +5,7 @@ use std::path::Path;
 
 use schakel_proto::openpgp::KeyKind;
 use schakel_proto::party::{AgencyId, Code, NetworkName, OfficerId};
+use schakel_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -189,8 +190,11 @@ impl NetworkSpec {
         format!("broker.{}.example", self.network.as_str().replace('_', "-"))
     }
 
-    /// The name of the network's log.
-    pub fn log_origin(&self) -> String {
-        format!("{}.example/log", self.network)
+    /// The name of the network's log in the half-year of a moment.
+    pub fn log_origin(&self, at: Timestamp) -> String {
+        let text = at.to_string();
+        let (year, rest) = text.split_once('-').unwrap_or((&text, ""));
+        let half = if rest < "07" { 1 } else { 2 };
+        format!("{}.example/log/{year}h{half}", self.network)
     }
 }

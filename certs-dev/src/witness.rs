@@ -17,6 +17,7 @@ const NAMED_MAX_COUNT: usize = 7;
 pub(crate) fn new_key(
     network: &Network,
     agency: &AgencySpec,
+    origin: &str,
     rng: &mut dyn RngCore,
 ) -> Result<wire::WitnessKey, Problem> {
     let file = network.witness_key_file(&agency.id);
@@ -24,7 +25,7 @@ pub(crate) fn new_key(
         OpenPgp::V4 => Algorithm::Ed25519,
         OpenPgp::V6 | OpenPgp::V6PostQuantumSigning => Algorithm::MlDsa44,
     };
-    let name = witness_name(&network.spec().log_origin(), &agency.id);
+    let name = witness_name(origin, &agency.id);
     let secret = WitnessSecret::generate(algorithm, &name, rng).map_err(Problem::at(
         &file,
         "This build cannot make a witness key: report it.",

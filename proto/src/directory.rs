@@ -12,6 +12,7 @@ use crate::packet::verify::{DirectoryView, KeyStanding};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
 use crate::tlog::checkpoint::LogKey;
+use crate::tlog::shards::Shards;
 use crate::tlog::witnessed::Witnesses;
 use crate::wire;
 
@@ -206,21 +207,26 @@ impl Broker {
 /// The network's delivery log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogDescription {
-    key: LogKey,
+    shards: Shards,
     witnesses: Vec<AgencyId>,
     tolerated_liars: u32,
     watch: Witnesses,
 }
 
 impl LogDescription {
-    /// The log's name in its checkpoints (C2SP origin).
+    /// The name in checkpoints of the shard in force (C2SP origin).
     pub fn origin(&self) -> &str {
-        self.key.origin()
+        self.shards.origin()
     }
 
-    /// The key that signs checkpoints.
+    /// The key that signs checkpoints of the shard in force. What a checkpoint is judged by is [`Self::shards`].
     pub fn key(&self) -> &LogKey {
-        &self.key
+        self.shards.current()
+    }
+
+    /// The shard in force and all before it: what checkpoints are judged by.
+    pub fn shards(&self) -> &Shards {
+        &self.shards
     }
 
     /// The agencies that cosign checkpoints.
@@ -316,7 +322,8 @@ impl Directory {
     /// Which of the two is in force: `next` if it is newer than `current` or the very same.
     ///
     /// # Errors
-    /// `next` is older, or another directory of the same version, or changes the `development` mark.
+    /// `next` is older, or another directory of the same version, or changes the `development` mark, or names another
+    /// log without freezing the one in force, or another end of a frozen one.
     pub fn accept_newer(current: &Self, next: Self) -> Result<Self, DirectoryError> {
         if next.version < current.version {
             return Err(DirectoryError::Older {
@@ -334,6 +341,9 @@ impl Directory {
                 "development",
                 "changes between two versions",
             ));
+        }
+        if !current.log.shards.continued_by(&next.log.shards) {
+            return Err(DirectoryError::LogReplaced);
         }
         Ok(next)
     }

@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 use crate::ids::{CaseRef, Digest, EntryId, PacketId};
 use crate::party::{AgencyId, NetworkName};
 use crate::time::Timestamp;
-use crate::tlog::checkpoint::{CheckpointError, LogKey, SignedCheckpoint};
+use crate::tlog::checkpoint::{CheckpointError, ORIGIN_MAX_BYTES, SignedCheckpoint};
 use crate::tlog::hash::leaf_hash;
 use crate::tlog::proof::ProofError;
+use crate::tlog::shards::Opens;
 use crate::wire;
 
 mod event;
@@ -237,6 +238,46 @@ pub struct Body {
     pub attachment_digest: Option<Digest>,
     /// Of an operator's act: the Unix user who asked; else empty.
     pub actor: String,
+    /// Of the end or the beginning of a shard: the one after or before it.
+    pub shard: Option<ShardLink>,
+}
+
+/// The shard after one that was frozen, or the one before one that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardLink {
+    /// Its name.
+    pub origin: String,
+    /// Where the one before ended: its size and root. None: it is the one after.
+    pub end: Option<(u64, Digest)>,
+}
+
+impl ShardLink {
+    /// As it stands in a body.
+    pub fn to_wire(&self) -> wire::ShardLink {
+        let end = self.end.as_ref();
+        wire::ShardLink {
+            origin: self.origin.clone(),
+            size: end.map_or(0, |(size, _)| *size),
+            root: end.map(|(_, root)| root.to_vec().into()).unwrap_or_default(),
+        }
+    }
+
+    fn parse(link: &wire::ShardLink, event: Event) -> Result<Self, EvidenceError> {
+        let bad = EvidenceError::Malformed("shard");
+        let root = optional(&link.root, "shard", Digest::try_from)?;
+        let end = root.map(|root| (link.size, root));
+        let fits = match event {
+            Event::ShardFrozen => end.is_none() && link.size == 0,
+            Event::ShardOpened => end.is_some() && link.size > 0,
+            _ => false,
+        };
+        if fits && link.origin.len() <= ORIGIN_MAX_BYTES && link.origin.is_ascii() {
+            let origin = link.origin.clone();
+            Ok(Self { origin, end })
+        } else {
+            Err(bad)
+        }
+    }
 }
 
 fn optional<'a, T, E>(
@@ -288,9 +329,12 @@ impl Body {
             return Err(bad);
         }
         let digest = |value, what| optional::<Digest, _>(value, what, Digest::try_from);
+        let event = Event::parse(&body.event).ok_or(EvidenceError::Malformed("event"))?;
+        let shard = body.shard.as_ref().map(|link| ShardLink::parse(link, event));
         Ok(Self {
             entry_id: EntryId::try_from(&*body.entry_id).map_err(|_| EvidenceError::Malformed("entry id"))?,
-            event: Event::parse(&body.event).ok_or(EvidenceError::Malformed("event"))?,
+            event,
+            shard: shard.transpose()?,
             at: Timestamp::from_millis(body.at_ms),
             case: optional(&body.case_ref, "case reference", CaseRef::try_from)?,
             packet: optional(&body.packet_id, "packet id", PacketId::try_from)?,
@@ -361,9 +405,9 @@ impl CheckedEvidence {
 pub fn check(
     evidence: &wire::Evidence,
     network: &NetworkName,
-    log_key: &LogKey,
+    log: &(impl Opens + ?Sized),
 ) -> Result<CheckedEvidence, EvidenceError> {
-    let checkpoint = steps::checkpoint(evidence, log_key)?;
+    let checkpoint = steps::checkpoint(evidence, log)?;
     let included = steps::included(evidence, &checkpoint)?;
     let body = steps::body(evidence, network)?;
     let (shown, hidden) = (evidence.shown.as_ref(), evidence.hidden.as_ref());

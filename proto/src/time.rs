@@ -34,6 +34,35 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// When a period of whole years that runs from this moment has ended: with the last hour of the same day so many
+    /// years later, or of the last day of that month if it has no such day (Regulation 1182/71, article 3), in UTC. A
+    /// moment that no calendar reaches stays in the future for ever.
+    #[must_use]
+    pub fn after_years(self, years: u16) -> Self {
+        let end = || {
+            let from = jiff::Timestamp::from_millisecond(self.0).ok()?;
+            let day = from.to_zoned(jiff::tz::TimeZone::UTC).date();
+            let last = day.checked_add(jiff::Span::new().try_years(years).ok()?).ok()?;
+            let next = last.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(Self(next.timestamp().as_millisecond()))
+        };
+        end().unwrap_or(Self(i64::MAX))
+    }
+
+    /// The moment before which a period of so many years must have begun to have ended by now, as
+    /// [`Self::after_years`] counts; on a leap day one day less, never more.
+    #[must_use]
+    pub fn years_before(self, years: u16) -> Self {
+        let begin = || {
+            let now = jiff::Timestamp::from_millisecond(self.0).ok()?;
+            let day = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+            let first = day.checked_sub(jiff::Span::new().try_years(years).ok()?).ok()?;
+            let first = first.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(Self(first.timestamp().as_millisecond()))
+        };
+        begin().unwrap_or(Self(i64::MIN))
+    }
+
     /// As the standard library's type, for libraries that take one; times before 1970 become 1970.
     pub fn to_system_time(self) -> std::time::SystemTime {
         std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
@@ -105,6 +134,40 @@ mod tests {
             Timestamp::from_millis(i64::MAX).to_string(),
             format!("{} ms", i64::MAX)
         );
+    }
+
+    const DAY_MILLIS: i64 = 86_400_000;
+
+    #[test]
+    fn n14_a_period_of_years_ends_with_its_last_day_also_where_the_year_or_the_clock_turns() {
+        let cases = [
+            ("2026-11-21T16:30:00Z", 15, "2041-11-22"),
+            // A leap day has no anniversary in most years.
+            ("2024-02-29T12:00:00Z", 1, "2025-03-01"),
+            ("2024-02-29T12:00:00Z", 4, "2028-03-01"),
+            ("2025-02-28T00:00:00Z", 3, "2028-02-29"),
+            // The end of a year, the second before a leap second, and an hour that is there twice in Brussels.
+            ("2026-12-31T23:59:59.999Z", 1, "2028-01-01"),
+            ("2016-12-31T23:59:59Z", 10, "2027-01-01"),
+            ("2026-10-25T02:30:00+02:00", 10, "2036-10-26"),
+            ("2026-11-21T00:00:00Z", 0, "2026-11-22"),
+        ];
+        for (from, years, until) in cases {
+            let (from, until): (Timestamp, Timestamp) = (from.parse().unwrap(), until.parse().unwrap());
+            assert_eq!(from.after_years(years), until, "{from} and {years} years");
+            // Never early; and late by one day at most, on a leap day.
+            assert!(
+                from >= until.plus_millis(-1).years_before(years),
+                "{from} and {years} years"
+            );
+            assert!(
+                from < until.plus_millis(DAY_MILLIS).years_before(years),
+                "{from} and {years} years"
+            );
+        }
+        let never = Timestamp::from_millis(i64::MAX);
+        assert_eq!(Timestamp::from_millis(i64::MAX - 1).after_years(1), never);
+        assert_eq!(Timestamp::from_millis(0).after_years(u16::MAX), never);
     }
 
     #[test]

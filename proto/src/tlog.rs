@@ -11,6 +11,8 @@ mod note;
 
 pub mod checkpoint;
 
+pub mod shards;
+
 pub mod text;
 
 pub mod cosignature;

@@ -70,6 +70,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         DISTRUST,
     ),
     (
+        "LOG_FROZEN",
+        "The log shows a checkpoint beyond the end of a frozen shard: somebody else has its key",
+        DISTRUST,
+    ),
+    (
         "CHECKPOINT_UNKNOWN",
         "The packet names a checkpoint that is not of this log",
         COMPARE,

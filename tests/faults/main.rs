@@ -20,6 +20,8 @@ mod full;
 
 mod canary;
 
+mod retention;
+
 mod clocks;
 
 mod keys;

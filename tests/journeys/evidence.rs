@@ -34,6 +34,7 @@ fn anchor(town: &Town) -> Anchor {
     Anchor {
         authority: Some(town.network().authority().unwrap()),
         network: Some(town.network().spec().network.clone()),
+        directory: None,
     }
 }
 

@@ -9,6 +9,8 @@
 
 mod sending;
 
+mod shards;
+
 mod withheld;
 
 mod witnessed;
@@ -18,6 +20,8 @@ mod changes;
 mod erased;
 
 mod facts;
+
+mod kept;
 
 mod labels;
 

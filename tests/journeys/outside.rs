@@ -120,6 +120,20 @@ fn outside(action: &str, more: &[(&str, &Path)], texts: &[(&str, &str)]) -> Resu
     }
 }
 
+/// The Go program reads the log under a prefix of the broker's, as a member, into a folder, and checks all of it.
+pub fn fetched(town: &Town, prefix: &str, key: &LogKey, folder: &Path) -> Result<String, String> {
+    let network = town.network();
+    let (agent, ca) = (network.agent_folder(&agency("caw-rupel")), network.ca_file());
+    let (cert, secret) = (agent.join("tls-cert.pem"), agent.join("tls-key.pem"));
+    let (url, name, log) = (
+        format!("https://{}/{prefix}", town.address()),
+        network.spec().broker_name(),
+        key.to_text(),
+    );
+    let paths = [("dir", folder), ("ca", &*ca), ("cert", &*cert), ("key", &*secret)];
+    outside("fetch", &paths, &[("url", &url), ("name", &name), ("log", &log)])
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let all = walkdir::WalkDir::new(folder)
         .sort_by_file_name()
@@ -147,23 +161,8 @@ fn gos_own_packages_verify_every_checkpoint_entry_and_extension_and_refuse_alter
     for (number, note) in seen.notes.iter().enumerate() {
         std::fs::write(folder.join(format!("checkpoints/{number}")), note).unwrap();
     }
-    let (agent, ca) = (
-        town.network().agent_folder(&agency("caw-rupel")),
-        town.network().ca_file(),
-    );
-    let (cert, secret) = (agent.join("tls-cert.pem"), agent.join("tls-key.pem"));
-    let (url, name, log) = (
-        format!("https://{}/log", town.address()),
-        town.network().spec().broker_name(),
-        key.to_text(),
-    );
-    let paths = [
-        ("dir", &*folder),
-        ("ca", &*ca),
-        ("cert", &*cert),
-        ("key", &*secret),
-    ];
-    let said = outside("fetch", &paths, &[("url", &url), ("name", &name), ("log", &log)]).unwrap();
+    let log = key.to_text();
+    let said = fetched(&town, "log", &key, &folder).unwrap();
     let mut figures = said
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|n| n.parse::<u64>().ok());

@@ -80,6 +80,7 @@ fn l08_receipts_are_provisional_while_too_few_witnesses_are_there_and_then_witne
     let anchor = Anchor {
         authority: Some(town.network().authority().unwrap()),
         network: None,
+        directory: None,
     };
     let report = verify(&pack, &anchor).unwrap();
     assert!(

@@ -4,11 +4,12 @@
 
 use prost::Message;
 use schakel_proto::ids::Digest;
-use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
+use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::contradiction::{NoContradiction, Seen, judge_seen};
+use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 
-use super::{Audit, DISPUTED, fetch_between, remember_seen};
+use super::{Audit, DISPUTED, remember_seen};
 use crate::disk;
 use crate::problem::{Kind, Problem};
 use crate::transport::Client;
@@ -40,25 +41,26 @@ impl Audit {
     pub async fn hear(
         &self,
         client: &mut Client,
-        key: &LogKey,
+        shards: &Shards,
         heard: &Heard<'_>,
         own: &SignedCheckpoint,
     ) -> Result<(), Problem> {
         let seen = heard.seen;
-        if heard.origin == key.origin() && self.knows(seen).await {
+        // Of whichever shard: there is one tree.
+        let same_log = shards.within(heard.origin, seen.size, &seen.root).is_ok();
+        if same_log && self.knows(seen).await {
             return Ok(());
         }
         let mut proof = Vec::new();
-        if seen.size > 0 && seen.size < own.size() && heard.origin == key.origin() {
+        if seen.size > 0 && seen.size < own.size() && same_log {
             // A broker that refuses the proof shows none.
-            proof = match fetch_between(client, key, seen.size, own.size()).await {
+            proof = match self.fetch_between(client, shards, (seen.size, own.size())).await {
                 Ok(answer) => answer.proof,
                 Err(problem) if problem.is_temporary() => return Err(problem),
                 Err(_) => Vec::new(),
             };
         }
-        let same_log = heard.origin == key.origin();
-        match judge_seen(seen, own.note(), &proof, key) {
+        match judge_seen(seen, own.note(), &proof, shards) {
             Err(NoContradiction::Consistent) if same_log => {
                 let mut state = self.state.lock().await;
                 remember_seen(&mut state, (seen.size, seen.root));

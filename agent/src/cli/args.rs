@@ -125,6 +125,9 @@ pub enum Evidence {
         /// How many of them must have signed a directory.
         #[arg(long, value_name = "COUNT", default_value_t = 1, requires = "authority")]
         authority_threshold: usize,
+        /// The newest directory that you know: it says where shards of the log ended; that of --config unless given.
+        #[arg(long, value_name = "FILE")]
+        directory: Option<PathBuf>,
     },
 }
 

@@ -1,8 +1,13 @@
 //! `evidence export` asks the daemon; `evidence verify` asks nobody.
 
+use std::path::Path;
+
 use hyper::Method;
+use prost::Message;
 use schakel_proto::directory::Authority;
+use schakel_proto::limits;
 use schakel_proto::refusal::Refusal;
+use schakel_proto::wire;
 
 use super::args::{Cli, Command, Evidence};
 use super::{Asking, Print, from_value, to_value};
@@ -15,6 +20,8 @@ use crate::request::EvidenceRequest;
 
 /// Longest keyring of an authority.
 const KEYRING_MAX_BYTES: u64 = 1 << 20;
+/// Longest directory with its signatures.
+const DIRECTORY_MAX_BYTES: u64 = 2 * limits::DIRECTORY_MAX_BYTES as u64;
 
 impl Asking {
     pub(super) async fn evidence(&self, command: Evidence, print: Print<'_>) -> Result<(), Problem> {
@@ -69,6 +76,14 @@ impl Asking {
     }
 }
 
+/// A directory as the broker's file or the agent's data folder has it. Whether the authority signed it is a check.
+fn read_directory(file: &Path) -> Result<wire::MultiSigned, Problem> {
+    let remedy = "Name a directory file of the network: directory.bin.";
+    let wrong = |what: &str| Problem::new(Kind::Usage, "DIRECTORY", what, remedy).at(file.display());
+    let bytes = disk::read(file, DIRECTORY_MAX_BYTES)?.ok_or_else(|| wrong("there is no such file"))?;
+    wire::MultiSigned::decode(&*bytes).map_err(|_| wrong("it is no directory"))
+}
+
 /// Checks a file; what failed is told in the language asked for.
 ///
 /// # Errors
@@ -80,6 +95,7 @@ pub(super) fn verify(cli: &Cli, print: Print<'_>) -> Result<(), Problem> {
                 file,
                 authority,
                 authority_threshold,
+                directory,
             },
     } = &cli.command
     else {
@@ -105,9 +121,18 @@ pub(super) fn verify(cli: &Cli, print: Print<'_>) -> Result<(), Problem> {
         };
         Authority::from_keyring(&keyring, threshold).map_err(usage)
     };
+    let kept = config
+        .as_ref()
+        .map(|config| config.data_dir.join("network").join("directory.bin"))
+        .filter(|file| file.is_file());
     let anchor = Anchor {
         authority: given.map(read).transpose()?,
         network: config.as_ref().map(|config| config.network.clone()),
+        directory: directory
+            .as_ref()
+            .or(kept.as_ref())
+            .map(|file| read_directory(file))
+            .transpose()?,
     };
     let report = verify::verify(file, &anchor)?;
     if cli.json {

@@ -299,6 +299,11 @@ pub fn status(value: &Value) -> String {
         let count = disputed.len();
         lines.push(format!("  CHECKPOINT_OTHER_HISTORY: {count} times an agency saw another history of the log than we did. See audit/disputed-* and docs/operating/agent.md."));
     }
+    let silent = value.get("silent").and_then(Value::as_array);
+    for one in silent.into_iter().flatten() {
+        let (name, seconds) = (text(one, "monitor"), text(one, "seconds"));
+        lines.push(format!("  MONITOR_SILENT: {name} was not heard of for {seconds} s. See this machine's disk and the daemon's log; restart the daemon if it stays so."));
+    }
     for key in ["problem", "trust", "clock"] {
         if let Some(problem) = value.get(key).filter(|p| !p.is_null()) {
             let (code, sentence) = (text(problem, "code"), text(problem, "sentence"));

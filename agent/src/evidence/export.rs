@@ -11,7 +11,8 @@ use schakel_proto::evidence::Body;
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
-use schakel_proto::tlog::checkpoint::{LogKey, NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::checkpoint::{NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::shards::{Opens, Shards};
 use schakel_proto::tlog::text::{InclusionText, hashes_to_text};
 use schakel_proto::wire;
 use serde::{Deserialize, Serialize};
@@ -118,11 +119,11 @@ impl Agent {
         let (packet, with_bound) = (request.packet, request.with_bound.clone());
         let gathered = blocking(move || agent.gather(packet, &with_bound)).await?;
         let view = self.network.view()?;
-        let checkpoints = self.checkpoints(&gathered, view.log_key())?;
+        let checkpoints = self.checkpoints(&gathered, view.shards())?;
         let history = if request.offline {
             history::known(&checkpoints)
         } else {
-            Some(history::asked(self, view.log_key(), &checkpoints).await?)
+            Some(history::asked(self, view.shards(), &checkpoints).await?)
         };
         let agent = Arc::clone(self);
         let smaller = |newest: u64| checkpoints.keys().filter(|size| **size < newest).count();
@@ -398,7 +399,7 @@ impl Agent {
     fn checkpoints(
         &self,
         gathered: &Gathered,
-        key: &LogKey,
+        shards: &Shards,
     ) -> Result<BTreeMap<u64, SignedCheckpoint>, Problem> {
         let mut found = BTreeMap::new();
         let entries = gathered.entries.values();
@@ -413,7 +414,7 @@ impl Agent {
             .chain(&gathered.witnessed)
             .map(|note| (note.as_slice(), None));
         for (note, body) in entries.chain(apart) {
-            match SignedCheckpoint::open(note, key) {
+            match shards.open(note) {
                 Ok(checkpoint) => drop(found.insert(checkpoint.size(), checkpoint)),
                 Err(error) => {
                     // Of a log that was closed since: its key stands in the directory of its time.

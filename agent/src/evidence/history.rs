@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schakel_proto::ids::Digest;
-use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
+use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::shards::Shards;
 
 use crate::agent::Agent;
-use crate::audit;
 use crate::problem::Problem;
 
 /// The newest checkpoint, and the proof that it extends each smaller one, by its size.
@@ -29,15 +29,15 @@ pub(super) fn known(checkpoints: &BTreeMap<u64, SignedCheckpoint>) -> Option<His
 /// The broker is not reached, or shows another history.
 pub(super) async fn asked(
     agent: &Arc<Agent>,
-    key: &LogKey,
+    shards: &Shards,
     checkpoints: &BTreeMap<u64, SignedCheckpoint>,
 ) -> Result<History, Problem> {
     let mut client = agent.client();
-    let newest = audit::fetch(&mut client, key, 0).await?.checkpoint;
-    agent.audit.place(&mut client, key, &newest).await?;
+    let newest = agent.audit.fetch(&mut client, shards, 0).await?.checkpoint;
+    agent.audit.place(&mut client, shards, &newest).await?;
     let mut proofs = BTreeMap::new();
     for (size, older) in checkpoints {
-        let proof = agent.audit.between(&mut client, key, (older, &newest)).await?;
+        let proof = agent.audit.between(&mut client, shards, (older, &newest)).await?;
         if *size < newest.size() {
             proofs.insert(*size, proof);
         }

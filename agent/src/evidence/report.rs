@@ -5,6 +5,7 @@ use schakel_proto::evidence::EvidenceError;
 use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::Refusal;
 use schakel_proto::time::Timestamp;
+use schakel_proto::tlog::checkpoint::CheckpointError;
 use serde_json::{Value, json};
 
 use super::words;
@@ -187,6 +188,7 @@ impl Why {
             EvidenceError::Network => "EVIDENCE_NETWORK",
             EvidenceError::Commitment => "EVIDENCE_COMMITMENT",
             EvidenceError::Digest(_) => "EVIDENCE_DIGEST",
+            EvidenceError::Checkpoint(CheckpointError::Frozen) => "LOG_FROZEN",
             EvidenceError::Checkpoint(_) => "EVIDENCE_CHECKPOINT",
             EvidenceError::Proof(_) => "EVIDENCE_PROOF",
         };

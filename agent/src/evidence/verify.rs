@@ -36,6 +36,8 @@ pub struct Anchor {
     pub authority: Option<Authority>,
     /// The network that the reader knows.
     pub network: Option<NetworkName>,
+    /// The newest directory that the reader knows, as it was signed.
+    pub directory: Option<wire::MultiSigned>,
 }
 
 /// Checks a pack, or a contradiction that was kept: a file or a folder.
@@ -126,7 +128,7 @@ fn pack(members: &Members, anchor: &Anchor, report: &mut Report) -> Result<(), P
             }
         }
     }
-    log.consistent(members, report)?;
+    log.consistent(members, &directories, report)?;
     log.stamped(members, report);
     Ok(())
 }

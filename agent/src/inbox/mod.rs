@@ -227,6 +227,22 @@ impl Inbox {
         Ok(())
     }
 
+    /// Lets a hand-over go that is answered for good, with its folder. Idempotent.
+    pub fn forget(&self, packet: PacketId, consignment: Digest) -> Result<bool, Problem> {
+        let mut deliveries = self.lock();
+        let known = deliveries.get(&(packet, consignment));
+        if known.is_none_or(|delivery| delivery.is_open()) {
+            return Ok(false);
+        }
+        self.disk.forget_dir(&self.folder(packet, &consignment))?;
+        deliveries.remove(&(packet, consignment));
+        let of_it = self.dir.join(packet.to_string());
+        if disk::list(&of_it)?.is_empty() {
+            self.disk.remove_dir(&of_it)?;
+        }
+        Ok(true)
+    }
+
     /// Keeps a checked log entry about what we said of a hand-over. Idempotent; no more than so many.
     pub fn keep_evidence(
         &self,

@@ -15,11 +15,13 @@ use schakel_proto::packet::verify::{HandedContext, VerifiedHanded, verify_handed
 use schakel_proto::packet::{OpenError, PacketError};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
-use schakel_proto::tlog::checkpoint::{LogKey, SignedCheckpoint};
+use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 
 use super::blame::{Judged, is_senders, is_senders_part};
 use super::spool::Incoming;
+use crate::audit::shards;
 use crate::keyring::Keyring;
 use crate::problem::{Kind, Problem};
 
@@ -36,8 +38,8 @@ pub struct Context<'a> {
     pub agency: &'a AgencyId,
     /// The newest directory.
     pub directory: &'a Directory,
-    /// The key of the log.
-    pub log_key: &'a LogKey,
+    /// The shards of the log.
+    pub shards: &'a Shards,
     /// Our keys.
     pub keys: &'a Keyring,
     /// The moment.
@@ -185,8 +187,8 @@ pub fn prove(
         let evidence = evidence
             .as_ref()
             .ok_or_else(|| unproved("EVIDENCE_MISSING", format!("the {what} is not proved")))?;
-        evidence::check(evidence, context.network, context.log_key)
-            .map_err(|e| unproved("EVIDENCE_WRONG", format!("the {what}: {e}")))
+        evidence::check(evidence, context.network, context.shards)
+            .map_err(|e| shards::problem(&e, "EVIDENCE_WRONG", &format!("the {what}: ")))
     };
     let submission = check(&hand_over.submission, "submission")?;
     let consignment = check(&hand_over.consignment, "consignment")?;

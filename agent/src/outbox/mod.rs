@@ -360,6 +360,17 @@ impl Outbox {
             .map(|_| ())
     }
 
+    /// Lets a packet go of which nothing can change any more, with its folder. Idempotent.
+    pub fn forget(&self, packet: &PacketId) -> Result<bool, Problem> {
+        let mut records = self.lock();
+        if !records.get(packet).is_some_and(|record| record.state.is_final()) {
+            return Ok(false);
+        }
+        self.disk.forget_dir(&self.folder(*packet))?;
+        records.remove(packet);
+        Ok(true)
+    }
+
     /// A signed recall, if there is one.
     pub fn recall(&self, packet: &PacketId) -> Result<Option<wire::Signed>, Problem> {
         self.read_message(packet, "recall.bin")

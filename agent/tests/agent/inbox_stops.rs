@@ -117,7 +117,7 @@ fn take_into(
         network: directory.network(),
         agency: &me,
         directory: &directory,
-        log_key: directory.log().key(),
+        shards: directory.log().shards(),
         keys: keyring,
         now: now(),
     };
@@ -366,7 +366,7 @@ fn p11_nothing_is_accepted_by_a_directory_that_is_out_of_date() {
         network: directory.network(),
         agency: &me,
         directory: &directory,
-        log_key: directory.log().key(),
+        shards: directory.log().shards(),
         keys: &keys,
         now,
     };

@@ -332,7 +332,7 @@ async fn l02_l06_an_old_key_and_a_false_date_are_refused_and_kept() {
         name: "signs with an old key",
         code: "EVIDENCE_WRONG",
         bend: |frames, ledger| {
-            let note: bytes::Bytes = ledger.forged_checkpoint("rupel.example/log").into();
+            let note: bytes::Bytes = ledger.forged_checkpoint().into();
             let hand_over = hand_over(frames);
             hand_over.submission.as_mut().unwrap().checkpoint = note.clone();
             hand_over.consignment.as_mut().unwrap().checkpoint = note;

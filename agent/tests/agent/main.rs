@@ -31,4 +31,5 @@ mod receipts;
 
 mod vectors;
 
+mod shards;
 mod witnessing;

@@ -145,7 +145,7 @@ fn unshown(town: &Town, who: &str, basis: &str) -> Result<Option<bool>, String> 
         network: directory.network(),
         agency: &me,
         directory: &directory,
-        log_key: directory.log().key(),
+        shards: directory.log().shards(),
         keys: &keys,
         now: now(),
     };

@@ -62,6 +62,7 @@ async fn packet(daemon: &Daemon) -> Value {
 fn l07_many_at_once_never_make_a_witness_cosign_a_smaller_tree_than_before() {
     let folder = tempfile::tempdir().unwrap();
     let log = LogSecret::generate("rupel.example/log", &mut randomness()).unwrap();
+    let shards = schakel_proto::tlog::shards::Shards::from(log.public().clone());
     let key = folder.path().join("witness.key");
     let algorithm = schakel_proto::tlog::cosignature::Algorithm::Ed25519;
     let made = WitnessSecret::generate(algorithm, "w", &mut randomness()).unwrap();
@@ -78,7 +79,7 @@ fn l07_many_at_once_never_make_a_witness_cosign_a_smaller_tree_than_before() {
                     let size = (before + randomness().random_range(0..6))
                         .saturating_sub(2)
                         .max(1);
-                    let cosigned = witness.cosign(&sign(size), log.public(), 7).unwrap();
+                    let cosigned = witness.cosign(&sign(size), &shards, 7).unwrap();
                     if let Some(cosigned) = cosigned {
                         assert!(size >= before, "{size} after {before}");
                         made.public().check(&cosigned.line, &sign(size)).unwrap();
@@ -91,12 +92,12 @@ fn l07_many_at_once_never_make_a_witness_cosign_a_smaller_tree_than_before() {
     });
     let largest = largest.into_inner();
     assert!(count.into_inner() > 8);
-    assert_eq!(witness.last(log.public()).unwrap().unwrap().size(), largest);
+    assert_eq!(witness.last(&shards).unwrap().unwrap().size(), largest);
     // The same size again is the same statement at a later time; another root of it is a fork.
-    assert!(witness.cosign(&sign(largest), log.public(), 8).unwrap().is_some());
+    assert!(witness.cosign(&sign(largest), &shards, 8).unwrap().is_some());
     let fork = log.sign(largest, Digest::of(b"another"));
     assert!(matches!(
-        witness.cosign(&fork, log.public(), 8),
+        witness.cosign(&fork, &shards, 8),
         Err(Refused::OtherRoot(_))
     ));
     // Wherever it stops, what left is on disk: after a restart nothing smaller is cosigned.
@@ -107,11 +108,11 @@ fn l07_many_at_once_never_make_a_witness_cosign_a_smaller_tree_than_before() {
             continue;
         };
         size += 1;
-        let left = matches!(witness.cosign(&sign(size), log.public(), 9), Ok(Some(_)));
+        let left = matches!(witness.cosign(&sign(size), &shards, 9), Ok(Some(_)));
         let again = Witness::open(Disk::default(), dir.clone(), Some(&key)).unwrap();
-        let last = again.last(log.public()).unwrap().unwrap().size();
+        let last = again.last(&shards).unwrap().unwrap().size();
         assert!(!left || last == size, "step {steps}: it left and was not kept");
-        assert!(again.cosign(&sign(last - 1), log.public(), 9).unwrap().is_none());
+        assert!(again.cosign(&sign(last - 1), &shards, 9).unwrap().is_none());
     }
     assert!(size > largest + 2);
 }

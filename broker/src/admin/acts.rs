@@ -43,6 +43,9 @@ impl Act {
             Ask::Replay => act("replay"),
             Ask::Overdue => act("overdue"),
             Ask::Verify => act("verify"),
+            Ask::Shards => act("shards"),
+            Ask::Freeze { .. } => act("freeze"),
+            Ask::Thaw => act("thaw"),
             Ask::Stats { filter } => Self {
                 case: filter.case(),
                 packet: filter.packet(),

@@ -16,6 +16,8 @@ use crate::store::StoreError;
 
 mod logs;
 
+mod shards;
+
 /// Exit status when there is no answer (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
 
@@ -34,6 +36,14 @@ pub enum Log {
     Stats(logs::Stats),
     /// Recomputes everything from the store; exit status 1 if something differs.
     Verify(logs::Verify),
+    /// Lists the shards of the log.
+    Shards(shards::Shards),
+    /// Ends the shard in force: nothing is handed over until the directory names the next one.
+    Freeze(shards::Freeze),
+    /// Lets a frozen shard go on that the directory has not frozen.
+    Thaw(shards::Thaw),
+    /// Makes the key of the next shard, and prints its public half for the authority.
+    NewKey(shards::NewKey),
 }
 
 /// `schakel-broker log replay`
@@ -229,6 +239,10 @@ pub fn log(log: &Log) -> Result<ExitCode, CommandError> {
         Log::Export(arguments) => logs::export(arguments),
         Log::Stats(arguments) => logs::stats(arguments),
         Log::Verify(arguments) => logs::verify(arguments),
+        Log::Shards(arguments) => shards::show(arguments),
+        Log::Freeze(arguments) => shards::freeze(arguments),
+        Log::Thaw(arguments) => shards::thaw(arguments),
+        Log::NewKey(arguments) => shards::new_key(arguments),
     };
     match ended {
         Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {

@@ -1,9 +1,12 @@
 //! Which entries of the log are meant.
 
+use prost::Message;
 use schakel_proto::evidence::{Body, Event};
 use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::time::Timestamp;
+use schakel_proto::wire;
 use serde::{Deserialize, Serialize};
 
 use super::malformed;
@@ -103,6 +106,9 @@ fn event(name: &str) -> Result<Event, Refusal> {
 impl Wanted {
     /// Whether an entry is meant. One that cannot be read is: damage is never hidden by a filter.
     pub(super) fn takes(&self, entry: &FiledEntry, network: &NetworkName) -> Option<Seen> {
+        if entry.body.is_empty() {
+            return self.takes_erased(entry);
+        }
         let Ok(body) = Body::parse(&entry.body, network) else {
             return Some(Seen::Unreadable);
         };
@@ -120,12 +126,24 @@ impl Wanted {
             && (self.since_ms..self.until_ms).contains(&at);
         meant.then(|| Seen::Body(Box::new(body)))
     }
+
+    /// An entry that went says only when: it is meant if nothing else is asked for.
+    fn takes_erased(&self, entry: &FiledEntry) -> Option<Seen> {
+        let Ok(leaf) = wire::Leaf::decode(&*entry.leaf) else {
+            return Some(Seen::Unreadable);
+        };
+        let asked = self.filed != Filed::All || self.agency.is_some() || self.event.is_some();
+        let meant = !asked && self.reason.is_none() && (self.since_ms..self.until_ms).contains(&leaf.at_ms);
+        meant.then(|| Seen::Erased(Timestamp::from_millis(leaf.at_ms)))
+    }
 }
 
 /// An entry that is meant.
 pub(super) enum Seen {
     /// What it says.
     Body(Box<Body>),
+    /// Its retention had ended: only when it was made is left.
+    Erased(Timestamp),
     /// Its body does not parse.
     Unreadable,
 }

@@ -70,6 +70,9 @@ fn to_json(entry: &FiledEntry, seen: &Seen) -> Value {
     let leaf = entry.leaf_hash.to_string();
     match seen {
         Seen::Body(body) => said(entry, body),
+        Seen::Erased(at) => json!({
+            "index": entry.index, "at": at.to_string(), "at_ms": at.millis(), "event": "(erased)", "leaf": leaf,
+        }),
         Seen::Unreadable => json!({ "index": entry.index, "event": "(damaged)", "leaf": leaf }),
     }
 }

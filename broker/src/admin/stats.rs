@@ -37,6 +37,8 @@ impl Counts {
 struct Stats {
     entries: u64,
     unreadable: u64,
+    /// Entries of which only the leaf is left.
+    erased: u64,
     /// What cannot be read, by name.
     damaged: Vec<String>,
     events: Counts,
@@ -94,6 +96,7 @@ pub(super) async fn count(desk: &Desk, filter: &Filter, told: &Told) -> Result<V
             };
             match seen {
                 Some(Seen::Body(body)) => stats.add(&body),
+                Some(Seen::Erased(_)) => stats.erased += 1,
                 Some(Seen::Unreadable) => stats.unreadable(index),
                 None => {}
             }
@@ -115,7 +118,7 @@ pub(super) async fn count(desk: &Desk, filter: &Filter, told: &Told) -> Result<V
     };
     let age = |at: Timestamp| now.millis_since(at).div_euclid(1000);
     Ok(json!({
-        "entries": stats.entries, "unreadable": stats.unreadable, "damaged": stats.damaged,
+        "entries": stats.entries, "unreadable": stats.unreadable, "damaged": stats.damaged, "erased": stats.erased,
         "events": stats.events.0, "reasons": stats.reasons.0,
         "agencies": stats.agencies.0, "days": stats.days.0,
         "size": size,

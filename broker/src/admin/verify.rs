@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use schakel_proto::evidence::{self, Body, Event};
 use schakel_proto::ids::Digest;
 use schakel_proto::refusal::Refusal;
-use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 use schakel_proto::tlog::hash::leaf_hash;
+use schakel_proto::tlog::shards::Opens;
 use schakel_proto::tlog::tree::{Frontier, Node};
 use serde_json::{Value, json};
 
 use super::{Desk, Told};
-use crate::store::{Filed, FiledEntry, Finding, PAGE_MAX_COUNT, Page, Store, StoreError, StoredCheckpoint};
+use crate::store::{
+    ENTRIES_GONE, Filed, FiledEntry, Finding, PACKETS_GONE, PAGE_MAX_COUNT, Page, Store, StoreError,
+    StoredCheckpoint,
+};
 use signatures::{Judged, Signatures};
 
 pub(super) use bundles::Known;
@@ -20,6 +23,8 @@ pub(super) use bundles::Known;
 mod bundles;
 
 mod force;
+
+mod shards;
 
 mod signatures;
 
@@ -43,6 +48,10 @@ struct Verdict {
     wrong: u64,
     findings: Vec<Finding>,
     gone: BTreeMap<&'static str, u64>,
+    /// Entries and packets that went, as the log says it.
+    let_go: (u64, u64),
+    /// Entries of which only the leaf is left.
+    empty: u64,
 }
 
 impl Verdict {
@@ -65,6 +74,19 @@ impl Verdict {
         *self.gone.entry(what).or_default() += count;
     }
 
+    /// How much went, if that is what an entry says.
+    fn said(&mut self, body: &evidence::Body) {
+        if body.event == Event::RecordsErased {
+            let (entries, packets) = &mut self.let_go;
+            let count = if body.reason == "packets" {
+                packets
+            } else {
+                entries
+            };
+            *count = count.saturating_add(body.left_out);
+        }
+    }
+
     fn into_json(mut self) -> Value {
         // Entries in their order first: the first one that differs is where to look.
         self.findings.sort_by_key(|one| (one.index.is_none(), one.index));
@@ -81,7 +103,9 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
     let mut walk = Walk::begin(desk).await?;
     walk.entries(told).await?;
     walk.activated().await?;
+    walk.shards().await?;
     walk.rows(told).await?;
+    walk.let_go().await?;
     Ok(walk.verdict.into_json())
 }
 
@@ -92,6 +116,8 @@ struct Walk<'a> {
     frontier: Frontier,
     /// Position of the next entry.
     at: u64,
+    /// Entries before this position were looked at, also those on their way into the tree.
+    seen: u64,
     signatures: Signatures,
     verdict: Verdict,
 }
@@ -110,7 +136,7 @@ impl<'a> Walk<'a> {
         if let Some(stored) = &newest {
             let (directory, _) = (desk.view)();
             let place = "the newest checkpoint";
-            match SignedCheckpoint::open(&stored.note, directory.log().key()) {
+            match directory.log().shards().open(&stored.note) {
                 Err(error) => verdict.wrong(None, place, error.to_string()),
                 Ok(signed) if signed.size() != stored.size || signed.root() != stored.root => {
                     verdict.wrong(None, place, "is of another tree than it is kept for");
@@ -123,6 +149,7 @@ impl<'a> Walk<'a> {
             newest,
             frontier: Frontier::default(),
             at: 0,
+            seen: 0,
             signatures: Signatures::default(),
             verdict,
         })
@@ -248,6 +275,11 @@ impl<'a> Walk<'a> {
     /// Leaf against body, and what the entry is about against its signer.
     async fn entry(&mut self, entry: &FiledEntry) -> Result<(), Refusal> {
         self.verdict.entries += 1;
+        self.seen = self.seen.max(entry.index + 1);
+        if entry.body.is_empty() {
+            self.verdict.empty += 1;
+            return Ok(());
+        }
         let key = self.desk.keys.existing(entry.case).await?;
         let body = match &key {
             Some(key) => {
@@ -274,10 +306,53 @@ impl<'a> Walk<'a> {
             }
             Judged::Gone(what) => self.verdict.gone(what, 1),
         }
+        self.verdict.said(&body);
         if body.event == Event::SubmissionAcceptance
             && let Some(packet) = body.packet
         {
             self.content(entry.index, packet).await?;
+        }
+        Ok(())
+    }
+
+    /// What is gone is what the log says that went. It may be less: packets that went first go with their case. More may
+    /// go while this is looked at: what was said since the entries were gone through counts for the rows after them.
+    async fn let_go(&mut self) -> Result<(), Refusal> {
+        let said = self.verdict.let_go.0;
+        let found = self.verdict.empty;
+        for filed in [Filed::All, Filed::Pending] {
+            let page = self
+                .store()
+                .filed(filed, self.seen.checked_sub(1), PAGE_MAX_COUNT)
+                .await;
+            for entry in page.map(|page| page.found).unwrap_or_default() {
+                self.late(&entry).await?;
+            }
+        }
+        let packets = self.verdict.gone.get(PACKETS_GONE).copied().unwrap_or_default();
+        for (what, found, said) in [
+            (ENTRIES_GONE, found, said),
+            (PACKETS_GONE, packets, self.verdict.let_go.1),
+        ] {
+            if found > said {
+                let what = format!("{found} times {what}, and the log says that {said} went");
+                self.verdict.wrong(None, "what went", what);
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry that was added since.
+    async fn late(&mut self, entry: &FiledEntry) -> Result<(), Refusal> {
+        let Some(key) = self.desk.keys.existing(None).await? else {
+            return Ok(());
+        };
+        if entry.index >= self.seen && entry.case.is_none() {
+            self.seen = entry.index + 1;
+            let both = (&*entry.leaf, &*entry.body);
+            if let Ok(body) = evidence::check_leaf(both, &self.desk.network, &key) {
+                self.verdict.said(&body);
+            }
         }
         Ok(())
     }
@@ -343,6 +418,17 @@ impl<'a> Walk<'a> {
         force::check(self).await
     }
 
+    /// The ends of the shards.
+    async fn shards(&mut self) -> Result<(), Refusal> {
+        let (directory, _) = (self.desk.view)();
+        let (wrong, good) = shards::check(self.desk, &directory).await?;
+        self.verdict.signatures += good;
+        for what in wrong {
+            self.verdict.wrong(None, "a shard of the log", what);
+        }
+        Ok(())
+    }
+
     /// Every row of the store.
     async fn rows(&mut self, told: &Told) -> Result<(), Refusal> {
         let mut after = None;
@@ -354,6 +440,12 @@ impl<'a> Walk<'a> {
                 told.say(json!({ "what": "rows", "done": self.verdict.rows, "of": 0 }));
             }
             page.findings.into_iter().for_each(|one| self.verdict.find(one));
+            for case in page.leaving {
+                if !self.desk.keys.is_erased(case)? {
+                    let what = "the records of a case that is not erased are marked as going";
+                    self.verdict.wrong(None, "what went", what);
+                }
+            }
             for (what, count) in page.gone {
                 self.verdict.gone(what, count);
             }

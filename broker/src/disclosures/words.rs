@@ -29,7 +29,7 @@ pub(super) struct Words {
     pub(super) packet: &'static str,
     pub(super) kept_back: &'static str,
     pub(super) not_included_title: &'static str,
-    pub(super) not_included: [&'static str; 5],
+    pub(super) not_included: [&'static str; 6],
 }
 
 const DUTCH: Words = Words {
@@ -61,6 +61,7 @@ const DUTCH: Words = Words {
         "Wat diensten buiten dit netwerk of mondeling meedeelden: daarvan weet de makelaar niets.",
         "Verklaringen over de zaak (toestemming, maatregel, deelnemers): deelnemers zien die volgens de regels; ze staan in het dossier van elke dienst.",
         "Gegevens over andere personen in dezelfde zaak: leden van een cliëntsysteem zijn derden voor elkaar.",
+        "Pakketten waarvan de bewaartermijn verstreken is, en gewiste zaken: wie ze ontving, staat enkel nog in het dossier van de diensten.",
     ],
 };
 
@@ -93,6 +94,7 @@ const FRENCH: Words = Words {
         "Ce que des services ont communiqué hors de ce réseau ou oralement : le courtier n'en sait rien.",
         "Les déclarations sur le dossier (consentement, mesure, participants) : les participants les voient selon les règles ; elles figurent au dossier de chaque service.",
         "Les données d'autres personnes du même dossier : les membres d'un système client sont des tiers les uns pour les autres.",
+        "Les paquets dont le délai de conservation est écoulé, et les dossiers effacés : leurs destinataires ne figurent plus qu'aux dossiers des services.",
     ],
 };
 
@@ -125,6 +127,7 @@ const ENGLISH: Words = Words {
         "What agencies told each other outside this network or by word of mouth: the broker knows nothing of it.",
         "Statements on the case (consent, measure, roster): participants see them by the rules; they stand in each agency's file.",
         "Data of other persons of the same case: members of a client system are third parties to each other.",
+        "Packets whose retention had ended, and erased cases: who received them stands in the agencies' own files only.",
     ],
 };
 

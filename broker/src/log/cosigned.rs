@@ -12,7 +12,8 @@ use schakel_proto::party::AgencyId;
 use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
-use schakel_proto::tlog::cosignature::{Cosignature, with_lines};
+use schakel_proto::tlog::cosignature::{Cosignature, CosignatureError, with_lines};
+use schakel_proto::tlog::shards::Opens;
 use schakel_proto::wire;
 
 use crate::intake::rates::Rates;
@@ -99,7 +100,7 @@ impl Cosigned {
         let candidate = inner.candidate.as_ref();
         let over = candidate.is_none_or(|one| one.is_over(newest.size, now));
         if over {
-            let checkpoint = SignedCheckpoint::open(&newest.note, directory.log().key()).map_err(|_| {
+            let checkpoint = directory.log().shards().open(&newest.note).map_err(|_| {
                 let sentence = "The log's newest checkpoint is not signed by the log's key";
                 Refusal::new(
                     Fault::Internal,
@@ -140,7 +141,8 @@ impl Cosigned {
         now: Timestamp,
     ) -> Result<(), Refusal> {
         let watch = directory.log().watch();
-        let Some(key) = watch.key(agency) else {
+        let listed = watch.key(agency).is_some();
+        if !listed {
             let sentence = "The directory lists no witness key of this agency";
             let remedy = "Remove witness_key from agent.toml, or have the network's authority list the key.";
             return Err(Refusal::new(Fault::Forbidden, "NOT_A_WITNESS", sentence, remedy));
@@ -159,7 +161,11 @@ impl Cosigned {
             let remedy = "Ask again which one is, prove that it continues what you saw, and cosign that.";
             return Err(Refusal::new(Fault::Precondition, "COSIGN_OTHER", sentence, remedy).at("size"));
         };
-        let cosignature = key.check(text, &one.checkpoint).map_err(|error| {
+        let key = watch.key_for(agency, one.checkpoint.origin());
+        let checked = key
+            .ok_or(CosignatureError::Key)
+            .and_then(|key| key.check(text, &one.checkpoint));
+        let cosignature = checked.map_err(|error| {
             let remedy = "Cosign the checkpoint as it was given, with the key that the directory lists.";
             Refusal::new(Fault::Invalid, "COSIGNATURE_WRONG", error.to_string(), remedy).at("cosignature")
         })?;
@@ -172,7 +178,7 @@ impl Cosigned {
             return Err(Refusal::new(Fault::Invalid, "COSIGNATURE_TIME", sentence, remedy).at("cosignature"));
         }
         one.lines.insert(agency.clone(), cosignature);
-        let opened = SignedCheckpoint::open(&one.note(), directory.log().key());
+        let opened = directory.log().shards().open(&one.note());
         let standing = opened.ok().and_then(|opened| watch.standing(&opened).ok());
         one.witnessed |= standing.is_some_and(|standing| standing.is_witnessed());
         Ok(())

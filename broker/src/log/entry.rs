@@ -1,7 +1,7 @@
 //! Makes log entries: the body, the concealed decisions, and the leaf that says nothing but when.
 
 use rand::RngCore;
-use schakel_proto::evidence::{self, Event};
+use schakel_proto::evidence::{self, Event, ShardLink};
 use schakel_proto::ids::{CaseRef, Digest, EntryId, PacketId};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::time::Timestamp;
@@ -33,6 +33,8 @@ pub struct EntryDraft {
     pub left_out: u64,
     /// Of an operator's act: the Unix user who asked; else empty.
     pub actor: String,
+    /// Of the end or the beginning of a shard: the one after or before it.
+    pub shard: Option<ShardLink>,
     /// The decision, if the event is one.
     pub decision: Option<DecisionDraft>,
     /// The signed thing the event is about.
@@ -55,6 +57,7 @@ impl EntryDraft {
             reason: String::new(),
             left_out: 0,
             actor: String::new(),
+            shard: None,
             decision: None,
             attachment: None,
             concerns: Vec::new(),
@@ -169,6 +172,7 @@ impl EntryMaker {
             shown_digest: digest(shown.as_ref().map(|s| s.1)),
             hidden_digest: digest(hidden.as_ref().map(|h| h.1)),
             actor: draft.actor,
+            shard: draft.shard.as_ref().map(ShardLink::to_wire),
             attachment_digest: digest(draft.attachment.as_ref().map(evidence::attachment_digest)),
             ..Default::default()
         };

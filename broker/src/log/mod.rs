@@ -12,3 +12,5 @@ pub mod publish;
 pub mod tiles;
 
 pub mod cosigned;
+
+pub mod shards;

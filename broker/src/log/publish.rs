@@ -22,8 +22,12 @@ impl Evidences {
         Self { keys }
     }
 
-    /// Wire evidence of one entry; `None`: its case's erasure key is gone, and with it the meaning.
+    /// Wire evidence of one entry; `None`: its case's erasure key is gone, and with it the meaning, or its
+    /// retention had ended.
     pub async fn publish(&self, entry: LoggedEntry) -> Result<Option<wire::Evidence>, StoreError> {
+        if entry.body.is_empty() {
+            return Ok(None);
+        }
         let Some(key) = self.keys.existing(entry.case).await? else {
             return Ok(None);
         };

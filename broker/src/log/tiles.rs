@@ -31,6 +31,37 @@ pub enum Resource {
     Entry(u64),
 }
 
+/// A path: what it names, and of which shard; of none: of the whole tree as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The shard's number.
+    pub shard: Option<u64>,
+    /// What is asked for.
+    pub resource: Resource,
+}
+
+impl Path {
+    /// What a path behind the log's prefix names: of a shard, behind `shard/` and its number.
+    ///
+    /// # Errors
+    /// As [`Resource::parse`].
+    pub fn parse(path: &str) -> Result<Self, Refusal> {
+        let Some((number, rest)) = path.strip_prefix("shard/").and_then(|rest| rest.split_once('/')) else {
+            return Resource::parse(path).map(|resource| Self {
+                shard: None,
+                resource,
+            });
+        };
+        let shard = Some(decimal(number).ok_or_else(malformed)?);
+        // What opens a leaf is not a shard's: it comes with a proof under the newest checkpoint.
+        let resource = Resource::parse(rest)?;
+        if matches!(resource, Resource::Entry(_)) {
+            return Err(unknown());
+        }
+        Ok(Self { shard, resource })
+    }
+}
+
 /// Which tile of its level, or which bundle, and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -139,7 +170,7 @@ impl Resource {
 
 fn unknown() -> Refusal {
     let sentence = "There is nothing of this name in the log";
-    let remedy = "Ask for checkpoint, tile/LEVEL/N, tile/entries/N or entry/INDEX.";
+    let remedy = "Ask for checkpoint, tile/LEVEL/N, tile/entries/N or entry/INDEX; of a former shard, behind shard/NUMBER/.";
     Refusal::new(Fault::NotFound, "LOG_PATH_UNKNOWN", sentence, remedy)
 }
 
@@ -150,10 +181,14 @@ fn malformed() -> Refusal {
     Refusal::new(Fault::Invalid, "LOG_PATH_MALFORMED", sentence, remedy)
 }
 
-/// The hashes of a tile, one after the other; `None`: the newest checkpoint does not cover all of it.
-pub async fn tile(store: &dyn Store, level: u8, span: Span) -> Result<Option<Bytes>, StoreError> {
+/// The hashes of a tile, one after the other; `None`: a tree of `size` leaves does not cover all of it.
+pub async fn tile(
+    store: &dyn Store,
+    size: u64,
+    (level, span): (u8, Span),
+) -> Result<Option<Bytes>, StoreError> {
     let height = u32::from(level) * TILE_HEIGHT;
-    let count = size(store).await?.checked_shr(height).unwrap_or(0);
+    let count = size.checked_shr(height).unwrap_or(0);
     let (Some(index), Ok(level)) = (span.start_within(count), u8::try_from(height)) else {
         return Ok(None);
     };
@@ -166,9 +201,9 @@ pub async fn tile(store: &dyn Store, level: u8, span: Span) -> Result<Option<Byt
     Ok(Some(hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()))
 }
 
-/// The leaves of a bundle, each behind its length in two bytes; `None`: the newest checkpoint does not cover all of it.
-pub async fn entries(store: &dyn Store, span: Span) -> Result<Option<Bytes>, StoreError> {
-    let Some(start) = span.start_within(size(store).await?) else {
+/// The leaves of a bundle, each behind its length in two bytes; `None`: a tree of `size` leaves does not cover all of it.
+pub async fn entries(store: &dyn Store, size: u64, span: Span) -> Result<Option<Bytes>, StoreError> {
+    let Some(start) = span.start_within(size) else {
         return Ok(None);
     };
     let leaves = store.leaves(start, usize::from(span.width)).await?;
@@ -185,7 +220,7 @@ pub async fn entries(store: &dyn Store, span: Span) -> Result<Option<Bytes>, Sto
 }
 
 /// Leaves under the newest signed checkpoint.
-async fn size(store: &dyn Store) -> Result<u64, StoreError> {
+pub async fn size(store: &dyn Store) -> Result<u64, StoreError> {
     Ok(store.latest_checkpoint().await?.map_or(0, |newest| newest.size))
 }
 

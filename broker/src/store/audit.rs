@@ -2,7 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schakel_proto::ids::CaseRef;
+
 use super::verbs::audit::{Half, Waiting};
+
+/// Entries of which only the leaf is left: counted, and compared with what the log says that went.
+pub const ENTRIES_GONE: &str = "an entry whose retention had ended";
+/// Packets of which only a trace is left: likewise.
+pub const PACKETS_GONE: &str = "a packet whose retention had ended";
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +48,8 @@ pub struct Audited {
     pub findings: Vec<Finding>,
     /// What could not be checked, and how often.
     pub gone: BTreeMap<&'static str, u64>,
+    /// Cases whose records are going just now: each must be erased.
+    pub leaving: Vec<CaseRef>,
     /// Where to go on; `None`: that was all.
     pub next: Option<Cursor>,
 }

@@ -109,6 +109,8 @@ pub enum Integrated {
         /// Leaves in the tree.
         size: u64,
     },
+    /// The shard in force has ended, ends before the last of the leaves, or is another: nothing was written.
+    Frozen,
     /// Somebody else has written: this writer must stop, or the log forks.
     Conflict {
         /// Leaves in the tree.

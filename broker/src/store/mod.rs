@@ -44,6 +44,10 @@ pub mod oversight;
 
 pub mod filed;
 
+pub mod forget;
+
+pub mod shards;
+
 pub mod audit;
 
 mod verbs;
@@ -57,7 +61,7 @@ pub mod sled;
 #[cfg(test)]
 pub(crate) mod conformance;
 
-pub use audit::{Audited, Cursor, Finding};
+pub use audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
@@ -69,11 +73,13 @@ pub use facts::{
     AcceptedStatement, Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded,
 };
 pub use filed::{Filed, FiledEntry};
+pub use forget::{Acts, EndedPacket, Forgetting, Forgot};
 pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
     PartState, Stage, StoredPacket, StoredPart, StoredSealing,
 };
+pub use shards::{NewShard, Shard, ShardChanged, ShardOpened};
 
 /// Most packets counted by [`Store::waiting`].
 pub const WAITING_MAX_COUNT: u64 = 10_000;
@@ -193,6 +199,20 @@ pub trait Store: Send + Sync {
     /// several writers one wins, the others learn `Conflict` and must stop.
     async fn integrate(&self, integration: Integration) -> Result<Integrated, StoreError>;
 
+    /// The shards of the log, oldest first; empty: the tree is, or was begun before there were any and is in its first.
+    async fn shards(&self) -> Result<Vec<Shard>, StoreError>;
+
+    /// Commits the entry with which the shard named `origin` ends: [`Store::integrate`] freezes it with that leaf, and
+    /// takes nothing behind it. Idempotent: the first such entry stays.
+    async fn close_shard(&self, origin: &str, entry: NewEntry) -> Result<ShardChanged, StoreError>;
+
+    /// Lets a shard go on that was to end, or ended and has no successor. Idempotent.
+    async fn reopen_shard(&self, origin: &str) -> Result<ShardChanged, StoreError>;
+
+    /// Freezes the shard in force at the newest checkpoint and begins the next one, if the tree ends where it says: from
+    /// then on only checkpoints of that name are integrated. Idempotent by name.
+    async fn open_shard(&self, new: NewShard) -> Result<ShardOpened, StoreError>;
+
     /// The newest checkpoint; `None`: the log is empty.
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError>;
 
@@ -296,6 +316,28 @@ pub trait Store: Send + Sync {
         after: Option<(CaseRef, PacketId)>,
         limit: usize,
     ) -> Result<Page<OpenReview, (CaseRef, PacketId)>, StoreError>;
+
+    // ---- retention
+
+    /// Packets that ended before a moment and that nobody needs on record to follow their case. Goes through all
+    /// packets, `limit` rows at a time.
+    async fn ended(
+        &self,
+        before: Timestamp,
+        after: Option<PacketId>,
+        limit: usize,
+    ) -> Result<Page<EndedPacket, PacketId>, StoreError>;
+
+    /// The operator's acts and the refused attempts that were logged before a moment, from where the log was gone
+    /// through last; looks at `limit` entries.
+    async fn acts(&self, before: Timestamp, limit: usize) -> Result<Acts, StoreError>;
+
+    /// Positions of the entries of a case that go next.
+    async fn of_case(&self, case: CaseRef) -> Result<Vec<u64>, StoreError>;
+
+    /// Lets records go whose retention has ended; their leaves stay. `entry` says how many (in `left_out`), and is
+    /// committed with it; `None` if none. Broken off it is begun anew: what went before gives [`Forgot::Changed`].
+    async fn forget(&self, forgetting: Forgetting, entry: Option<NewEntry>) -> Result<Forgot, StoreError>;
 
     // ---- state of the store itself
 

@@ -15,12 +15,14 @@ mod emergency;
 mod erasing;
 mod facts;
 mod inbox;
+mod monitors;
 mod oversight;
 mod packet;
 mod peer;
 mod question;
 mod reading;
 mod refusal;
+mod retention;
 mod submission;
 
 mod holding;

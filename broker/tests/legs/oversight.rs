@@ -69,7 +69,7 @@ async fn told(ground: &Ground, police: &mut Client) -> (CaseRef, SubjectRef, Sea
     (case, subject, sealed)
 }
 
-async fn receive(ground: &Ground, broker: &Running, who: &str, sealed: &Sealed, acknowledges: bool) {
+pub async fn receive(ground: &Ground, broker: &Running, who: &str, sealed: &Sealed, acknowledges: bool) {
     let mut client = ground.client(broker.address(), who).await;
     let mut inbox = Inbox::open(&mut client, 1).await;
     let handed = inbox.handed().await;

@@ -69,6 +69,9 @@ pub enum DirectoryError {
         /// The version.
         version: u64,
     },
+    /// It names another log and does not freeze the one before, or another end of what is frozen.
+    #[error("the directory replaces a shard of the log without freezing it, or changes a frozen one")]
+    LogReplaced,
     /// It is too old for new sealing.
     #[error("the directory was issued at {issued}, more than 24 hours ago")]
     Stale {
@@ -98,6 +101,7 @@ impl DirectoryError {
             Self::Expired { .. } => "DIRECTORY_EXPIRED",
             Self::Older { .. } => "DIRECTORY_OLDER",
             Self::Contradiction { .. } => "DIRECTORY_CONTRADICTION",
+            Self::LogReplaced => "DIRECTORY_LOG",
             Self::Stale { .. } => "DIRECTORY_STALE",
         }
     }
@@ -117,6 +121,9 @@ impl DirectoryError {
             Self::Expired { .. } | Self::Stale { .. } => {
                 "Fetch a newer directory from the broker or the authority."
             }
+            Self::LogReplaced => {
+                "Ask the network's authority for a directory that lists the former shards of the log as they ended."
+            }
             Self::Older { .. } => "Use the newest directory; an older one is never accepted again.",
             Self::Contradiction { .. } => "Tell the network's authority at once: its key may be misused.",
         }
@@ -127,7 +134,9 @@ impl From<DirectoryError> for Refusal {
     fn from(error: DirectoryError) -> Self {
         let fault = match &error {
             DirectoryError::Authority { .. } => Fault::Internal,
-            DirectoryError::Older { .. } | DirectoryError::Contradiction { .. } => Fault::Conflict,
+            DirectoryError::Older { .. }
+            | DirectoryError::Contradiction { .. }
+            | DirectoryError::LogReplaced => Fault::Conflict,
             DirectoryError::Stale { .. } | DirectoryError::Expired { .. } => Fault::Precondition,
             _ => Fault::Invalid,
         };

@@ -11,6 +11,7 @@ use crate::openpgp::{Certificate, Fingerprint, Profile};
 use crate::party::{AgencyId, Code, NetworkName, OfficerId};
 use crate::time::Timestamp;
 use crate::tlog::checkpoint::LogKey;
+use crate::tlog::shards::{FROZEN_MAX_COUNT, FROZEN_NOTE_MAX_BYTES, Frozen, Shards};
 use crate::tlog::witnessed::WITNESSES_MAX_COUNT;
 use crate::wire;
 
@@ -291,12 +292,30 @@ fn log(
         );
     }
     let watch = super::watch::parse(message, &witnesses, key.origin())?;
+    let shards = shards(&message.frozen, key)?;
     Ok(LogDescription {
-        key,
+        shards,
         witnesses,
         tolerated_liars: message.tolerated_liars,
         watch,
     })
+}
+
+fn shards(frozen: &[wire::FrozenShard], current: LogKey) -> Result<Shards> {
+    if frozen.len() > FROZEN_MAX_COUNT {
+        return fail("log.frozen", format!("more than {FROZEN_MAX_COUNT}"));
+    }
+    let mut former = Vec::with_capacity(frozen.len());
+    for (number, one) in frozen.iter().enumerate() {
+        let place = format!("log.frozen[{number}]");
+        if one.checkpoint.len() > FROZEN_NOTE_MAX_BYTES {
+            return fail(&place, format!("is longer than {FROZEN_NOTE_MAX_BYTES} bytes"));
+        }
+        let key = LogKey::new(&one.origin, &one.key);
+        let shard = key.and_then(|key| Frozen::new(key, &one.checkpoint));
+        former.push(shard.map_err(|error| DirectoryError::malformed(&place, error.to_string()))?);
+    }
+    Shards::new(former, current).map_err(|what| DirectoryError::malformed("log.frozen", what))
 }
 
 /// Agencies of the directory, each once.

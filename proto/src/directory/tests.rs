@@ -1,9 +1,11 @@
 //! Tests of the directory: what a threshold signed is taken, everything else is refused by name.
 
 use prost::Message;
+use rand::SeedableRng;
 
 use super::*;
 use crate::openpgp::{KeyKind, SecretKeys};
+use crate::tlog::checkpoint::LogSecret;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_278_600_000);
 const HOUR: i64 = 3_600_000;
@@ -305,6 +307,75 @@ fn an_agency_whose_key_is_not_valid_now_stays_listed_without_it() {
     let police = directory.agency(&AgencyId::new("pz-rupel").unwrap()).unwrap();
     assert!(police.sealing_key().is_none());
     assert!(police.signing_keys(&keys.agencies[0].fingerprint()).is_none());
+}
+
+#[test]
+fn l10_shard_ends_in_a_directory_are_checked_and_never_taken_back() {
+    let keys = keys();
+    let secret = |origin: &str| {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(origin.len() as u64);
+        LogSecret::generate(origin, &mut rng).unwrap()
+    };
+    let (old, next) = (secret("rupel.example/log"), secret("rupel.example/log/2027h1"));
+    let frozen = |size: u64| wire::FrozenShard {
+        origin: old.public().origin().to_owned(),
+        key: old.public().public().to_vec().into(),
+        checkpoint: old.sign(size, Digest::of(b"root")).note().to_vec().into(),
+    };
+    let of = |version: u64, in_force: &LogSecret, frozen: Vec<wire::FrozenShard>| {
+        let mut message = message(&keys);
+        message.version = version;
+        let log = message.log.as_mut().unwrap();
+        log.origin = in_force.public().origin().to_owned();
+        log.key = in_force.public().public().to_vec().into();
+        log.frozen = frozen;
+        verify(&message, &keys)
+    };
+    let before = of(7, &old, Vec::new()).unwrap();
+    let after = of(8, &next, vec![frozen(12)]).unwrap();
+    let shards = after.log().shards();
+    assert_eq!(
+        (shards.origin(), shards.frozen().len()),
+        (next.public().origin(), 1)
+    );
+    assert_eq!(shards.predecessor().unwrap().last().size(), 12);
+    let accepted = Directory::accept_newer(&before, after.clone()).unwrap();
+    assert_eq!(accepted.log(), after.log());
+    // Another log without an end of the one before, another end, or the end forgotten.
+    for refused in [
+        of(9, &next, Vec::new()),
+        of(9, &next, vec![frozen(13)]),
+        of(9, &old, Vec::new()),
+    ] {
+        let refused = Directory::accept_newer(&accepted, refused.unwrap());
+        assert_eq!(refused.unwrap_err(), DirectoryError::LogReplaced);
+    }
+    let stranger = of(8, &next, Vec::new()).unwrap();
+    let refused = Directory::accept_newer(&before, stranger);
+    assert_eq!(refused.unwrap_err().code(), "DIRECTORY_LOG");
+    let changed = |change: fn(&mut wire::FrozenShard)| {
+        let mut one = frozen(12);
+        change(&mut one);
+        of(8, &next, vec![one]).unwrap_err().to_string()
+    };
+    for (place, said) in [
+        ("log.frozen[0]", changed(|one| one.key = vec![1; 31].into())),
+        ("log.frozen[0]", changed(|one| one.key = vec![1; 32].into())),
+        ("log.frozen[0]", changed(|one| one.origin = "other".to_owned())),
+        (
+            "log.frozen[0]",
+            changed(|one| one.checkpoint = vec![b'x'; 1025].into()),
+        ),
+        ("log.frozen[0]", changed(|one| one.checkpoint = Vec::new().into())),
+    ] {
+        assert!(said.contains(place), "{said}");
+    }
+    for frozen in [vec![frozen(0)], vec![frozen(1), frozen(2)], vec![frozen(1); 257]] {
+        let said = of(8, &next, frozen).unwrap_err().to_string();
+        assert!(said.contains("log.frozen"), "{said}");
+    }
+    let same = of(8, &old, vec![frozen(12)]).unwrap_err().to_string();
+    assert!(same.contains("one origin or one key"), "{same}");
 }
 
 #[test]

@@ -33,13 +33,19 @@ pub enum Event {
     DirectoryActivated,
     /// The broker's operator looked something up.
     AdminAct,
+    /// The shard ends with this entry.
+    ShardFrozen,
+    /// A shard continues a frozen one.
+    ShardOpened,
     /// The erasure key of a case was destroyed: what its entries said can no longer be shown or proved.
     KeyDestroyed,
+    /// Records went from the broker because their retention had ended, or their case was erased.
+    RecordsErased,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::SubmissionAcceptance,
         Self::SubmissionRejection,
         Self::ContentConsignment,
@@ -55,7 +61,10 @@ impl Event {
         Self::BundleActivated,
         Self::DirectoryActivated,
         Self::AdminAct,
+        Self::ShardFrozen,
+        Self::ShardOpened,
         Self::KeyDestroyed,
+        Self::RecordsErased,
     ];
 
     /// The name in an entry's body.
@@ -76,7 +85,10 @@ impl Event {
             Self::BundleActivated => "schakel:BundleActivated",
             Self::DirectoryActivated => "schakel:DirectoryActivated",
             Self::AdminAct => "schakel:AdminAct",
+            Self::ShardFrozen => "schakel:ShardFrozen",
+            Self::ShardOpened => "schakel:ShardOpened",
             Self::KeyDestroyed => "schakel:KeyDestroyed",
+            Self::RecordsErased => "schakel:RecordsErased",
         }
     }
 

@@ -8,17 +8,21 @@ use super::{
 };
 use crate::ids::Digest;
 use crate::party::NetworkName;
-use crate::tlog::checkpoint::{LogKey, SignedCheckpoint};
+use crate::tlog::checkpoint::SignedCheckpoint;
 use crate::tlog::hash::leaf_hash;
 use crate::tlog::proof::{self, Included};
+use crate::tlog::shards::Opens;
 use crate::wire;
 
 /// The checkpoint is signed by the log, and of the size that the evidence says.
 ///
 /// # Errors
 /// It is not.
-pub fn checkpoint(evidence: &wire::Evidence, log_key: &LogKey) -> Result<SignedCheckpoint, EvidenceError> {
-    let checkpoint = SignedCheckpoint::open(&evidence.checkpoint, log_key)?;
+pub fn checkpoint(
+    evidence: &wire::Evidence,
+    log: &(impl Opens + ?Sized),
+) -> Result<SignedCheckpoint, EvidenceError> {
+    let checkpoint = log.open(&evidence.checkpoint)?;
     if checkpoint.size() == evidence.tree_size {
         Ok(checkpoint)
     } else {

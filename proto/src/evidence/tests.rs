@@ -270,3 +270,43 @@ fn l12_without_its_key_a_leaf_fits_every_body_and_none_and_its_proof_still_holds
         assert_eq!(steps::body(&guessed, &network), Err(EvidenceError::Commitment));
     }
 }
+
+#[test]
+fn shard_entries_name_the_other_shard_as_their_event_does() {
+    let network = NetworkName::new("rupel").unwrap();
+    let body = |event: Event, shard: Option<wire::ShardLink>| {
+        let body = wire::EvidenceBody {
+            r#type: BODY_TYPE.to_owned(),
+            network: network.to_string(),
+            entry_id: bytes(&[1; 16]),
+            event: event.as_str().to_owned(),
+            shard,
+            ..Default::default()
+        };
+        Body::parse(&body.encode_to_vec(), &network).map(|body| body.shard)
+    };
+    let end = Some((7, Digest::of(b"root")));
+    let link = |end| ShardLink {
+        origin: "rupel.example/log/2026h2".to_owned(),
+        end,
+    };
+    let (after, before) = (link(None), link(end));
+    for (event, link, fits) in [
+        (Event::ShardFrozen, &after, true),
+        (Event::ShardFrozen, &before, false),
+        (Event::ShardOpened, &before, true),
+        (Event::ShardOpened, &after, false),
+        (Event::AdminAct, &after, false),
+    ] {
+        let parsed = body(event, Some(link.to_wire()));
+        assert_eq!(
+            parsed.ok().flatten().as_ref(),
+            Some(link).filter(|_| fits),
+            "{event:?}"
+        );
+    }
+    let mut long = after.to_wire();
+    long.origin = "x".repeat(ORIGIN_MAX_BYTES + 1);
+    assert!(body(Event::ShardFrozen, Some(long)).is_err());
+    assert_eq!(body(Event::AdminAct, None), Ok(None));
+}

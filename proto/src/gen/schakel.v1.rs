@@ -404,6 +404,21 @@ pub struct LogDescription {
     /// of the witnesses; one without a key here cosigns nothing
     #[prost(message, repeated, tag = "5")]
     pub witness_keys: ::prost::alloc::vec::Vec<WitnessKey>,
+    /// former shards, oldest first; the one in force continues the tree of the last
+    #[prost(message, repeated, tag = "6")]
+    pub frozen: ::prost::alloc::vec::Vec<FrozenShard>,
+}
+/// A former shard: nothing that its key signs beyond this checkpoint counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FrozenShard {
+    #[prost(string, tag = "1")]
+    pub origin: ::prost::alloc::string::String,
+    /// Ed25519 public key, 32 bytes
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// its last: the signed note, with the log's own line only
+    #[prost(bytes = "bytes", tag = "3")]
+    pub checkpoint: ::prost::bytes::Bytes,
 }
 /// Signed by the agency entitled to make it, travels as Signed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -774,6 +789,21 @@ pub struct EvidenceBody {
     /// of an operator's act: the Unix user who asked
     #[prost(string, tag = "16")]
     pub actor: ::prost::alloc::string::String,
+    /// of ShardFrozen: the shard that follows; of ShardOpened: the one before
+    #[prost(message, optional, tag = "17")]
+    pub shard: ::core::option::Option<ShardLink>,
+}
+/// Another shard of the log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShardLink {
+    #[prost(string, tag = "1")]
+    pub origin: ::prost::alloc::string::String,
+    /// where it ended; 0 of the one that follows
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// of its last tree; empty of the one that follows
+    #[prost(bytes = "bytes", tag = "3")]
+    pub root: ::prost::bytes::Bytes,
 }
 /// The decision for one recipient of one packet, at hand-over.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -35,6 +35,12 @@ pub enum CheckpointError {
     /// The signature by the log key does not hold.
     #[error("checkpoint: the signature does not hold")]
     Signature,
+    /// The shard is frozen, and this is beyond its end or another end.
+    #[error("checkpoint: beyond the end of a frozen shard, or of another end")]
+    Frozen,
+    /// The shard begins behind this size.
+    #[error("checkpoint: of a size at which its shard had not begun")]
+    Before,
     /// A log key or origin does not parse.
     #[error("log key: malformed")]
     Key,
@@ -72,7 +78,11 @@ pub struct LogSecret {
     pair: Ed25519KeyPair,
 }
 
-fn check_origin(origin: &str) -> Result<(), CheckpointError> {
+/// Whether a log may have this name: printable ASCII without `+`, of bounded length.
+///
+/// # Errors
+/// It may not.
+pub fn check_origin(origin: &str) -> Result<(), CheckpointError> {
     let plain = origin.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
     let bounded = (1..=ORIGIN_MAX_BYTES).contains(&origin.len());
     if plain && bounded {
@@ -109,6 +119,27 @@ impl LogKey {
     /// The signed note's key id: the first 4 bytes of `SHA-256(name || "\n" || 0x01 || public key)`.
     fn id(&self) -> [u8; 4] {
         key_id(&self.origin, ALGORITHM_ED25519, &self.public)
+    }
+
+    /// From the signed note's text form of a verifier key, white space around it ignored.
+    ///
+    /// # Errors
+    /// It is not of that form, or of another algorithm.
+    pub fn from_text(text: &str) -> Result<Self, CheckpointError> {
+        let mut fields = text.trim().splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (fields.next(), fields.next(), fields.next()) else {
+            return Err(CheckpointError::Key);
+        };
+        let bytes = STANDARD.decode(key).map_err(|_| CheckpointError::Key)?;
+        let Some((&ALGORITHM_ED25519, public)) = bytes.split_first() else {
+            return Err(CheckpointError::Key);
+        };
+        let key = Self::new(name, public)?;
+        if hex::encode(key.id()) == id {
+            Ok(key)
+        } else {
+            Err(CheckpointError::Key)
+        }
     }
 
     /// The signed note's text form of a verifier key: `name+id+base64(0x01 || public key)`.
@@ -298,5 +329,20 @@ impl SignedCheckpoint {
     /// The signed note.
     pub fn note(&self) -> &[u8] {
         &self.note
+    }
+
+    /// The note with the lines of this key only: without those of witnesses.
+    ///
+    /// # Errors
+    /// The key signed none of them.
+    pub fn bare(&self, key: &LogKey) -> Result<Self, CheckpointError> {
+        let split = Note::split(&self.note)?;
+        let own = |line: &Line<'_>| line.name == key.origin && line.id == key.id();
+        let mut note = format!("{}\n", split.body);
+        for line in split.lines()?.iter().filter(|line| own(line)) {
+            note.push_str(&line.to_text());
+            note.push('\n');
+        }
+        Self::open(note.as_bytes(), key)
     }
 }

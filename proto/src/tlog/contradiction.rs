@@ -1,8 +1,9 @@
 //! Contradictions of a log: two things about it that cannot both be so, and what follows from them for somebody who has
 //! nothing but the files in which an agent keeps both sides (docs/format/log.md).
 
-use super::checkpoint::{CheckpointError, LogKey, SignedCheckpoint};
+use super::checkpoint::{CheckpointError, SignedCheckpoint};
 use super::proof::{PROOF_MAX_COUNT, check_consistency};
+use super::shards::Opens;
 use crate::ids::Digest;
 
 /// What two sides amount to.
@@ -49,12 +50,9 @@ pub fn judge(
     first: &[u8],
     second: &[u8],
     proof: &[Digest],
-    log: &LogKey,
+    log: &(impl Opens + ?Sized),
 ) -> Result<Verdict, NoContradiction> {
-    let (first, second) = (
-        SignedCheckpoint::open(first, log)?,
-        SignedCheckpoint::open(second, log)?,
-    );
+    let (first, second) = (log.open(first)?, log.open(second)?);
     let (older, newer) = if first.size() <= second.size() {
         (&first, &second)
     } else {
@@ -82,9 +80,9 @@ pub fn judge_seen(
     seen: Seen,
     note: &[u8],
     proof: &[Digest],
-    log: &LogKey,
+    log: &(impl Opens + ?Sized),
 ) -> Result<Verdict, NoContradiction> {
-    let own = SignedCheckpoint::open(note, log)?;
+    let own = log.open(note)?;
     not_of(seen, &own, proof).map(|()| Verdict::Disputed)
 }
 

@@ -18,6 +18,8 @@ use crate::party::AgencyId;
 pub const COSIGNATURE_MAX_BYTES: usize = 4 * 1024;
 /// Longest name of a witness, in bytes (the length that ML-DSA-44's message has room for).
 const NAME_MAX_BYTES: usize = 255;
+/// What stands between the log's name and the agency's in a witness' name.
+const WITNESS: &str = "/witness/";
 /// The first line of what Ed25519 signs.
 const ED25519_HEADER: &str = "cosignature/v1";
 /// What the message that ML-DSA-44 signs begins with.
@@ -85,7 +87,7 @@ impl Algorithm {
 
 /// The name under which an agency cosigns the log named `origin`.
 pub fn witness_name(origin: &str, agency: &AgencyId) -> String {
-    format!("{origin}/witness/{agency}")
+    format!("{origin}{WITNESS}{agency}")
 }
 
 /// Public half of a witness' key, with the name it signs under.
@@ -125,6 +127,14 @@ impl WitnessKey {
     /// The name it signs under.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same key under the name of another shard's witness.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn under(&self, name: &str) -> Result<Self, CosignatureError> {
+        Self::new(name, &self.to_bytes())
     }
 
     /// How it signs.
@@ -324,6 +334,25 @@ impl WitnessSecret {
         let seed = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
         let id = hex::encode(self.key.id());
         Zeroizing::new(format!("PRIVATE+KEY+{}+{id}+{}\n", self.key.name, seed.as_str()))
+    }
+
+    /// The same key under the name of another shard's witness.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn under(&self, name: &str) -> Result<Self, CosignatureError> {
+        Self::from_seed(self.key.algorithm, name, self.seed.clone())
+    }
+
+    /// The same key under its witness' name in the shard named `origin`.
+    ///
+    /// # Errors
+    /// That is no name.
+    pub fn for_shard(&self, origin: &str) -> Result<Self, CosignatureError> {
+        match self.key.name.rsplit_once(WITNESS) {
+            Some((_, agency)) => self.under(&format!("{origin}{WITNESS}{agency}")),
+            None => self.under(&self.key.name),
+        }
     }
 
     /// The public half.

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::checkpoint::{CheckpointError, LogKey, SignedCheckpoint};
-use super::cosignature::{CosignatureError, WitnessKey};
+use super::checkpoint::{CheckpointError, SignedCheckpoint};
+use super::cosignature::{CosignatureError, WitnessKey, witness_name};
 use super::proof::{PROOF_MAX_COUNT, ProofError, check_consistency};
+use super::shards::Opens;
 use crate::evidence::CheckedEvidence;
 use crate::ids::Digest;
 use crate::party::AgencyId;
@@ -85,9 +86,14 @@ impl Witnesses {
         self.keys.contains_key(agency)
     }
 
-    /// The key of a witness.
+    /// The key of a witness, under its name in the shard in force.
     pub fn key(&self, agency: &AgencyId) -> Option<&WitnessKey> {
         self.keys.get(agency)?.as_ref()
+    }
+
+    /// The key of a witness, under its name in the shard named `origin`.
+    pub fn key_for(&self, agency: &AgencyId, origin: &str) -> Option<WitnessKey> {
+        self.key(agency)?.under(&witness_name(origin, agency)).ok()
     }
 
     /// What the cosignatures in a checkpoint's note amount to. Each witness counts once; lines of others, and of keys
@@ -97,8 +103,10 @@ impl Witnesses {
     /// A line says that it is by a witness' key, and does not hold.
     pub fn standing(&self, checkpoint: &SignedCheckpoint) -> Result<Standing, CosignatureError> {
         let mut by = Vec::new();
-        for (agency, key) in &self.keys {
-            let Some(key) = key else { continue };
+        for agency in self.keys.keys() {
+            let Some(key) = self.key_for(agency, checkpoint.origin()) else {
+                continue;
+            };
             if let Some(found) = key.find(checkpoint)? {
                 by.push(CosignedBy {
                     agency: agency.clone(),
@@ -146,10 +154,10 @@ pub enum WitnessedError {
 pub fn check(
     evidence: &CheckedEvidence,
     proof: &wire::WitnessProof,
-    log: &LogKey,
+    log: &(impl Opens + ?Sized),
     witnesses: &Witnesses,
 ) -> Result<Standing, WitnessedError> {
-    let cosigned = SignedCheckpoint::open(&proof.checkpoint, log)?;
+    let cosigned = log.open(&proof.checkpoint)?;
     if cosigned.size() != proof.size || proof.consistency.len() > PROOF_MAX_COUNT {
         return Err(WitnessedError::Malformed);
     }

@@ -321,6 +321,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "L'expéditeur a vu une autre histoire du journal que celle qui nous a été montrée",
     ),
     (
+        "LOG_FROZEN",
+        "Le journal montre un point de contrôle au-delà de la fin d'une partie close : quelqu'un d'autre a la clé de cette partie",
+    ),
+    (
         "CHECKPOINT_UNKNOWN",
         "Le paquet nomme un point de contrôle qui n'est pas de ce journal",
     ),

@@ -330,6 +330,10 @@ pub(super) const SENTENCES: &[(&str, &str)] = &[
         "De afzender zag een ander verloop van het logboek dan ons werd getoond",
     ),
     (
+        "LOG_FROZEN",
+        "Het logboek toont een controlepunt voorbij het einde van een afgesloten deel: iemand anders heeft de sleutel van dat deel",
+    ),
+    (
         "CHECKPOINT_UNKNOWN",
         "Het pakket noemt een controlepunt dat niet van dit logboek is",
     ),

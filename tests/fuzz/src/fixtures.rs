@@ -72,6 +72,7 @@ pub fn directory_message() -> wire::Directory {
             witnesses: agencies.first().map(|a| a.id.clone()).into_iter().collect(),
             tolerated_liars: 0,
             witness_keys: agencies.first().map(|a| witness_key(&a.id)).into_iter().collect(),
+            frozen: Vec::new(),
         }),
         auditors: agencies.first().map(|a| a.id.clone()).into_iter().collect(),
         agencies,

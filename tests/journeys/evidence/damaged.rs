@@ -311,10 +311,12 @@ fn readers(scene: &Scene) -> usize {
     let other = Anchor {
         authority: Some(other.unwrap().authority().unwrap()),
         network: None,
+        directory: None,
     };
     let demer = Anchor {
         authority: own.authority,
         network: Some(NetworkName::new("demer").unwrap()),
+        directory: None,
     };
     let nobody = Anchor::default();
     let lost = ["consignment", "directory directories/1", "submission"];

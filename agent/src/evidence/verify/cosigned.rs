@@ -3,6 +3,7 @@
 use schakel_proto::directory::Directory;
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::shards::Opens;
 use schakel_proto::tlog::witnessed::CosignedBy;
 
 use super::directories::Directories;
@@ -18,7 +19,7 @@ pub(super) fn check(
 ) -> bool {
     let mut provisional = why("PROVISIONAL");
     // Only the witnesses of a directory that names the key that signed, each at a time when it was in force.
-    let signed = |d: &&Directory| SignedCheckpoint::open(checkpoint.note(), d.log().key()).is_ok();
+    let signed = |d: &&Directory| d.log().shards().open(checkpoint.note()).is_ok();
     for directory in directories.all().filter(signed) {
         let watch = directory.log().watch();
         let then = |one: &CosignedBy| {

@@ -9,7 +9,8 @@ use schakel_proto::directory::{Authority, Directory};
 use schakel_proto::openpgp::Certificate;
 use schakel_proto::party::NetworkName;
 use schakel_proto::time::Timestamp;
-use schakel_proto::tlog::checkpoint::LogKey;
+use schakel_proto::tlog::checkpoint::{CheckpointError, LogKey, SignedCheckpoint};
+use schakel_proto::tlog::shards::Opens;
 use schakel_proto::wire;
 
 use super::{Anchor, Members};
@@ -71,6 +72,7 @@ impl Directories {
             };
             report.note(Check::Directory, format!("directories/{folder}"), outcome);
         }
+        directories.readers(anchor, report);
         if directories.signed.is_empty() && !report.has_failed(Check::Directory) {
             report.note(Check::Directory, "directories", Err(why("MEMBER_MISSING")));
         }
@@ -104,7 +106,18 @@ impl Directories {
             _ => Err(why("MEMBER_MISSING")),
         };
         report.note(Check::Directory, names::DIRECTORY, outcome);
+        directories.readers(anchor, report);
         Ok(directories)
+    }
+
+    /// The reader's own directory: it may name ends of shards that the maker of the file did not know, or left out.
+    fn readers(&mut self, anchor: &Anchor, report: &mut Report) {
+        let Some(signed) = &anchor.directory else { return };
+        let said = wire::Directory::decode(&*signed.bytes).unwrap_or_default();
+        if !self.held.contains_key(&said.version) {
+            let outcome = self.hold(said.version, signed.clone());
+            report.note(Check::Directory, "--directory", outcome);
+        }
     }
 
     fn take(&mut self, members: &Members, version: u64) -> Result<Result<(), Why>, Problem> {
@@ -170,22 +183,59 @@ impl Directories {
         found
     }
 
-    /// Whether a key was the log's at a moment; none: no directory says whose it was.
+    /// Whether a key was the log's at a moment, or is that of a shard after the one of then, in which what was made then
+    /// may stand; none: no directory says whose it was.
     pub(super) fn logs_key_at(&self, keys: &[LogKey], at: Timestamp) -> Option<bool> {
         let then = self.at(at);
+        let follows = |key: &LogKey, earlier: &LogKey| {
+            let mut known = self.all().chain(then.iter());
+            known.any(|directory| directory.log().shards().follows(key, earlier))
+        };
         let mut logs = then.iter().map(|directory| directory.log().key());
-        (!then.is_empty()).then(|| logs.any(|key| keys.contains(key)))
+        (!then.is_empty()).then(|| logs.any(|earlier| keys.iter().any(|key| follows(key, earlier))))
     }
 
-    /// The keys that may sign checkpoints.
+    /// The keys that may sign checkpoints, or might: of all shards.
     pub(super) fn log_keys(&self) -> Vec<LogKey> {
         let mut keys: Vec<LogKey> = Vec::new();
-        for directory in self.all() {
-            if !keys.contains(directory.log().key()) {
-                keys.push(directory.log().key().clone());
+        for key in self.all().flat_map(|directory| directory.log().shards().keys()) {
+            if !keys.contains(key) {
+                keys.push(key.clone());
             }
         }
         keys
+    }
+
+    /// Opens a note of the log, and says whose keys signed it. What lies beyond the end of a shard that any of the
+    /// directories freezes does not open, whatever the others say.
+    pub(super) fn open(&self, note: &[u8]) -> Result<(SignedCheckpoint, Vec<LogKey>), CheckpointError> {
+        let (mut opened, mut wrong) = (None, CheckpointError::Origin);
+        let mut keys = Vec::new();
+        for directory in self.all() {
+            let shards = directory.log().shards();
+            match shards.open(note) {
+                Ok(checkpoint) => {
+                    keys.extend(shards.key(checkpoint.origin()).cloned());
+                    opened = Some(checkpoint);
+                }
+                Err(CheckpointError::Frozen) => return Err(CheckpointError::Frozen),
+                Err(CheckpointError::Origin) => {}
+                Err(error) => wrong = error,
+            }
+        }
+        opened.map(|checkpoint| (checkpoint, keys)).ok_or(wrong)
+    }
+
+    /// Whether a note is one that a frozen shard's key signed beyond its end.
+    pub(super) fn is_forged(&self, note: &[u8]) -> bool {
+        let mut all = self.all();
+        all.any(|directory| directory.log().shards().forged(note).is_some())
+    }
+
+    /// Whether two names are of shards of one log.
+    pub(super) fn one_log(&self, one: &str, other: &str) -> bool {
+        let mut shards = self.all().map(|directory| directory.log().shards());
+        one == other || shards.any(|shards| shards.knows(one) && shards.knows(other))
     }
 
     /// Each certificate is one that a directory lists.

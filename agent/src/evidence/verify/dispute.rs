@@ -8,9 +8,10 @@ use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::packet::shown::ShownManifest;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
-use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::checkpoint::{CheckpointError, SignedCheckpoint};
 use schakel_proto::tlog::contradiction::Seen;
 use schakel_proto::tlog::proof::{check_consistency, shown_root};
+use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 use serde::Deserialize;
 
@@ -159,19 +160,30 @@ pub(super) fn verify(members: &Members, anchor: &Anchor, report: &mut Report) ->
         .and_then(|found| serde_json::from_slice(&found).ok())
         .unwrap_or_default();
     let about = format!("{} / {}", word.seen.size, own.size());
-    report.note(Check::Dispute, about, disputes(word, own, &found));
+    report.note(Check::Dispute, about, disputes(word, own, &found, &directories));
     Ok(())
 }
 
-/// Two roots of one size; or a proof under the checkpoint's root that shows another root of the size that was seen.
-fn disputes(word: &Word, own: &SignedCheckpoint, found: &Found) -> Result<(), Why> {
+/// A checkpoint beyond the end of a frozen shard; two roots of one size; or a proof under the checkpoint's root that shows another root of the size that was seen.
+fn disputes(
+    word: &Word,
+    own: &SignedCheckpoint,
+    found: &Found,
+    directories: &Directories,
+) -> Result<(), Why> {
     if !word.is_found(found) {
         return Err(why("FOUND_DIFFERS"));
     }
-    if word.origin != own.origin() {
+    let (origin, seen) = (&word.origin, word.seen);
+    let mut shards = directories.all().map(|directory| directory.log().shards());
+    let beyond = |one: &Shards| one.within(origin, seen.size, &seen.root) == Err(CheckpointError::Frozen);
+    if shards.any(beyond) {
+        return Ok(());
+    }
+    if !directories.one_log(origin, own.origin()) {
         return Err(why("OTHER_LOG").of(&word.origin));
     }
-    let (seen, size, root) = (word.seen, own.size(), own.root());
+    let (size, root) = (own.size(), own.root());
     if seen.size == size {
         let two = seen.root != root;
         return two.then_some(()).ok_or_else(|| why("ONE_HISTORY"));

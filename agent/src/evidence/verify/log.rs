@@ -132,25 +132,17 @@ impl Log {
         if let Some(known) = self.checkpoints.get(note) {
             return known.checkpoint.clone();
         }
-        let mut wrong = why("NO_DIRECTORY");
         let (mut found, mut signed_by) = (None, Vec::new());
-        let keys = directories.log_keys();
-        for key in &keys {
-            match SignedCheckpoint::open(note, key) {
-                Ok(checkpoint) => {
-                    found = Some(checkpoint);
-                    signed_by.push(key.clone());
-                }
-                Err(error) => wrong = Why::evidence(&error.into()),
-            }
-        }
-        match &found {
-            Some(checkpoint) => {
+        match directories.open(note) {
+            Ok((checkpoint, keys)) => {
                 let about = format!("{about}, size {}", checkpoint.size());
                 report.note(Check::Checkpoint, about, Ok(()));
+                (found, signed_by) = (Some(checkpoint), keys);
             }
-            None if keys.is_empty() => report.skip(Check::Checkpoint, about, wrong),
-            None => drop(report.note(Check::Checkpoint, about, Err(wrong))),
+            Err(_) if directories.all().next().is_none() => {
+                report.skip(Check::Checkpoint, about, why("NO_DIRECTORY"));
+            }
+            Err(error) => drop(report.note(Check::Checkpoint, about, Err(Why::evidence(&error.into())))),
         }
         let opened = Opened {
             checkpoint: found.clone(),
@@ -258,7 +250,12 @@ impl Log {
     }
 
     /// The newest checkpoint extends all others.
-    pub(super) fn consistent(&self, members: &Members, report: &mut Report) -> Result<(), Problem> {
+    pub(super) fn consistent(
+        &self,
+        members: &Members,
+        directories: &Directories,
+        report: &mut Report,
+    ) -> Result<(), Problem> {
         let held = self.checkpoints.values();
         let held: Vec<_> = held
             .filter_map(|opened| Some((opened.checkpoint.as_ref()?, opened.about.as_str())))
@@ -279,7 +276,7 @@ impl Log {
         let mut good = BTreeSet::from([tree(newest)]);
         for (older, about) in held.into_iter().filter(|(older, _)| *older != newest) {
             let about = format!("{about}, size {}", older.size());
-            if older.origin() != newest.origin() {
+            if !directories.one_log(older.origin(), newest.origin()) {
                 report.skip(Check::Consistency, about, why("OTHER_LOG").of(older.origin()));
                 continue;
             }
@@ -306,7 +303,9 @@ impl Log {
             let mut entries = self.entries.iter().filter(|entry| entry.index == told.index);
             let within = |entry: &Entry| {
                 let of = entry.tree.as_ref().filter(|of| good.contains(of)).zip(witnessed);
-                of.is_some_and(|(of, witnessed)| of.0 == witnessed.0 && entry.index < witnessed.1)
+                of.is_some_and(|(of, witnessed)| {
+                    directories.one_log(&of.0, &witnessed.0) && entry.index < witnessed.1
+                })
             };
             told.witnessed = entries.any(within);
         }

@@ -404,6 +404,14 @@ pub(super) const WHYS: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "LOG_FROZEN",
+        [
+            "it is beyond the end of a shard of the log that the authority has frozen: whoever made it has that shard's key",
+            "het ligt voorbij het einde van een deel van het logboek dat de autoriteit heeft afgesloten: wie het maakte heeft de sleutel van dat deel",
+            "il est au-delà de la fin d'une partie du journal que l'autorité a close : celui qui l'a fait en a la clé",
+        ],
+    ),
+    (
         "EVIDENCE_CHECKPOINT",
         [
             "its signature does not hold",

@@ -118,9 +118,20 @@ impl Ledger {
         secret.sign(self.size(), self.root()).note().to_vec()
     }
 
+    /// The key that signs checkpoints.
+    pub fn secret(&self) -> LogSecret {
+        LogSecret::from_text(&self.text).unwrap()
+    }
+
+    /// The same log in a shard of this key.
+    pub fn in_shard_of(&self, secret: &LogSecret) -> Self {
+        let text = secret.to_text().to_string();
+        Self { text, ..self.clone() }
+    }
+
     /// The newest checkpoint, signed by a key that is not the log's.
-    pub fn forged_checkpoint(&self, origin: &str) -> Vec<u8> {
-        let secret = LogSecret::generate(origin, &mut randomness()).unwrap();
+    pub fn forged_checkpoint(&self) -> Vec<u8> {
+        let secret = LogSecret::generate(self.secret().public().origin(), &mut randomness()).unwrap();
         secret.sign(self.size(), self.root()).note().to_vec()
     }
 

@@ -61,6 +61,7 @@ impl Town {
         let anchor = Anchor {
             authority: Some(self.network.authority().unwrap()),
             network: None,
+            directory: None,
         };
         let report = verify(evidence, &anchor).unwrap();
         assert!(report.is_good(), "{}", report.to_text("en"));
@@ -71,6 +72,7 @@ impl Town {
         let anchor = Anchor {
             authority: Some(self.network.authority().unwrap()),
             network: None,
+            directory: None,
         };
         let report = verify(evidence, &anchor).unwrap();
         let failed: Vec<_> = report.failed().map(|finding| finding.check.as_str()).collect();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use schakel_proto::evidence::Event;
 use schakel_proto::time::Timestamp;
 use serde_json::Value;
 
@@ -274,7 +275,12 @@ fn line(entry: &Value) -> String {
     }
     let left_out = number(entry, "left_out");
     if left_out > 0 {
-        line.push_str(&format!("  ({left_out} before it got no entry)"));
+        let what = if entry["event"] == Event::RecordsErased.as_str() {
+            "went"
+        } else {
+            "before it got no entry"
+        };
+        line.push_str(&format!("  ({left_out} {what})"));
     }
     line + "\n"
 }

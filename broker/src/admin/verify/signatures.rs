@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schakel_proto::directory::Directory;
 use schakel_proto::evidence::{Body, Event};
-use schakel_proto::ids::Digest;
+use schakel_proto::ids::{Digest, PacketId};
 use schakel_proto::limits;
 use schakel_proto::openpgp::Fingerprint;
 use schakel_proto::packet::manifest::ManifestFields;
@@ -18,7 +18,7 @@ use schakel_proto::wire;
 
 use super::super::Desk;
 use crate::signed::AgencyMessage;
-use crate::store::{Ceiling, CeilingOf, FiledEntry, StoreError, StoredPacket};
+use crate::store::{Ceiling, CeilingOf, Filed, FiledEntry, Known, StoreError, StoredPacket};
 
 /// How long the judgement of a directory's keys is used again, in milliseconds.
 const JUDGED_MAX_MILLIS: i64 = 10 * 60 * 1000;
@@ -116,7 +116,7 @@ impl Signatures {
                         self.under(desk, when, &|directory| manifest(directory, &signed, body))
                             .await
                     }
-                    Ok(None) => Ok(Judged::Wrong("accepted a packet that is not there".to_owned())),
+                    Ok(None) => without(desk, (entry, body), packet).await,
                     Err(StoreError::Corrupt(what)) => Ok(Judged::Wrong(what.to_string())),
                     Err(error) => Err(error.into()),
                 }
@@ -226,6 +226,33 @@ fn submission_max_millis(packet: &StoredPacket) -> i64 {
     let bytes = sealings.fold(0_u64, |sum, sealing| sum.saturating_add(sealing.length));
     let seconds = i64::try_from(bytes / limits::SLOWEST_BYTES_PER_SECOND).unwrap_or(i64::MAX);
     seconds.saturating_mul(1_000).saturating_add(CALL_MAX_MILLIS)
+}
+
+/// An acceptance whose packet is not there: it went when its retention had ended, and a trace of it is left; or it went
+/// with this entry since that was read; or it is missing.
+async fn without(
+    desk: &Desk,
+    (entry, body): (&FiledEntry, &Body),
+    packet: PacketId,
+) -> Result<Judged, Refusal> {
+    let digest = body.manifest_digest.unwrap_or(Digest::from_bytes([0; 32]));
+    if let Known::Same(_) = desk.store.known(packet, digest).await? {
+        return Ok(Judged::Gone(
+            "the signature of a packet whose retention had ended",
+        ));
+    }
+    let again = desk
+        .store
+        .filed(Filed::All, entry.index.checked_sub(1), 1)
+        .await?;
+    if again
+        .found
+        .first()
+        .is_some_and(|now| now.index == entry.index && now.body.is_empty())
+    {
+        return Ok(Judged::Unsigned);
+    }
+    Ok(Judged::Wrong("accepted a packet that is not there".to_owned()))
 }
 
 /// A signature by a certificate of an agency, over bytes.

@@ -18,6 +18,14 @@ use crate::log::entry::{EntryDraft, EntryMaker};
 use crate::store::memory::MemoryStore;
 use crate::store::{Integration, PAGE_MAX_COUNT};
 
+async fn tile(store: &dyn Store, level: u8, span: Span) -> Result<Option<Bytes>, StoreError> {
+    super::tile(store, size(store).await?, (level, span)).await
+}
+
+async fn entries(store: &dyn Store, span: Span) -> Result<Option<Bytes>, StoreError> {
+    super::entries(store, size(store).await?, span).await
+}
+
 fn span(index: u64, width: u16) -> Span {
     Span { index, width }
 }
@@ -213,6 +221,44 @@ fn unbundled(mut bundle: &[u8]) -> Vec<Digest> {
     }
     assert!(bundle.is_empty());
     hashes
+}
+
+#[tokio::test]
+async fn a_shards_tiles_end_where_it_does() {
+    let (store, hashes) = log_of(300, 5).await;
+    for (size, width, there) in [
+        (300, 256, true),
+        (256, 256, true),
+        (255, 256, false),
+        (255, 255, true),
+    ] {
+        let tile = super::tile(&*store, size, (0, span(0, width))).await.unwrap();
+        assert_eq!(tile.is_some(), there, "{size} {width}");
+        let bundle = super::entries(&*store, size, span(0, width)).await.unwrap();
+        let leaves = bundle.map(|bundle| unbundled(&bundle));
+        assert_eq!(leaves, there.then(|| hashes[..usize::from(width)].to_vec()));
+    }
+    for (path, shard) in [("shard/0/checkpoint", 0), ("shard/12/checkpoint", 12)] {
+        let resource = Resource::Checkpoint;
+        assert_eq!(
+            Path::parse(path).unwrap(),
+            Path {
+                shard: Some(shard),
+                resource
+            }
+        );
+    }
+    assert_eq!(Path::parse("tile/0/000").unwrap().shard, None);
+    for path in [
+        "shard/00/checkpoint",
+        "shard/x/checkpoint",
+        "shard/1/shard/0/checkpoint",
+        "shard/1/",
+        "shard/1",
+        "shard/1/entry/0",
+    ] {
+        assert!(Path::parse(path).is_err(), "{path}");
+    }
 }
 
 #[tokio::test]

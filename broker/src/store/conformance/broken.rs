@@ -103,6 +103,7 @@ async fn integrate(bench: &Bench, plan: &mut Plan) {
     // Saved after all: the writer finds its own checkpoint as the newest.
     match plan.run(bench, || store.integrate(step.clone())).await {
         Integrated::Done { size } | Integrated::Conflict { size } => assert_eq!(size, frontier.size()),
+        Integrated::Frozen => panic!("frozen"),
     }
     let newest = store.latest_checkpoint().await.unwrap().unwrap();
     assert_eq!((newest.size, newest.root), (frontier.size(), frontier.root()));

@@ -13,9 +13,13 @@ mod endings;
 
 mod log;
 
+mod shards;
+
 mod oversight;
 
 pub(crate) mod filed;
+
+mod forgetting;
 
 mod broken;
 
@@ -74,11 +78,18 @@ macro_rules! stamp {
             log::only_one_writer_extends_the_tree,
             log::a_sequencer_that_finds_another_writer_stops,
             log::proofs_of_extension_hold_between_all_sizes,
+            shards::a_frozen_shard_stays_as_it_is_and_what_waits_goes_into_the_next,
+            shards::a_directory_may_freeze_a_shard_that_nobody_asked_to_end,
+            shards::a_freeze_that_is_taken_back_loses_nothing,
+            shards::a_change_of_shard_may_be_broken_at_each_step,
             oversight::what_was_in_force_is_kept_and_the_oldest_goes,
             oversight::what_waits_is_found_in_pages,
             oversight::an_emergency_waits_until_its_review,
             oversight::records_come_with_everything_that_opens_them,
             filed::entries_are_filed_by_case_and_packet,
+            forgetting::no_more_goes_than_is_said_and_what_is_open_or_damaged_stays,
+            forgetting::a_case_goes_page_by_page_and_leaves_its_leaves,
+            forgetting::acts_go_in_the_order_of_the_log_and_nothing_else_does,
             damaged::one_damaged_packet_keeps_no_other_from_its_recipient,
             damaged::one_damaged_packet_keeps_no_other_from_ending_or_being_decided_again,
             broken::every_step_may_fail_and_be_repeated,

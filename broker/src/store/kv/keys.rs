@@ -19,6 +19,8 @@ pub(crate) const NEXT_SEQUENCE: &[u8] = b"!next";
 pub(crate) const CHECKPOINT: &[u8] = b"!checkpoint";
 /// How many entries of the tree stand in the files of cases and packets.
 pub(crate) const FILED: &[u8] = b"!filed";
+/// Up to which position the log was gone through for acts whose retention had ended.
+pub(crate) const FORGOTTEN: &[u8] = b"!forgotten";
 /// All packets: id.
 pub(crate) const PACKET: u8 = b'P';
 /// Expiry index: end of life, id.
@@ -45,10 +47,16 @@ pub(crate) const CONTACT: u8 = b'L';
 /// Emergencies to be reviewed: case, id.
 pub(crate) const REVIEW: u8 = b'b';
 
+/// Shards of the log: number.
+pub(crate) const SHARD: u8 = b'Z';
+
 /// Entries of a case: case, position.
 pub(crate) const CASE_FILE: u8 = b'i';
 /// Entries of a packet: id, position.
 pub(crate) const PACKET_FILE: u8 = b'p';
+
+/// Cases whose records are going: case.
+pub(crate) const LEAVING: u8 = b'e';
 
 struct Key(Vec<u8>);
 
@@ -213,6 +221,10 @@ pub(crate) fn pending(sequence: u64) -> Vec<u8> {
 pub(crate) fn leaf(index: u64) -> Vec<u8> {
     Key::new(LEAF).number(index).0
 }
+/// A shard of the log.
+pub(crate) fn shard(number: u64) -> Vec<u8> {
+    Key::new(SHARD).number(number).0
+}
 /// Position of a leaf.
 pub(crate) fn index(leaf: &Digest) -> Vec<u8> {
     Key::new(INDEX).raw(leaf.as_bytes()).0
@@ -297,6 +309,14 @@ pub(crate) fn contact(case: &CaseRef) -> Vec<u8> {
 /// An emergency to be reviewed.
 pub(crate) fn review(case: &CaseRef, id: &PacketId) -> Vec<u8> {
     Key::new(REVIEW).raw(case.as_bytes()).raw(id.as_bytes()).0
+}
+/// A case whose records are going.
+pub(crate) fn leaving(case: &[u8]) -> Vec<u8> {
+    Key::new(LEAVING).raw(case).0
+}
+/// Everything that was said of a consignment.
+pub(crate) fn said_prefix(leaf: &Digest) -> Vec<u8> {
+    Key::new(b'G').raw(leaf.as_bytes()).0
 }
 /// The agency of a `queue` key.
 pub(crate) fn queue_agency(key: &[u8]) -> Option<AgencyId> {

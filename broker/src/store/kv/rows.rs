@@ -20,7 +20,7 @@ pub(crate) struct PacketRow {
     pub priority: u32,
     #[prost(bytes = "vec", tag = "7")]
     pub leaf: Vec<u8>,
-    /// 0 accepted, 1 settled, 2 expired, 3 recalled.
+    /// 0 accepted, 1 settled, 2 expired, 3 recalled, 4 forgotten (then only digest, leaf and time of acceptance are left).
     #[prost(uint32, tag = "8")]
     pub stage: u32,
     #[prost(string, repeated, tag = "9")]
@@ -214,6 +214,26 @@ pub(crate) struct CheckpointRow {
     pub root: Vec<u8>,
     #[prost(bytes = "bytes", tag = "3")]
     pub note: bytes::Bytes,
+}
+
+/// A shard of the log.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ShardRow {
+    #[prost(string, tag = "1")]
+    pub origin: String,
+    /// Leaves of the tree before it.
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
+    /// The leaf that it ends with, once its end was asked for.
+    #[prost(bytes = "vec", tag = "3")]
+    pub closing: Vec<u8>,
+    /// Its last checkpoint, once it is frozen.
+    #[prost(uint64, tag = "4")]
+    pub end_size: u64,
+    #[prost(bytes = "vec", tag = "5")]
+    pub end_root: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "6")]
+    pub end_note: bytes::Bytes,
 }
 
 /// A directory or bundle that was in force.

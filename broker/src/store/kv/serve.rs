@@ -20,10 +20,13 @@ use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, Pendin
 use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded};
 use super::super::filed::{Filed, FiledEntry};
+use super::super::forget::{Acts, EndedPacket, Forgetting, Forgot};
 use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
+use super::super::shards::{NewShard, Shard, ShardChanged, ShardOpened};
 use super::super::verbs::{
-    accept, acknowledge, audit, endings, facts, filed, hand_over, lease, log, oversight, packets,
+    accept, acknowledge, audit, endings, facts, filed, forget, hand_over, lease, log, oversight, packets,
+    shards,
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
@@ -221,6 +224,30 @@ impl<K: Kv> Store for KvStore<K> {
             .await
     }
 
+    async fn shards(&self) -> Result<Vec<Shard>, StoreError> {
+        self.engine.read(|r| shards::all(r)).await
+    }
+
+    async fn close_shard(&self, origin: &str, entry: NewEntry) -> Result<ShardChanged, StoreError> {
+        let origin = origin.to_owned();
+        self.engine
+            .write(true, move |step| shards::close(step, &origin, &entry))
+            .await
+    }
+
+    async fn reopen_shard(&self, origin: &str) -> Result<ShardChanged, StoreError> {
+        let origin = origin.to_owned();
+        self.engine
+            .write(false, move |step| shards::reopen(step, &origin))
+            .await
+    }
+
+    async fn open_shard(&self, new: NewShard) -> Result<ShardOpened, StoreError> {
+        self.engine
+            .write(false, move |step| shards::open(step, &new))
+            .await
+    }
+
     async fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>, StoreError> {
         self.engine.read(|r| log::latest_checkpoint(r)).await
     }
@@ -397,6 +424,35 @@ impl<K: Kv> Store for KvStore<K> {
     ) -> Result<Page<OpenReview, (CaseRef, PacketId)>, StoreError> {
         self.engine
             .read(move |r| oversight::reviews(r, after, page(limit)))
+            .await
+    }
+
+    async fn ended(
+        &self,
+        before: Timestamp,
+        after: Option<PacketId>,
+        limit: usize,
+    ) -> Result<Page<EndedPacket, PacketId>, StoreError> {
+        self.engine
+            .read(move |r| forget::ended(r, before, after, page(limit)))
+            .await
+    }
+
+    async fn acts(&self, before: Timestamp, limit: usize) -> Result<Acts, StoreError> {
+        self.engine
+            .read(move |r| forget::acts(r, before, page(limit)))
+            .await
+    }
+
+    async fn of_case(&self, case: CaseRef) -> Result<Vec<u64>, StoreError> {
+        self.engine.read(move |r| forget::of_case(r, &case)).await
+    }
+
+    async fn forget(&self, forgetting: Forgetting, entry: Option<NewEntry>) -> Result<Forgot, StoreError> {
+        self.engine
+            .write(false, move |step| {
+                forget::forget(step, &forgetting, entry.as_ref())
+            })
             .await
     }
 

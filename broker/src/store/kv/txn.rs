@@ -120,7 +120,7 @@ impl<'a> Txn<'a> {
         self.own.insert(key, Some(sealed));
     }
 
-    /// Sets a value; a long one is cut into pieces. (A long value is never replaced or removed.)
+    /// Sets a value; a long one is cut into pieces. (A long value is never replaced but after [`Txn::erase`].)
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         if value.len() <= record::PIECE_MAX_BYTES {
             let mut framed = Vec::with_capacity(value.len() + 1);
@@ -148,6 +148,19 @@ impl<'a> Txn<'a> {
     /// Sets a number.
     pub(crate) fn put_number(&mut self, key: &[u8], number: u64) -> Result<(), StoreError> {
         self.put(key, &number.to_be_bytes())
+    }
+
+    /// Removes a key, if it is there, with the pieces of its value.
+    pub(crate) fn erase(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let Some(found) = self.record(key)? else {
+            return Ok(());
+        };
+        if let [1, a, b] = record::open(key, &found)?.as_slice() {
+            for number in 0..u16::from_be_bytes([*a, *b]) {
+                self.delete(&keys::piece(key, number))?;
+            }
+        }
+        self.delete(key)
     }
 
     /// Removes a key, if it is there.

@@ -12,7 +12,7 @@ use super::super::error::StoreError;
 use super::super::kv::rows::{EntryRow, PacketRow, PartRow};
 use super::super::kv::txn::{Committed, Read};
 use super::super::kv::{Kv, Rows, keys, record};
-use super::super::verbs::log;
+use super::super::verbs::{FORGOTTEN, log};
 use super::{MARK, SledKv, damaged};
 
 const PAGE: usize = 1_024;
@@ -68,12 +68,15 @@ fn packets(read: &Committed<'_>) -> Result<(), StoreError> {
         &mut |key, _| {
             let packet = keys::last_packet(key).ok_or(StoreError::Corrupt("a packet's key".into()))?;
             let row: PacketRow = read.must(key)?;
+            let leaf = digest(&row.leaf)?;
+            let _entry: EntryRow = read.must(&keys::entry(&leaf))?;
+            if row.stage == FORGOTTEN {
+                return Ok(());
+            }
             let manifest: wire::Signed = read.must(&keys::manifest(&packet))?;
             if Digest::of(&manifest.bytes).as_bytes().as_slice() != row.manifest_digest {
                 return Err(StoreError::Corrupt(format!("the manifest of {packet}").into()));
             }
-            let leaf = digest(&row.leaf)?;
-            let _entry: EntryRow = read.must(&keys::entry(&leaf))?;
             parts(read, &packet, &row)
         },
     )

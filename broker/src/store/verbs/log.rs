@@ -11,7 +11,7 @@ use super::super::kv::engine::Step;
 use super::super::kv::keys;
 use super::super::kv::rows::{CheckpointRow, EntryRow};
 use super::super::kv::txn::Read;
-use super::{agency, filed, id, log_entry};
+use super::{agency, filed, id, log_entry, shards};
 
 /// Commits an entry of an event without other state.
 pub(crate) fn record(step: &mut Step<'_>, entry: &NewEntry) -> Result<Digest, StoreError> {
@@ -58,6 +58,9 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
         return Err(StoreError::Misused(
             "a checkpoint over other leaves than are pending",
         ));
+    }
+    if !shards::grow(&mut step.txn, &new.leaves, &new.checkpoint)? {
+        return Ok(Integrated::Frozen);
     }
     for (node, hash) in &new.nodes {
         step.txn.put(&keys::node(*node), hash.as_bytes())?;

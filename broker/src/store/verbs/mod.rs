@@ -28,7 +28,11 @@ pub(super) mod facts;
 
 pub(super) mod log;
 
+pub(super) mod shards;
+
 pub(super) mod filed;
+
+pub(super) mod forget;
 
 pub(super) mod audit;
 
@@ -220,6 +224,8 @@ const ACCEPTED: u32 = 0;
 const SETTLED: u32 = 1;
 const EXPIRED: u32 = 2;
 const RECALLED: u32 = 3;
+/// Its record went when its retention had ended: what is left tells only that it was there.
+pub(super) const FORGOTTEN: u32 = 4;
 
 /// Lets go of the ciphertext that nobody waits for, and settles a packet of which nothing is open.
 fn close_packet(step: &mut Step<'_>, packet: &PacketId, row: &mut PacketRow) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::super::kv::keys;
 use super::super::kv::rows::{PacketRow, PartRow};
 use super::super::kv::txn::Read;
 use super::super::packet::{NewRecipient, Outcome, PacketStage, StoredPacket, StoredPart, StoredSealing};
-use super::{EXPIRED, RECALLED, SETTLED, agency, all_states, id};
+use super::{EXPIRED, FORGOTTEN, RECALLED, SETTLED, agency, all_states, id};
 
 /// A profile in a row.
 pub(crate) fn profile(number: i32) -> Result<wire::Profile, StoreError> {
@@ -20,8 +20,8 @@ pub(crate) fn profile(number: i32) -> Result<wire::Profile, StoreError> {
 /// A stored packet.
 pub(crate) fn packet(read: &impl Read, packet: &PacketId) -> Result<Option<StoredPacket>, StoreError> {
     match read.row::<PacketRow>(&keys::packet(packet))? {
-        Some(row) => load(read, packet, &row).map(Some),
-        None => Ok(None),
+        Some(row) if row.stage != FORGOTTEN => load(read, packet, &row).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -77,7 +77,8 @@ fn load_part(part: PartId, row: PartRow) -> Result<StoredPart, StoreError> {
 
 /// What became of a packet.
 pub(crate) fn outcome(read: &impl Read, packet: &PacketId) -> Result<Option<Outcome>, StoreError> {
-    let Some(row) = read.row::<PacketRow>(&keys::packet(packet))? else {
+    let row = read.row::<PacketRow>(&keys::packet(packet))?;
+    let Some(row) = row.filter(|row| row.stage != FORGOTTEN) else {
         return Ok(None);
     };
     let stage = match row.stage {

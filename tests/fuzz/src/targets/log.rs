@@ -258,6 +258,24 @@ fn body_message(event: &str) -> wire::EvidenceBody {
         attachment_digest: vec![7; 32].into(),
         left_out: 8,
         actor: "unix:1000".to_owned(),
+        shard: link(event),
+    }
+}
+
+/// Another shard, where an event names one.
+fn link(event: &str) -> Option<wire::ShardLink> {
+    let origin = "fuzz.example/log/2026h1".to_owned();
+    match Event::parse(event) {
+        Some(Event::ShardFrozen) => Some(wire::ShardLink {
+            origin,
+            ..Default::default()
+        }),
+        Some(Event::ShardOpened) => Some(wire::ShardLink {
+            origin,
+            size: 9,
+            root: vec![8; 32].into(),
+        }),
+        _ => None,
     }
 }
 

@@ -45,6 +45,7 @@ fn container(bytes: &[u8]) {
     let anchor = Anchor {
         authority: Some(AUTHORITY.clone()),
         network: Some(WORLD.network.clone()),
+        directory: None,
     };
     let mut report = Report::default();
     if let Err(problem) = look(&members, &anchor, &mut report) {

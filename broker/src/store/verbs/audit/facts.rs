@@ -10,13 +10,17 @@ use super::super::super::kv::keys;
 use super::super::super::kv::rows::{CaseRow, FactRow, StatementRow};
 use super::super::super::kv::txn::Read;
 use super::super::{facts, id};
-use super::{Audit, exactly, must, wrong};
+use super::{Audit, LEAVING, exactly, must, wrong};
 
 impl<R: Read> Audit<'_, R> {
     /// The head of a case follows from its facts, and each fact from its entry.
-    pub(super) fn case(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn case(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let case: CaseRef = id(key.get(1..).unwrap_or_default())?;
         let row: CaseRow = exactly(value)?;
+        if self.is_leaving(case.as_bytes())? {
+            self.cannot(LEAVING);
+            return Ok(());
+        }
         let facts = facts::facts(self.read, &case)?;
         let chain = FactChain::check(&wire::CaseFacts {
             case_ref: case.to_vec().into(),
@@ -69,9 +73,13 @@ impl<R: Read> Audit<'_, R> {
     }
 
     /// A statement is the fact that it says it is.
-    pub(super) fn statement(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn statement(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let row: StatementRow = exactly(value)?;
         let (entry, _) = self.told(&id(&row.leaf)?)?;
+        if self.is_leaving(&entry.case)? {
+            self.cannot(LEAVING);
+            return Ok(());
+        }
         let signed = entry
             .attachment
             .ok_or_else(|| wrong("names an entry without a statement"))?;

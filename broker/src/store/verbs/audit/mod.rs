@@ -4,20 +4,23 @@
 //!
 //! What carries no evidence, and is therefore not found when it is changed: the token of a hand-over (a lease ends
 //! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), also
-//! after its end, and with it the versions of that decision; which of a case's packets was its last contact.
+//! after its end, and with it the versions of that decision; which of a case's packets was its last contact; how far
+//! retention went through the log.
 
 use prost::Message;
-use schakel_proto::ids::{Digest, PacketId};
+use schakel_proto::ids::{CaseRef, Digest, PacketId};
 use schakel_proto::party::{AgencyId, NetworkName};
 use schakel_proto::wire;
 
-use super::super::audit::{Audited, Cursor, Finding};
+use super::super::audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
 use super::super::error::StoreError;
 use super::super::filed::FiledEntry;
 use super::super::kv::rows::EntryRow;
 use super::super::kv::txn::Read;
 use super::super::kv::{keys, record};
 use super::{filed, id, log};
+
+mod audience;
 
 mod facts;
 
@@ -37,8 +40,11 @@ mod tests;
 /// Pending entries that are taken into account; more: the log stands still, and that is told elsewhere.
 const PENDING_MAX_COUNT: usize = 4_096;
 
+/// Rows of a case of which some are gone already.
+const LEAVING: &str = "a row of a case whose records are going";
+
 /// The tables, by their letter, in words.
-const TABLES: [(u8, &str); 28] = [
+const TABLES: [(u8, &str); 30] = [
     (b'!', "the store's own numbers"),
     (b'A', "the order of the log"),
     (b'B', "content in the store"),
@@ -63,8 +69,10 @@ const TABLES: [(u8, &str); 28] = [
     (b'W', "the last decision"),
     (b'X', "the index of ends"),
     (b'Y', "the end of a packet"),
+    (b'Z', "a shard of the log"),
     (b'b', "an open review"),
     (b'c', "the head of a case"),
+    (b'e', "a case whose records are going"),
     (b'f', "a fact"),
     (b's', "a statement"),
 ];
@@ -252,12 +260,14 @@ impl<'a, R: Read> Audit<'a, R> {
             Some(b'N') => self.pending_leaf(key, value),
             Some(b'O') => self.node(key, value),
             Some(b'E') => self.entry(key, value),
+            Some(b'Z') => self.shard(key, value),
             Some(b'V') => self.concern(key, value),
             Some(b'i' | b'p') => self.file(key, value),
             Some(b'P') => self.packet(key, value),
             Some(b'c') => self.case(key, value),
             Some(b'f') => self.fact(key, value),
             Some(b's') => self.statement(key, value),
+            Some(&keys::LEAVING) => self.leaving(key, value),
             Some(_) => self.satellite(key, value),
             None => Err(wrong("has no key")),
         }
@@ -316,6 +326,29 @@ impl<'a, R: Read> Audit<'a, R> {
             }
             _ => format!("{name}, {}", record::place(key)),
         }
+    }
+
+    /// Whether the records of a case are going just now, a page at a time: then its rows do not fit each other.
+    fn is_leaving(&self, case: &[u8]) -> Result<bool, StoreError> {
+        Ok(!case.is_empty() && self.read.record(&keys::leaving(case))?.is_some())
+    }
+
+    /// The mark of such a case: its facts went first, and some of its entries are still there.
+    fn leaving(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let case: CaseRef =
+            id(key.get(1..).unwrap_or_default()).map_err(|_| wrong("has a key of another form"))?;
+        must(value.is_empty(), "says more than it should")?;
+        must(
+            self.read.record(&keys::case(&case))?.is_none()
+                && self.read.records(&keys::fact_prefix(&case), None, 1)?.is_empty(),
+            "marks a case that has facts",
+        )?;
+        must(
+            !self.read.records(&keys::case_file(&case), None, 1)?.is_empty(),
+            "marks a case that has no entries",
+        )?;
+        self.found.leaving.push(case);
+        Ok(())
     }
 
     /// The entry of a leaf that is in the tree or pending, and its body.

@@ -17,9 +17,9 @@ use super::super::super::kv::keys;
 use super::super::super::kv::rows::{HandedRow, PacketRow, PartRow, StateRow};
 use super::super::super::kv::txn::Read;
 use super::super::super::packet::{PartState, Stage};
-use super::super::{RECALLED, agency, filed, id, packets, queue_key, to_state};
+use super::super::{FORGOTTEN, RECALLED, agency, filed, id, packets, queue_key, to_state};
 use super::way::{Decided, Way};
-use super::{Audit, exactly, must, of_packet, wrong};
+use super::{Audit, LEAVING, PACKETS_GONE, exactly, must, of_packet, wrong};
 
 /// Entries of a packet that are walked between two looks at the clock.
 const STEPS: usize = 16;
@@ -39,6 +39,13 @@ impl<R: Read> Audit<'_, R> {
         must(key.len() == 17, "has a key of another form")?;
         let packet = of_packet(key)?;
         let row: PacketRow = exactly(value)?;
+        if row.stage == FORGOTTEN {
+            return self.trace(&packet, &row);
+        }
+        if self.is_leaving(&row.case)? {
+            self.cannot(LEAVING);
+            return Ok(());
+        }
         let (head, parts) = self.head(&packet, &row)?;
         self.accepted(&packet, &row, &head)?;
         if self.waiting.are_more() {
@@ -53,6 +60,26 @@ impl<R: Read> Audit<'_, R> {
         for (part, of) in &parts {
             self.part(&packet, (part, of), &head)?;
         }
+        Ok(())
+    }
+
+    /// What is left of a packet whose record went: that it was accepted, and nothing else.
+    fn trace(&mut self, packet: &PacketId, row: &PacketRow) -> Result<(), StoreError> {
+        let kept = PacketRow {
+            manifest_digest: row.manifest_digest.clone(),
+            accepted_ms: row.accepted_ms,
+            leaf: row.leaf.clone(),
+            stage: FORGOTTEN,
+            ..PacketRow::default()
+        };
+        must(*row == kept, "keeps more than a trace")?;
+        let (_, body) = self.told(&id(&row.leaf)?)?;
+        let same = *body.packet_id == packet.as_bytes()[..]
+            && body.event == Event::SubmissionAcceptance.as_str()
+            && body.manifest_digest == row.manifest_digest
+            && body.at_ms == row.accepted_ms;
+        must(same, "differs from the entry of its acceptance")?;
+        self.cannot(PACKETS_GONE);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::super::super::facts::CeilingOf;
 use super::super::super::kv::keys;
 use super::super::super::kv::rows::{ContactRow, KeptRow, PacketRow, PartRow, ReviewRow};
 use super::super::super::kv::txn::Read;
-use super::super::{agency, id, packets, queue_key};
+use super::super::{FORGOTTEN, agency, id, packets, queue_key};
 use super::{Audit, exactly, must, of_agency, of_packet, wrong};
 
 const FORM: &str = "has a key of another form";
@@ -62,8 +62,9 @@ impl<R: Read> Audit<'_, R> {
     }
 
     fn packet_of(&self, packet: &PacketId) -> Result<PacketRow, StoreError> {
-        let row = self.read.row(&keys::packet(packet))?;
-        row.ok_or_else(|| wrong("belongs to a packet that is not there"))
+        let row: Option<PacketRow> = self.read.row(&keys::packet(packet))?;
+        row.filter(|row| row.stage != FORGOTTEN)
+            .ok_or_else(|| wrong("belongs to a packet that is not there"))
     }
 
     fn part_of(&self, packet: &PacketId, part: &PartId) -> Result<PartRow, StoreError> {
@@ -95,6 +96,7 @@ impl<R: Read> Audit<'_, R> {
         let packet = of_packet(key)?;
         let name = key.get(17..).unwrap_or_default();
         let (_, body) = self.told(&id(value)?)?;
+        let _on_record = self.packet_of(&packet)?;
         let ends = [Event::Recalled, Event::Expired]
             .iter()
             .any(|event| event.as_str() == body.event);

@@ -1,12 +1,8 @@
 //! The log: order, positions, nodes, entries, and the indexes over them.
 
-use std::collections::BTreeSet;
-
 use prost::Message;
 use schakel_proto::evidence::{Body, Event, LEAF_TYPE};
-use schakel_proto::ids::{Digest, PacketId, PartId};
-use schakel_proto::packet::manifest::ManifestFields;
-use schakel_proto::party::AgencyId;
+use schakel_proto::ids::{Digest, PartId};
 use schakel_proto::tlog::hash::{leaf_hash, node_hash};
 use schakel_proto::tlog::tree::{Frontier, Node};
 use schakel_proto::wire;
@@ -16,11 +12,11 @@ use super::super::super::error::StoreError;
 use super::super::super::facts::CeilingOf;
 use super::super::super::kv::keys;
 use super::super::super::kv::rows::{
-    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, StatementRow,
+    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, ShardRow, StatementRow,
 };
 use super::super::super::kv::txn::Read;
-use super::super::{agency, filed, id, log};
-use super::{Audit, exactly, must, wrong};
+use super::super::{agency, filed, id, log, shards};
+use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
     value
@@ -51,6 +47,7 @@ impl<R: Read> Audit<'_, R> {
                     "is not the number after the last leaf",
                 )
             }
+            keys::FORGOTTEN => must(number(value)? <= self.size, "is beyond the end of the log"),
             keys::FILED => must(number(value)? == self.size, "is not as long as the log"),
             keys::CHECKPOINT => self.checkpoint(value),
             _ if key == keys::ceiling(CeilingOf::Directory) => self.ceiling(CeilingOf::Directory, value),
@@ -66,6 +63,52 @@ impl<R: Read> Audit<'_, R> {
         must(row.root == root.as_bytes(), "has another root than the tree")?;
         let beyond = self.read.record(&keys::leaf(row.size))?;
         must(beyond.is_none(), "leaves out leaves of the tree")
+    }
+
+    /// A shard begins where the one before it ended, and ended with the root that the tree had there, under its name.
+    pub(super) fn shard(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let number = keys::last_number(key).filter(|_| key.len() == 9);
+        let number = number.ok_or_else(|| wrong("has a key of another form"))?;
+        let _row: ShardRow = exactly(value)?;
+        let all = shards::all(self.read)?;
+        let place = usize::try_from(number).ok();
+        let shard = place.and_then(|place| all.get(place));
+        let shard = shard.ok_or_else(|| wrong("is out of order"))?;
+        let before = place
+            .and_then(|place| place.checked_sub(1))
+            .and_then(|n| all.get(n));
+        let end = before.map_or(Some(0), |before| before.end.as_ref().map(|end| end.size));
+        must(
+            end == Some(shard.first),
+            "does not begin where the one before it ended",
+        )?;
+        if let Some(closing) = &shard.closing {
+            let (_, body) = self.told(closing)?;
+            let last = log::index_of(self.read, closing)?;
+            let there = shard.end.as_ref().map(|end| end.size.saturating_sub(1));
+            must(
+                body.event == Event::ShardFrozen.as_str() && last == there,
+                "ends with another entry than it says",
+            )?;
+        }
+        let Some(end) = &shard.end else {
+            let newest = log::latest_checkpoint(self.read)?;
+            let signed = newest.and_then(|newest| shards::origin_of(&newest.note));
+            let grown = self.size > shard.first;
+            return must(
+                !grown || signed.as_ref() == Some(&shard.origin),
+                "is not the one in force",
+            );
+        };
+        must(end.size <= self.size, "ends beyond the tree")?;
+        let node = |at| log::node(self.read, at)?.ok_or_else(|| wrong("covers nodes that are not there"));
+        let root = Frontier::read(end.size, node)?.root();
+        must(end.root == root, "ended with another root than the tree had")?;
+        let said = format!("{}\n{}\n", shard.origin, end.size);
+        must(
+            end.note.starts_with(said.as_bytes()),
+            "ended with another checkpoint",
+        )
     }
 
     fn ceiling(&self, of: CeilingOf, value: &[u8]) -> Result<(), StoreError> {
@@ -174,6 +217,9 @@ impl<R: Read> Audit<'_, R> {
         let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
         let row: EntryRow = exactly(value)?;
         must(leaf_hash(&row.leaf) == leaf, "has another leaf")?;
+        if row.body.is_empty() {
+            return self.forgotten(&leaf, &row);
+        }
         let body = Body::parse(&row.body, self.network).map_err(|error| wrong(&error.to_string()))?;
         let plain: wire::EvidenceBody = exactly(&row.body)?;
         let stamp: wire::Leaf = exactly(&row.leaf)?;
@@ -184,6 +230,10 @@ impl<R: Read> Audit<'_, R> {
         must(row.case == *plain.case_ref, "is salted by another case's key")?;
         opened(&row, &plain)?;
         self.indexed(&leaf, &row)?;
+        if self.is_leaving(&row.case)? {
+            self.cannot(LEAVING);
+            return Ok(());
+        }
         self.audience(&row, &body)?;
         match body.event {
             Event::SubmissionAcceptance => {
@@ -203,6 +253,26 @@ impl<R: Read> Audit<'_, R> {
             Event::StatementAccepted => self.stated(&leaf, &row),
             _ => Ok(()),
         }
+    }
+
+    /// An entry that went: its leaf stands in the tree, and nothing else of it is there.
+    fn forgotten(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+        let kept = EntryRow {
+            leaf: row.leaf.clone(),
+            ..EntryRow::default()
+        };
+        let stamp: wire::Leaf = exactly(&row.leaf)?;
+        must(*row == kept, "keeps more than its leaf")?;
+        must(
+            stamp.r#type == LEAF_TYPE && stamp.network == self.network.as_str(),
+            "has a leaf of another kind or network",
+        )?;
+        must(
+            log::index_of(self.read, leaf)?.is_some(),
+            "went before it was in the tree",
+        )?;
+        self.cannot(ENTRIES_GONE);
+        Ok(())
     }
 
     /// What came into force is kept, but for the oldest, and the newest in the moment before it is.
@@ -230,70 +300,6 @@ impl<R: Read> Audit<'_, R> {
         };
         self.cannot(what);
         Ok(())
-    }
-
-    /// To whom an entry is shown, as far as it says so itself: to no other agency, and what is hidden to nobody but the
-    /// sender.
-    fn audience(&self, row: &EntryRow, body: &Body) -> Result<(), StoreError> {
-        let name = |agency: &Option<AgencyId>| agency.as_ref().map(|one| one.as_str().to_owned());
-        let (sender, recipient) = (name(&body.sender), name(&body.recipient));
-        let hidden = row.concerns.iter().filter(|one| one.sees_hidden);
-        for concern in hidden.clone() {
-            must(
-                Some(&concern.agency) == sender.as_ref(),
-                "shows what is hidden to another agency than its sender",
-            )?;
-        }
-        let expected: BTreeSet<String> = match body.event {
-            Event::ContentConsignment
-            | Event::ContentHandover
-            | Event::ContentHandoverFailure
-            | Event::ObligationFulfilled => [sender, recipient].into_iter().flatten().collect(),
-            Event::ContentWithheld
-            | Event::Recalled
-            | Event::Expired
-            | Event::SubmissionRejection
-            | Event::StatementRejected => sender.into_iter().collect(),
-            Event::SubmissionAcceptance => {
-                let reviewer = match body.packet {
-                    Some(packet) => self.reviewer(&packet)?,
-                    None => None,
-                };
-                sender.into_iter().chain(reviewer).collect()
-            }
-            Event::AdminAct => BTreeSet::new(),
-            Event::StatementAccepted => {
-                let told = row
-                    .concerns
-                    .iter()
-                    .any(|one| Some(&one.agency) == sender.as_ref());
-                return must(told, "is not shown to whom it comes from");
-            }
-            // The facts and the directory of the moment say it; of an erased case nothing says whose it was.
-            Event::FactsChanged
-            | Event::BundleActivated
-            | Event::DirectoryActivated
-            | Event::KeyDestroyed => return Ok(()),
-        };
-        let found: BTreeSet<String> = row.concerns.iter().map(|one| one.agency.clone()).collect();
-        must(found == expected, "is shown to others than it says itself")?;
-        let decided = matches!(body.event, Event::ContentConsignment | Event::ContentWithheld);
-        must(
-            !decided || hidden.count() > 0,
-            "hides from its sender what was decided",
-        )
-    }
-
-    /// Who is to review a packet's emergency: the log tells it of its acceptance.
-    fn reviewer(&self, packet: &PacketId) -> Result<Option<String>, StoreError> {
-        let manifest: Option<wire::Signed> = self.read.row(&keys::manifest(packet))?;
-        let Some(manifest) = manifest else {
-            return Err(wrong("accepted a packet that has no manifest"));
-        };
-        let manifest = ManifestFields::parse(&manifest.bytes).map_err(|error| wrong(&error.to_string()))?;
-        Ok(manifest
-            .break_glass
-            .map(|record| record.reviewer.as_str().to_owned()))
     }
 
     fn indexed(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
