@@ -427,6 +427,14 @@ async fn l01_l02_a_log_that_contradicts_itself_ends_all_trust_and_both_sides_are
     }
     let second = parcel(&town, case, 1);
     let audit = town.network.agent_data(&agency(RECIPIENT)).join("audit");
+    // The settlement of the last one is the end of the log: the agent has seen all of it then.
+    let at_the_end = || {
+        let note = std::fs::read_to_string(audit.join("last.note")).ok()?;
+        let seen: u64 = note.lines().nth(1)?.parse().ok()?;
+        (seen == running.script.lock().unwrap().ledger.size()).then_some(seen)
+    };
+    let seen = tokio::task::block_in_place(|| until("the end of the log seen", at_the_end));
+    assert!(seen > 4 && !seen.is_power_of_two(), "{seen}");
     {
         // Another history of the same length and more, signed by the log's own key.
         let mut script = running.script.lock().unwrap();
@@ -434,9 +442,6 @@ async fn l01_l02_a_log_that_contradicts_itself_ends_all_trust_and_both_sides_are
         while other.size() < script.ledger.size() + 8 {
             second.submit(&mut other);
         }
-        let seen = std::fs::read_to_string(audit.join("last.note")).unwrap();
-        let seen: u64 = seen.lines().nth(1).unwrap().parse().unwrap();
-        assert!(seen > 4 && !seen.is_power_of_two(), "{seen}");
         let proof = other.consistency(seen);
         script.consistency = Some(wire::GetConsistencyAnswer {
             checkpoint: other.checkpoint().into(),
