@@ -73,7 +73,6 @@ fn recall(network: &Network) -> (PacketId, wire::Signed) {
         sender_key: keys.fingerprint().to_vec().into(),
         reason: "sent_in_error".to_owned(),
         made_ms: now().millis(),
-        ..wire::Recall::default()
     };
     let bytes = recall.encode_to_vec();
     let signature = keys.sign(&bytes, now()).unwrap();

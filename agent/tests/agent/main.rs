@@ -21,6 +21,8 @@ mod inbox_stops;
 
 mod lying;
 
+mod named;
+
 mod network;
 
 mod outbox_stops;
