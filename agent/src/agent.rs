@@ -251,8 +251,9 @@ impl Agent {
     }
 
     async fn seal(self: &Arc<Self>, request: SendRequest, before: Option<Record>) -> Result<Record, Problem> {
-        let (facts, fresh) = self.facts_now(request.case).await;
+        // First the rules: who waits for them has the directory as well, without which no facts are taken.
         let engine = self.rules().await?;
+        let (facts, fresh) = self.facts_now(request.case).await;
         let checkpoint = match self.checkpoint_seen()? {
             None => None,
             Some(seen) => CheckpointSeen::parse(&seen).map(Some).map_err(Refusal::from)?,

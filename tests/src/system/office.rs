@@ -153,17 +153,7 @@ impl Office {
 
     /// Hands a packet to the agent; its id.
     pub fn send(&self, order: &Value) -> String {
-        let (status, value) = wait::until("an answer about facts in time", || {
-            let told = self.try_ask("POST", "/v1/packets", Some(order)).unwrap();
-            // On a busy machine: nothing was taken, and it is to be sent again.
-            Some(told).filter(|(_, value)| value["code"] != "FACTS_UNKNOWN")
-        });
-        assert!(
-            status == 200,
-            "{}: POST /v1/packets: {status} {value}",
-            self.agency
-        );
-        text(&value, "packet")
+        text(&self.ask("POST", "/v1/packets", Some(order)), "packet")
     }
 
     /// A packet, once it is `accepted`, `decided` or `settled`.
