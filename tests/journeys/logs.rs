@@ -256,9 +256,9 @@ fn followed(town: &Town) {
     follow.kill().unwrap();
     reading.join().unwrap().unwrap();
     follow.wait().unwrap();
-    // The first look, the following, this look: however often it asked.
+    // The following, however often it asked; and of the look before and this one, which each may see its own act or not.
     let after = acts(town).len();
-    assert!((before + 2..=before + 3).contains(&after), "{before}, {after}");
+    assert!((before + 1..=before + 3).contains(&after), "{before}, {after}");
 }
 
 #[test]
