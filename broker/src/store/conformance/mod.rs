@@ -101,3 +101,4 @@ macro_rules! stamp {
 
 stamp!(memory, super::Backend::Memory);
 stamp!(sled, super::Backend::Sled);
+stamp!(postgres, super::Backend::Postgres);
