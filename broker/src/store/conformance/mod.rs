@@ -27,7 +27,7 @@ pub(crate) mod damaged;
 
 mod load;
 
-pub(crate) use bench::{Backend, Bench, Open, SMALL, WELFARE};
+pub(crate) use bench::{Backend, Bench, Open, SMALL, WELFARE, agency};
 pub(crate) use damaged::damage;
 
 /// Stamps the suite onto a backend.

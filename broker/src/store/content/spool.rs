@@ -10,7 +10,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::durable::sync_folder;
 use super::super::error::StoreError;
-use super::{Contents, INLINE_MAX_BYTES, PinGuard, SharedShelf, Shelf, SpoolId, StoredContent, TEMPORARY, lock, name};
+use super::{
+    Contents, INLINE_MAX_BYTES, PinGuard, SharedShelf, Shelf, SpoolId, StoredContent, TEMPORARY, lock, name,
+};
 
 /// A temporary file that goes when it is dropped without having been renamed.
 struct Temporary {
@@ -197,4 +199,3 @@ impl Spool {
         })
     }
 }
-

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Host, PostgresOptions, Privacy, Standby};
+use super::{CONFIRM_MAX, Host, PostgresOptions, Privacy, Standby};
 
 /// Longest wait for a server to come or go.
 const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -34,8 +34,13 @@ fn failed(what: &str, output: &Output) -> io::Error {
 
 /// Where Debian puts the programs, the newest version last; else wherever the PATH says.
 fn program(name: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin").join(name)).collect();
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<PathBuf> = versions
+        .map(|version| version.path().join("bin").join(name))
+        .collect();
     found.retain(|path| path.is_file());
     found.sort();
     found.pop().unwrap_or_else(|| PathBuf::from(name))
@@ -57,7 +62,10 @@ pub fn missing() -> Option<String> {
     let found = as_owner(&program("initdb")).arg("--version").output();
     match found {
         Ok(output) if output.status.success() => None,
-        Ok(output) => Some(format!("initdb does not run: {}", String::from_utf8_lossy(&output.stderr))),
+        Ok(output) => Some(format!(
+            "initdb does not run: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )),
         Err(error) => Some(format!("initdb does not run: {error} (install postgresql)")),
     }
 }
@@ -75,7 +83,17 @@ impl Cluster {
         let mut cluster = Self::place(folder)?;
         let data = cluster.data();
         let made = as_owner(&program("initdb"))
-            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .args([
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&data)
             .current_dir(folder)
             .output()?;
@@ -150,7 +168,9 @@ impl Cluster {
             .process_group(0)
             .spawn()?;
         self.keeper = Some(keeper);
-        self.wait("it does not come up", |cluster| cluster.ask("postgres", "SELECT 1").is_ok())
+        self.wait("it does not come up", |cluster| {
+            cluster.ask("postgres", "SELECT 1").is_ok()
+        })
     }
 
     fn wait(&self, what: &str, mut done: impl FnMut(&Self) -> bool) -> io::Result<()> {
@@ -183,6 +203,7 @@ impl Cluster {
             schema: schema.to_owned(),
             privacy: Privacy::ThisMachine,
             standby: Standby::None,
+            confirm_max: CONFIRM_MAX,
             migrate: true,
             pool_max_count: 4,
             notes_dir: notes_dir.to_owned(),
@@ -207,7 +228,19 @@ impl Cluster {
     /// What the server says.
     pub fn ask(&self, database: &str, statement: &str) -> io::Result<String> {
         let output = Command::new(program("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h", "127.0.0.1", "-p"])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "postgres",
+                "-h",
+                "127.0.0.1",
+                "-p",
+            ])
             .arg(self.port.to_string())
             .args(["-d", database, "-c", statement])
             .env("PGCONNECT_TIMEOUT", "10")
@@ -230,7 +263,16 @@ impl Cluster {
             self.port, standby.port
         );
         let copied = as_owner(&program("pg_basebackup"))
-            .args(["--checkpoint=fast", "--no-sync", "-R", "-X", "stream", "-d", &from, "-D"])
+            .args([
+                "--checkpoint=fast",
+                "--no-sync",
+                "-R",
+                "-X",
+                "stream",
+                "-d",
+                &from,
+                "-D",
+            ])
             .arg(standby.data())
             .current_dir(folder)
             .output()?;
@@ -252,7 +294,9 @@ impl Cluster {
     /// # Errors
     /// What the server says.
     pub fn require(&self, standbys: &str) -> io::Result<()> {
-        self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'"))?;
+        self.sql(&format!(
+            "ALTER SYSTEM SET synchronous_standby_names = '{standbys}'"
+        ))?;
         self.sql("SELECT pg_reload_conf()").map(drop)
     }
 
@@ -264,23 +308,35 @@ impl Cluster {
         // Nobody follows this one yet; whoever requires a standby attaches one.
         self.sql("SELECT pg_promote()")?;
         self.wait("it is not promoted", |cluster| {
-            cluster.ask("postgres", "SELECT pg_is_in_recovery()").is_ok_and(|is| is == "f")
+            cluster
+                .ask("postgres", "SELECT pg_is_in_recovery()")
+                .is_ok_and(|is| is == "f")
         })
     }
 
     /// All its processes, the first one first.
     pub fn processes(&self) -> Vec<i32> {
         let first = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-        let Some(first) = first.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else {
+        let Some(first) = first
+            .lines()
+            .next()
+            .and_then(|line| line.trim().parse::<i32>().ok())
+        else {
             return Vec::new();
         };
         let mut all = vec![first];
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<i32>().ok())
+            else {
                 continue;
             };
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            let parent = stat
+                .rsplit_once(')')
+                .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
             if parent == Some(first) {
                 all.push(pid);
             }

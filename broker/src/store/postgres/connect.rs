@@ -47,6 +47,15 @@ pub(super) fn said(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// What it commits is waited for.
+    Commits,
+    /// Reads; and what it writes is of use only if a later commit rests on it (leases, chunks of content).
+    Reads,
+}
+
 /// A connection that is ready for use.
 pub(super) struct Link {
     pub(super) client: Client,
@@ -93,7 +102,9 @@ impl Connector {
     pub(super) fn new(options: PostgresOptions) -> Result<Self, StoreError> {
         let tls = match &options.privacy {
             Privacy::ThisMachine => None,
-            Privacy::Tls { ca, identity } => Some(MakeRustlsConnect::new(client_config(ca, identity.as_ref())?)),
+            Privacy::Tls { ca, identity } => {
+                Some(MakeRustlsConnect::new(client_config(ca, identity.as_ref())?))
+            }
         };
         let seen = read_note(&options.notes_dir.join(NOTE))?;
         Ok(Self {
@@ -113,9 +124,9 @@ impl Connector {
     }
 
     /// A connection to the primary, for its use by the store.
-    pub(super) async fn link(&self) -> Result<Link, StoreError> {
+    pub(super) async fn link(&self, use_of: Use) -> Result<Link, StoreError> {
         let host = self.primary().await?;
-        let opened = self.open(host, None).await;
+        let opened = self.open(host, use_of, None).await;
         let (client, notices) = opened.inspect_err(|_| self.forget())?;
         let get = client.prepare("SELECT v FROM row WHERE k = $1");
         let from = client.prepare("SELECT k, v FROM row WHERE k >= $1 AND k < $2 ORDER BY k LIMIT $3");
@@ -133,7 +144,7 @@ impl Connector {
     /// A bare connection to the primary: for migrations, and with `heard` for listening.
     pub(super) async fn bare(&self, heard: Option<mpsc::Sender<String>>) -> Result<Client, StoreError> {
         let host = self.primary().await?;
-        let opened = self.open(host, heard).await;
+        let opened = self.open(host, Use::Commits, heard).await;
         opened.map(|(client, _)| client).inspect_err(|_| self.forget())
     }
 
@@ -149,7 +160,9 @@ impl Connector {
         {
             return Ok(host);
         }
-        let looks: FuturesUnordered<_> = (0..self.options.hosts.len()).map(|host| self.scout(host)).collect();
+        let looks: FuturesUnordered<_> = (0..self.options.hosts.len())
+            .map(|host| self.scout(host))
+            .collect();
         let found: Vec<Result<Scouted, StoreError>> = looks.collect().await;
         let mut why = String::new();
         let mut primaries: Vec<&Scouted> = Vec::new();
@@ -162,7 +175,11 @@ impl Connector {
         }
         primaries.sort_by_key(|one| one.seen.timeline);
         let Some(newest) = primaries.pop() else {
-            let why = if why.is_empty() { "none of its servers is a primary".to_owned() } else { why };
+            let why = if why.is_empty() {
+                "none of its servers is a primary".to_owned()
+            } else {
+                why
+            };
             return Err(StoreError::Away(why.into()));
         };
         for old in &primaries {
@@ -178,7 +195,12 @@ impl Connector {
     }
 
     fn alarm_of_old(&self, old: &Scouted, newest: &Scouted) {
-        let host = self.options.hosts.get(old.host).map(ToString::to_string).unwrap_or_default();
+        let host = self
+            .options
+            .hosts
+            .get(old.host)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         tracing::error!(
             %host,
             timeline = old.seen.timeline,
@@ -222,7 +244,7 @@ impl Connector {
              (SELECT system_identifier FROM pg_control_system()), \
              current_setting('fsync')::bool AND current_setting('full_page_writes')::bool";
         let asked = async {
-            let (client, _) = self.open(host, None).await?;
+            let (client, _) = self.open(host, Use::Reads, None).await?;
             let row = client.query_one(ASK, &[]).await.map_err(away)?;
             let timeline: &str = row.get(1);
             Ok(Scouted {
@@ -236,10 +258,16 @@ impl Connector {
             })
         };
         let late = || Err(StoreError::Away("a server does not answer".into()));
-        tokio::time::timeout(CONNECT_MAX, asked).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(CONNECT_MAX, asked)
+            .await
+            .unwrap_or_else(|_| late())
     }
 
-    fn config(&self, host: &Host) -> Config {
+    fn config(&self, host: &Host, use_of: Use) -> Config {
+        let commit = match use_of {
+            Use::Commits => "on",
+            Use::Reads => "off",
+        };
         let mut config = Config::new();
         config
             .host(&host.name)
@@ -252,7 +280,7 @@ impl Connector {
             .keepalives_idle(CONNECT_MAX)
             .options(format!(
                 "-c search_path={} -c statement_timeout={STATEMENT_MAX_MILLIS} -c lock_timeout={STATEMENT_MAX_MILLIS} \
-                 -c idle_in_transaction_session_timeout={IDLE_MAX_MILLIS} -c synchronous_commit=on \
+                 -c idle_in_transaction_session_timeout={IDLE_MAX_MILLIS} -c synchronous_commit={commit} \
                  -c client_min_messages=warning -c plan_cache_mode=force_generic_plan",
                 self.options.schema
             ));
@@ -270,10 +298,15 @@ impl Connector {
     async fn open(
         &self,
         host: usize,
+        use_of: Use,
         heard: Option<mpsc::Sender<String>>,
     ) -> Result<(Client, Arc<AtomicU64>), StoreError> {
-        let host = self.options.hosts.get(host).ok_or(StoreError::Misused("a host that is not there"))?;
-        let config = self.config(host);
+        let host = self
+            .options
+            .hosts
+            .get(host)
+            .ok_or(StoreError::Misused("a host that is not there"))?;
+        let config = self.config(host, use_of);
         let notices = Arc::new(AtomicU64::new(0));
         let opened = async {
             match &self.tls {
@@ -292,8 +325,13 @@ impl Connector {
         let late = |_| StoreError::Away(format!("{host} does not answer").into());
         let client = tokio::time::timeout(CONNECT_MAX, opened).await.map_err(late)?;
         let client = client.map_err(|error: tokio_postgres::Error| match error.code() {
-            Some(code) if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-                StoreError::Unusable(format!("the database at {host} refuses this broker: {}", said(&error)).into())
+            Some(code)
+                if *code == SqlState::INVALID_PASSWORD
+                    || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+            {
+                StoreError::Unusable(
+                    format!("the database at {host} refuses this broker: {}", said(&error)).into(),
+                )
             }
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
                 StoreError::Unusable(format!("{host}: {}. Make it with createdb", said(&error)).into())
@@ -305,8 +343,11 @@ impl Connector {
 }
 
 /// Runs a connection until it ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, notices: Arc<AtomicU64>, heard: Option<mpsc::Sender<String>>)
-where
+async fn drive<S, T>(
+    mut connection: Connection<S, T>,
+    notices: Arc<AtomicU64>,
+    heard: Option<mpsc::Sender<String>>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -315,7 +356,11 @@ where
         match message {
             Ok(AsyncMessage::Notice(notice)) => {
                 notices.fetch_add(1, Ordering::SeqCst);
-                tracing::warn!(code = notice.code().code(), "the database warns: {}", notice.message());
+                tracing::warn!(
+                    code = notice.code().code(),
+                    "the database warns: {}",
+                    notice.message()
+                );
             }
             Ok(AsyncMessage::Notification(notification)) => {
                 // A full queue is noticed by whoever listens: the sender closes, and all is looked at anew.
@@ -345,10 +390,13 @@ fn client_config(
 ) -> Result<rustls::ClientConfig, StoreError> {
     let wrong = |what: &'static str| move |_| StoreError::Unusable(what.into());
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(ca).map_err(wrong("[store.postgres] ca holds no certificate in PEM"))?;
+    let certificates = CertificateDer::pem_file_iter(ca)
+        .map_err(wrong("[store.postgres] ca holds no certificate in PEM"))?;
     for certificate in certificates {
         let certificate = certificate.map_err(wrong("[store.postgres] ca holds no certificate in PEM"))?;
-        roots.add(certificate).map_err(|_| StoreError::Unusable("[store.postgres] ca holds no authority".into()))?;
+        roots
+            .add(certificate)
+            .map_err(|_| StoreError::Unusable("[store.postgres] ca holds no authority".into()))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -360,10 +408,11 @@ fn client_config(
     };
     let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.map_err(wrong("[store.postgres] certificate holds none in PEM"))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(wrong("[store.postgres] key holds no private key in PEM"))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(|_| StoreError::Unusable("[store.postgres] certificate and key do not belong together".into()))
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(wrong("[store.postgres] key holds no private key in PEM"))?;
+    builder.with_client_auth_cert(chain, key).map_err(|_| {
+        StoreError::Unusable("[store.postgres] certificate and key do not belong together".into())
+    })
 }
 
 fn read_note(path: &Path) -> Result<Option<Seen>, StoreError> {

@@ -47,7 +47,10 @@ impl PgShelf {
                 transaction.commit().await
             };
             if let Err(error) = done.await {
-                self.released.lock().unwrap_or_else(PoisonError::into_inner).extend(some);
+                self.released
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(some);
                 return Err(away(error));
             }
         }
@@ -64,17 +67,23 @@ impl PgShelf {
             let transaction = link.client.transaction().await?;
             let lock = "SELECT pg_advisory_xact_lock($1)";
             transaction.query_one(lock, &[&self.base.writer_key]).await?;
-            transaction.execute(&format!("DELETE FROM content_pin WHERE {DEAD}"), &[&class]).await?;
+            transaction
+                .execute(&format!("DELETE FROM content_pin WHERE {DEAD}"), &[&class])
+                .await?;
             let chunks = format!(
                 "DELETE FROM content_chunk c USING content_spool s WHERE c.spool = s.spool AND s.{DEAD} \
                  AND NOT EXISTS (SELECT 1 FROM content f WHERE f.spool = c.spool)"
             );
             let mut count = transaction.execute(&chunks, &[&class]).await?;
-            transaction.execute(&format!("DELETE FROM content_spool WHERE {DEAD}"), &[&class]).await?;
+            transaction
+                .execute(&format!("DELETE FROM content_spool WHERE {DEAD}"), &[&class])
+                .await?;
             // A row that names content begins with the table's letter and the digest.
             let unnamed = "DELETE FROM content f WHERE NOT EXISTS (SELECT 1 FROM content_pin p WHERE p.digest = f.digest) \
                  AND NOT EXISTS (SELECT 1 FROM row WHERE k > $1::bytea || f.digest AND k < $1::bytea || f.digest || '\\xff'::bytea)";
-            transaction.execute(unnamed, &[&[crate::store::kv::keys::FILE].as_slice()]).await?;
+            transaction
+                .execute(unnamed, &[&[crate::store::kv::keys::FILE].as_slice()])
+                .await?;
             let chunks = "DELETE FROM content_chunk c WHERE NOT EXISTS (SELECT 1 FROM content f WHERE f.spool = c.spool) \
                  AND NOT EXISTS (SELECT 1 FROM content_spool s WHERE s.spool = c.spool)";
             count += transaction.execute(chunks, &[]).await?;
@@ -96,19 +105,23 @@ impl SharedShelf for PgShelf {
         let put = async {
             let transaction = link.client.transaction().await?;
             // Nothing rests on it yet.
-            transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
+            transaction
+                .batch_execute("SET LOCAL synchronous_commit = off")
+                .await?;
             if number == 0 {
                 transaction.execute(BEGIN, &[&spool, &self.base.owner]).await?;
             }
             transaction.execute(PUT, &[&spool, &number, &bytes]).await?;
             transaction.commit().await
         };
-        put.await.map_err(|error| self.base.full_or_away(error))
+        let put = async { put.await.map_err(|error| self.base.full_or_away(error)) };
+        self.base.within(put).await
     }
 
     async fn finish(&self, spool: SpoolId, digest: Digest, length: u64) -> Result<(), StoreError> {
         const PIN: &str = "INSERT INTO content_pin (digest, spool, owner) VALUES ($1, $2, $3)";
-        const FINISH: &str = "INSERT INTO content (digest, spool, length) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        const FINISH: &str =
+            "INSERT INTO content (digest, spool, length) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         const DROP: &str = "DELETE FROM content_chunk WHERE spool = $1 \
                             AND NOT EXISTS (SELECT 1 FROM content WHERE spool = $1)";
         const DONE: &str = "DELETE FROM content_spool WHERE spool = $1";
@@ -117,18 +130,24 @@ impl SharedShelf for PgShelf {
         let mut link = self.base.link().await?;
         let finish = async {
             let transaction = link.client.transaction().await?;
-            transaction.execute(PIN, &[&digest, &spool, &self.base.owner]).await?;
+            transaction
+                .execute(PIN, &[&digest, &spool, &self.base.owner])
+                .await?;
             transaction.execute(FINISH, &[&digest, &spool, &length]).await?;
             // The same content was there already: that one serves both.
             transaction.execute(DROP, &[&spool]).await?;
             transaction.execute(DONE, &[&spool]).await?;
             transaction.commit().await
         };
-        finish.await.map_err(|error| self.base.full_or_away(error))
+        let finish = async { finish.await.map_err(|error| self.base.full_or_away(error)) };
+        self.base.within(finish).await
     }
 
     fn release(&self, spool: SpoolId) {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(spool);
+        self.released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(spool);
         self.base.settle.notify_one();
     }
 
@@ -136,33 +155,46 @@ impl SharedShelf for PgShelf {
         const READ: &str = "SELECT c.bytes FROM content f JOIN content_chunk c USING (spool) \
                             WHERE f.digest = $1 AND c.number = $2";
         let number = i32::try_from(number).map_err(|_| StoreError::Misused("too many chunks"))?;
-        let link = self.base.link().await?;
-        let found = link.client.query_opt(READ, &[&digest.as_bytes().as_slice(), &number]).await;
-        Ok(found.map_err(away)?.map(|row| Bytes::from(row.get::<_, Vec<u8>>(0))))
+        let read = async {
+            let link = self.base.link().await?;
+            let found = link
+                .client
+                .query_opt(READ, &[&digest.as_bytes().as_slice(), &number])
+                .await;
+            Ok(found
+                .map_err(away)?
+                .map(|row| Bytes::from(row.get::<_, Vec<u8>>(0))))
+        };
+        self.base.within(read).await
     }
 
     fn remove_unpinned(&self, digest: &Digest) -> Result<(), StoreError> {
         const REMOVE: &str = "WITH gone AS (DELETE FROM content f WHERE f.digest = $1 \
                                 AND NOT EXISTS (SELECT 1 FROM content_pin p WHERE p.digest = f.digest) RETURNING spool) \
                               DELETE FROM content_chunk c USING gone WHERE c.spool = gone.spool";
-        self.base.run(async {
+        self.base.run(self.base.within(async {
             // Pins of this process that were let go of are not to hold it.
             self.settle().await?;
             let link = self.base.link().await?;
-            let removed = link.client.execute(REMOVE, &[&digest.as_bytes().as_slice()]).await;
+            let removed = link
+                .client
+                .execute(REMOVE, &[&digest.as_bytes().as_slice()])
+                .await;
             removed.map(drop).map_err(away)
-        })
+        }))
     }
 
     fn page(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, StoreError> {
         const PAGE: &str = "SELECT digest FROM content WHERE digest > $1 ORDER BY digest LIMIT $2";
         let after = after.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.base.run(async {
+        self.base.run(self.base.within(async {
             let link = self.base.link().await?;
             let rows = link.client.query(PAGE, &[&after, &limit]).await.map_err(away)?;
             let damaged = |_| StoreError::Corrupt("the list of contents".into());
-            rows.iter().map(|row| Digest::try_from(row.get::<_, &[u8]>(0)).map_err(damaged)).collect()
-        })
+            rows.iter()
+                .map(|row| Digest::try_from(row.get::<_, &[u8]>(0)).map_err(damaged))
+                .collect()
+        }))
     }
 }

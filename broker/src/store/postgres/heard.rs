@@ -29,9 +29,8 @@ pub(super) fn payloads(batch: &Batch) -> Vec<String> {
     } else {
         words.iter().map(Heard::to_text).collect()
     };
-    let leaves = |(key, change): (&Vec<u8>, &Option<Vec<u8>>)| {
-        change.is_some() && key.first() == Some(&keys::PENDING)
-    };
+    let leaves =
+        |(key, change): (&Vec<u8>, &Option<Vec<u8>>)| change.is_some() && key.first() == Some(&keys::PENDING);
     if batch.iter().any(leaves) {
         said.push(LEAVES.to_owned());
     }
@@ -39,7 +38,11 @@ pub(super) fn payloads(batch: &Batch) -> Vec<String> {
 }
 
 /// Listens until the store is gone, on a connection of its own that also shows that this broker lives.
-pub(super) async fn listen(base: Weak<Base>, heard: broadcast::Sender<Heard>, first: tokio::sync::oneshot::Sender<()>) {
+pub(super) async fn listen(
+    base: Weak<Base>,
+    heard: broadcast::Sender<Heard>,
+    first: tokio::sync::oneshot::Sender<()>,
+) {
     let mut first = Some(first);
     let mut pause = AGAIN_MIN;
     while let Some(strong) = base.upgrade() {
@@ -77,7 +80,10 @@ async fn open(
     let taken = client.query_one(alive, &[&base.class, &base.owner]).await;
     taken.map_err(super::connect::away)?;
     let listen = format!("LISTEN {}", base.connector.options().schema);
-    client.batch_execute(&listen).await.map_err(super::connect::away)?;
+    client
+        .batch_execute(&listen)
+        .await
+        .map_err(super::connect::away)?;
     Ok(client)
 }
 
@@ -103,7 +109,14 @@ mod tests {
     #[test]
     fn a_commit_says_what_it_changed_and_many_queues_are_everything() {
         let agency = |n: usize| AgencyId::new(&format!("caw-{n}")).unwrap();
-        let queued = |n| keys::queue(&agency(n), 1, Timestamp::from_millis(5), &PacketId::from_bytes([1; 16]));
+        let queued = |n| {
+            keys::queue(
+                &agency(n),
+                1,
+                Timestamp::from_millis(5),
+                &PacketId::from_bytes([1; 16]),
+            )
+        };
         let mut batch = Batch::from([
             (queued(1), Some(vec![])),
             (queued(2), None),

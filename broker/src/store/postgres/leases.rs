@@ -60,7 +60,11 @@ impl PgLeases {
         let link = self.0.link().await?;
         let after = claim.after.unwrap_or(claim.prefix);
         let end = end_of(claim.prefix);
-        let tokens: Vec<&[u8]> = claim.tokens.iter().map(|token| token.as_bytes().as_slice()).collect();
+        let tokens: Vec<&[u8]> = claim
+            .tokens
+            .iter()
+            .map(|token| token.as_bytes().as_slice())
+            .collect();
         let class = i64::from(self.0.class);
         let statement = Self::claim_statement();
         let mut tries = 0;
@@ -105,14 +109,18 @@ impl PgLeases {
 /// Another transaction was in the way: the same again may work.
 fn is_passing(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| {
-        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+        [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ]
+        .contains(code)
     })
 }
 
 #[async_trait]
 impl LeaseTable for PgLeases {
     fn claim(&self, _read: &dyn Read, claim: &Claim<'_>) -> Result<Vec<Claimed>, StoreError> {
-        self.0.run(self.claimed(claim))
+        self.0.run(self.0.within(self.claimed(claim)))
     }
 
     fn holds(
@@ -124,7 +132,7 @@ impl LeaseTable for PgLeases {
     ) -> Result<bool, StoreError> {
         const ASK: &str = "SELECT count(*) FROM lease WHERE token = $1 AND packet = $2 AND agency = $3 \
                            AND until_ms > $4 AND since_ms - $4 <= $5";
-        self.0.run(async {
+        self.0.run(self.0.within(async {
             let link = self.0.link().await?;
             let (token, packet) = (token.as_bytes().as_slice(), packet.as_bytes().as_slice());
             let (agency, now) = (agency.as_str(), now.millis());
@@ -133,26 +141,35 @@ impl LeaseTable for PgLeases {
                 .query_one(ASK, &[&token, &packet, &agency, &now, &limits::LEASE_MILLIS])
                 .await;
             Ok(asked.map_err(away)?.get::<_, i64>(0) > 0)
-        })
+        }))
     }
 
     async fn renew(&self, token: DeliveryId, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
         const RENEW: &str = "UPDATE lease SET since_ms = $2, until_ms = $3 WHERE token = $1 AND until_ms > $2 \
                              AND since_ms - $2 <= $4";
-        let link = self.0.link().await?;
         let (token, now, until) = (token.as_bytes().as_slice(), now.millis(), until.millis());
-        let renewed = link
-            .client
-            .execute(RENEW, &[&token, &now, &until, &limits::LEASE_MILLIS])
-            .await;
-        Ok(renewed.map_err(away)? > 0)
+        let renew = async {
+            let link = self.0.link().await?;
+            let renewed = link
+                .client
+                .execute(RENEW, &[&token, &now, &until, &limits::LEASE_MILLIS])
+                .await;
+            Ok(renewed.map_err(away)? > 0)
+        };
+        self.0.within(renew).await
     }
 
     async fn release(&self, token: DeliveryId) -> Result<(), StoreError> {
-        let link = self.0.link().await?;
-        let release = "UPDATE lease SET token = NULL WHERE token = $1";
-        let released = link.client.execute(release, &[&token.as_bytes().as_slice()]).await;
-        released.map(drop).map_err(away)
+        let release = async {
+            let link = self.0.link().await?;
+            let release = "UPDATE lease SET token = NULL WHERE token = $1";
+            let released = link
+                .client
+                .execute(release, &[&token.as_bytes().as_slice()])
+                .await;
+            released.map(drop).map_err(away)
+        };
+        self.0.within(release).await
     }
 
     fn give_back(&self, tokens: &[DeliveryId]) -> Result<(), StoreError> {
@@ -160,21 +177,28 @@ impl LeaseTable for PgLeases {
             return Ok(());
         }
         let tokens: Vec<&[u8]> = tokens.iter().map(|token| token.as_bytes().as_slice()).collect();
-        self.0.run(async {
+        self.0.run(self.0.within(async {
             let link = self.0.link().await?;
             let release = "UPDATE lease SET token = NULL WHERE token = ANY($1)";
-            link.client.execute(release, &[&tokens]).await.map(drop).map_err(away)
-        })
+            link.client
+                .execute(release, &[&tokens])
+                .await
+                .map(drop)
+                .map_err(away)
+        }))
     }
 
     fn set_aside(&self, work: Work, token: DeliveryId, until: Timestamp) -> Result<(), StoreError> {
-        self.0.run(async {
+        self.0.run(self.0.within(async {
             let link = self.0.link().await?;
             let aside = "UPDATE lease SET token = NULL, aside_until_ms = $3 WHERE token = $1 AND packet = $2";
             let (token, packet) = (token.as_bytes().as_slice(), work.0.as_bytes().as_slice());
-            let done = link.client.execute(aside, &[&token, &packet, &until.millis()]).await;
+            let done = link
+                .client
+                .execute(aside, &[&token, &packet, &until.millis()])
+                .await;
             done.map(drop).map_err(away)
-        })
+        }))
     }
 
     fn end(&self, _work: &Work) {}

@@ -7,20 +7,12 @@ use deadpool::managed::Object;
 use tokio_postgres::error::SqlState;
 
 use super::Base;
-use super::connect::{Link, away, said};
+use super::connect::{Link, Use, away, said};
 use super::pool::Links;
-use super::settings::{CONFIRM_MAX, Standby};
+use super::settings::Standby;
 use super::standby::{HERE, Place, parse};
 use crate::store::error::StoreError;
 use crate::store::kv::{CommitError, Group, Reading, Rows, Session, View};
-
-/// Longest time of any exchange with the database, whatever it says itself: the network may have swallowed the answer.
-async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || Err(StoreError::Away("the database does not answer".into()));
-    tokio::time::timeout(CONFIRM_MAX + CONFIRM_MAX / 2, work)
-        .await
-        .unwrap_or_else(|_| late())
-}
 
 /// The first key that does not begin with `prefix` any more. No key begins with the byte 255: tables are letters.
 pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
@@ -60,7 +52,9 @@ pub(super) struct PgView<'a> {
 
 impl PgView<'_> {
     fn link(&self) -> Result<&Link, StoreError> {
-        self.link.as_deref().ok_or(StoreError::Misused("a view that has ended"))
+        self.link
+            .as_deref()
+            .ok_or(StoreError::Misused("a view that has ended"))
     }
 
     async fn begin(&self) -> Result<(), StoreError> {
@@ -84,14 +78,14 @@ impl PgView<'_> {
 
 impl View for PgView<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.base.run(bounded(async {
+        self.base.run(self.base.within(async {
             self.begin().await?;
             get(self.link()?, key).await
         }))
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
-        self.base.run(bounded(async {
+        self.base.run(self.base.within(async {
             self.begin().await?;
             scan(self.link()?, prefix, after, limit).await
         }))
@@ -106,7 +100,7 @@ impl Reading for PgView<'_> {
         let Some(link) = self.link.take() else {
             return Ok(());
         };
-        let ended = self.base.run(bounded(async {
+        let ended = self.base.run(self.base.within(async {
             link.client.batch_execute("COMMIT").await.map_err(away)?;
             if self.base.standby() == Standby::Required {
                 self.base.horizon.wait(&link.client, place).await?;
@@ -147,9 +141,9 @@ impl<'a> PgSession<'a> {
             *writer = None;
         }
         let key = base.writer_key;
-        let begun = base.run(bounded(async {
+        let begun = base.run(base.within(async {
             if writer.is_none() {
-                *writer = Some(base.connector.link().await?);
+                *writer = Some(base.connector.link(Use::Commits).await?);
                 base.horizon.reset();
             }
             let Some(link) = writer.as_ref() else {
@@ -187,13 +181,25 @@ impl<'a> PgSession<'a> {
                 None => gone.push(key.as_slice()),
             }
         }
-        let named: Vec<&[u8]> = group.keep.iter().filter(|one| one.inline().is_none()).map(|one| one.digest_bytes()).collect();
+        let named: Vec<&[u8]> = group
+            .keep
+            .iter()
+            .filter(|one| one.inline().is_none())
+            .map(|one| one.digest_bytes())
+            .collect();
         if !named.is_empty() {
             let there = "SELECT count(*) FROM content WHERE digest = ANY($1)";
-            let count: i64 = link.client.query_one(there, &[&named]).await.map_err(Failure::before)?.get(0);
+            let count: i64 = link
+                .client
+                .query_one(there, &[&named])
+                .await
+                .map_err(Failure::before)?
+                .get(0);
             let distinct: std::collections::BTreeSet<&[u8]> = named.iter().copied().collect();
             if usize::try_from(count).ok() != Some(distinct.len()) {
-                return Err(Failure::Away("content that a packet names was lost before it was committed".to_owned()));
+                return Err(Failure::Away(
+                    "content that a packet names was lost before it was committed".to_owned(),
+                ));
             }
         }
         let client = &link.client;
@@ -209,10 +215,15 @@ impl<'a> PgSession<'a> {
             if gone.is_empty() {
                 return Ok(0);
             }
-            client.execute("DELETE FROM row WHERE k = ANY($1)", &[&gone]).await
+            client
+                .execute("DELETE FROM row WHERE k = ANY($1)", &[&gone])
+                .await
         };
-        let (packets, agencies): (Vec<&[u8]>, Vec<&str>) =
-            group.ended.iter().map(|(packet, agency)| (packet.as_bytes().as_slice(), agency.as_str())).unzip();
+        let (packets, agencies): (Vec<&[u8]>, Vec<&str>) = group
+            .ended
+            .iter()
+            .map(|(packet, agency)| (packet.as_bytes().as_slice(), agency.as_str()))
+            .unzip();
         let release = async {
             if packets.is_empty() {
                 return Ok(0);
@@ -227,7 +238,9 @@ impl<'a> PgSession<'a> {
                 return Ok(0);
             }
             let tell = "SELECT pg_notify($1, one) FROM unnest($2::text[]) AS one";
-            client.execute(tell, &[&self.base.connector.options().schema, &said]).await
+            client
+                .execute(tell, &[&self.base.connector.options().schema, &said])
+                .await
         };
         tokio::try_join!(put, remove, release, tell).map_err(Failure::before)?;
         let noticed = link.noticed();
@@ -267,12 +280,15 @@ impl Failure {
 
 impl View for PgSession<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.base.run(bounded(async { get(self.link()?, key).await }))
+        self.base
+            .run(self.base.within(async { get(self.link()?, key).await }))
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
-        self.base
-            .run(bounded(async { scan(self.link()?, prefix, after, limit).await }))
+        self.base.run(
+            self.base
+                .within(async { scan(self.link()?, prefix, after, limit).await }),
+        )
     }
 }
 
@@ -288,7 +304,7 @@ impl Session for PgSession<'_> {
             Ok(())
         };
         let late = Err(Failure::Unknown("the database does not confirm".to_owned()));
-        let limit = CONFIRM_MAX + CONFIRM_MAX / 2;
+        let limit = self.base.horizon.limit();
         let done = self
             .base
             .run(async { tokio::time::timeout(limit, work).await.unwrap_or(late) });
@@ -308,10 +324,13 @@ impl Session for PgSession<'_> {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
-        let done = self.base.run(bounded(async {
+        let done = self.base.run(self.base.within(async {
             let link = self.link()?;
             link.client.batch_execute("ROLLBACK").await.map_err(away)?;
-            self.base.horizon.catch_up(&link.client, self.base.standby()).await
+            self.base
+                .horizon
+                .catch_up(&link.client, self.base.standby())
+                .await
         }));
         self.ended = done.is_ok();
         done
@@ -326,9 +345,10 @@ impl Drop for PgSession<'_> {
         }
         let Some(link) = self.writer.take() else { return };
         // A group that was never sent is taken back in an orderly way, and the connection stays.
-        let undone = self.base.run(bounded(async {
-            link.client.batch_execute("ROLLBACK").await.map_err(away)
-        }));
+        let undone = self.base.run(
+            self.base
+                .within(async { link.client.batch_execute("ROLLBACK").await.map_err(away) }),
+        );
         if undone.is_ok() {
             *self.writer = Some(link);
         } else {

@@ -61,7 +61,10 @@ async fn standing(client: &Client) -> Result<(Standing, i32), tokio_postgres::Er
         return Ok((Standing { taken: 0, known }, 0));
     }
     let row = client
-        .query_one("SELECT coalesce(max(number), 0), coalesce(max(needs), 0) FROM migration", &[])
+        .query_one(
+            "SELECT coalesce(max(number), 0), coalesce(max(needs), 0) FROM migration",
+            &[],
+        )
         .await?;
     let taken = row.get(0);
     Ok((Standing { taken, known }, row.get(1)))
@@ -121,7 +124,11 @@ async fn steps(client: &mut Client, created: &str) -> Result<(Standing, Standing
             .await
             .map_err(away)?;
         transaction.commit().await.map_err(away)?;
-        tracing::info!(step = step.number, name = step.name, "the database's schema was brought up to date");
+        tracing::info!(
+            step = step.number,
+            name = step.name,
+            "the database's schema was brought up to date"
+        );
     }
     let (after, _) = standing(client).await.map_err(away)?;
     Ok((before, after))

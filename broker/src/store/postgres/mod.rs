@@ -57,7 +57,7 @@ pub mod cluster;
 pub(crate) mod tests;
 
 pub use migrations::Standing;
-pub use settings::{Host, POOL_MAX_COUNT, PostgresOptions, Privacy, Standby, is_schema_name};
+pub use settings::{CONFIRM_MAX, Host, POOL_MAX_COUNT, PostgresOptions, Privacy, Standby, is_schema_name};
 
 /// A store in PostgreSQL.
 pub type PostgresStore = KvStore<PgKv>;
@@ -93,6 +93,14 @@ impl Base {
     /// Runs work of the database on this thread, which must not be one that serves.
     fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.handle.block_on(work)
+    }
+
+    /// Work within the limit: the network may swallow any answer.
+    async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let late = || Err(StoreError::Away("the database does not answer".into()));
+        tokio::time::timeout(self.horizon.limit(), work)
+            .await
+            .unwrap_or_else(|_| late())
     }
 
     fn standby(&self) -> Standby {
@@ -135,6 +143,8 @@ pub struct PgKv {
     heard: broadcast::Sender<Heard>,
     marked: Mutex<Option<Instant>>,
     shelf: Arc<contents::PgShelf>,
+    /// Of `data_dir`: two brokers do not note in one place.
+    lock: Mutex<Option<std::fs::File>>,
     /// Ended in the background: it may be dropped by a thread that serves.
     runtime: Mutex<Option<Runtime>>,
 }
@@ -153,6 +163,7 @@ impl Drop for PgKv {
 
 impl PgKv {
     fn end(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.base.pool.close();
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
@@ -173,7 +184,11 @@ impl PgKv {
     #[cfg(test)]
     pub(super) fn set_full(&self, full: bool) {
         let until = full.then(|| Instant::now() + Duration::from_secs(3_600));
-        *self.base.full_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *self
+            .base
+            .full_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     fn mark_path(&self) -> std::path::PathBuf {
@@ -209,7 +224,9 @@ fn open(options: PostgresOptions, faults: Arc<dyn Faults>) -> Result<PostgresSto
         .build();
     let runtime = runtime.map_err(StoreError::on("a thread for the database"))?;
     let schema = options.schema.clone();
-    let (migrate, pool_max_count) = (options.migrate, options.pool_max_count);
+    let lock = super::sled::lock(&options.notes_dir)?;
+    let (migrate, pool_max_count, confirm_max) =
+        (options.migrate, options.pool_max_count, options.confirm_max);
     let connector = Arc::new(connect::Connector::new(options)?);
     runtime.block_on(async {
         let mut client = connector.bare(None).await?;
@@ -222,7 +239,7 @@ fn open(options: PostgresOptions, faults: Arc<dyn Faults>) -> Result<PostgresSto
         pool: pool::pool(Arc::clone(&connector), pool_max_count)?,
         connector,
         writer: Mutex::default(),
-        horizon: standby::Horizon::default(),
+        horizon: standby::Horizon::new(confirm_max),
         writer_key: lock::key(&schema, lock::WRITER),
         class: lock::class(&schema),
         owner: rand::Rng::random_range(&mut crate::clock::seeded_rng(), 1..i32::MAX),
@@ -238,15 +255,20 @@ fn open(options: PostgresOptions, faults: Arc<dyn Faults>) -> Result<PostgresSto
     let listens = runtime.block_on(async { tokio::time::timeout(OPEN_MAX, listens).await });
     if !matches!(listens, Ok(Ok(()))) {
         runtime.shutdown_background();
-        return Err(StoreError::Away("the database does not let this broker listen".into()));
+        return Err(StoreError::Away(
+            "the database does not let this broker listen".into(),
+        ));
     }
     let shelf = Arc::new(contents::PgShelf {
         base: Arc::clone(&base),
         released: Mutex::default(),
     });
-    let swept = runtime.block_on(shelf.sweep())?;
+    let swept = runtime.block_on(base.within(shelf.sweep()))?;
     if swept > 0 {
-        tracing::info!(chunks = swept, "what brokers that ended had begun to write was removed");
+        tracing::info!(
+            chunks = swept,
+            "what brokers that ended had begun to write was removed"
+        );
     }
     runtime.spawn(settle(Arc::downgrade(&shelf)));
     let kv = Arc::new(PgKv {
@@ -254,6 +276,7 @@ fn open(options: PostgresOptions, faults: Arc<dyn Faults>) -> Result<PostgresSto
         heard,
         marked: Mutex::default(),
         shelf: Arc::clone(&shelf),
+        lock: Mutex::new(Some(lock)),
         runtime: Mutex::new(Some(runtime)),
     });
     begin(&kv)?;
@@ -300,14 +323,17 @@ fn begin(kv: &Arc<PgKv>) -> Result<(), StoreError> {
                 .map_err(|_| StoreError::Away("the new store could not be written".into()));
         }
     }
-    let size = super::verbs::log::latest_checkpoint(&Committed(session.as_ref()))?.map_or(0, |newest| newest.size);
+    let size =
+        super::verbs::log::latest_checkpoint(&Committed(session.as_ref()))?.map_or(0, |newest| newest.size);
     session.finish()?;
     let mark = match std::fs::read_to_string(kv.mark_path()) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StoreError::io("the mark of the log's size", error)),
     };
-    let marked = mark.split_once(' ').and_then(|(size, _)| size.parse::<u64>().ok());
+    let marked = mark
+        .split_once(' ')
+        .and_then(|(size, _)| size.parse::<u64>().ok());
     match marked {
         Some(marked) if marked <= size => Ok(()),
         Some(marked) => Err(StoreError::Unusable(
@@ -341,7 +367,11 @@ impl Ground for PgKv {
     }
 
     fn has_room(&self, _bytes: u64) -> bool {
-        let until = *self.base.full_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self
+            .base
+            .full_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         until.is_none_or(|until| until < Instant::now())
     }
 
@@ -371,8 +401,11 @@ impl Ground for PgKv {
         let handle = self.base.handle.clone();
         let shelf = Arc::clone(&self.shelf);
         // On a thread of its own: this one may belong to a runtime.
-        let settle = move || handle.block_on(async { tokio::time::timeout(SETTLE_EVERY, shelf.settle()).await });
-        let settled = std::thread::Builder::new().spawn(settle).map(std::thread::JoinHandle::join);
+        let settle =
+            move || handle.block_on(async { tokio::time::timeout(SETTLE_EVERY, shelf.settle()).await });
+        let settled = std::thread::Builder::new()
+            .spawn(settle)
+            .map(std::thread::JoinHandle::join);
         if !matches!(settled, Ok(Ok(Ok(Ok(()))))) {
             tracing::warn!("content that nobody needs is left to the next start");
         }

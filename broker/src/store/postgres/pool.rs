@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 
-use super::connect::{Connector, Link};
+use super::connect::{Connector, Link, Use};
 use super::settings::{CONNECT_MAX, POOL_WAIT_MAX};
 use crate::store::error::StoreError;
 
@@ -16,7 +16,7 @@ impl Manager for Links {
     type Error = StoreError;
 
     async fn create(&self) -> Result<Link, StoreError> {
-        self.0.link().await
+        self.0.link(Use::Reads).await
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<StoreError> {

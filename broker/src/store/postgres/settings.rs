@@ -12,8 +12,8 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 pub(super) const STATEMENT_MAX_MILLIS: u64 = 10_000;
 /// Longest time that a transaction may stand without a statement, in milliseconds: a broker that hangs lets go.
 pub(super) const IDLE_MAX_MILLIS: u64 = 10_000;
-/// Longest wait for the standby's confirmation, and for a commit, before the answer is "unknown".
-pub(super) const CONFIRM_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the standby's confirmation, and for a commit, before the answer is "unknown", if nothing else is said.
+pub const CONFIRM_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a free connection.
 pub(super) const POOL_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -57,6 +57,8 @@ pub struct PostgresOptions {
     pub privacy: Privacy,
     /// Whether a standby must confirm.
     pub standby: Standby,
+    /// Longest wait for a commit and for the standby's confirmation.
+    pub confirm_max: Duration,
     /// Whether the schema may be brought up to date at start.
     pub migrate: bool,
     /// Connections that read, at most.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::connect::away;
-use super::settings::{CONFIRM_MAX, Standby};
+use super::settings::Standby;
 use crate::store::error::StoreError;
 
 /// A place in the database's write-ahead log, in bytes from its beginning.
@@ -25,17 +25,32 @@ const THERE: &str = "SELECT coalesce(max(flush_lsn - '0/0'::pg_lsn), 0)::text FR
 
 /// How far the standby is known to be. One for each connection's server: a place is compared within one timeline only,
 /// and grows.
-#[derive(Default)]
-pub(super) struct Horizon(AtomicU64);
+pub(super) struct Horizon {
+    place: AtomicU64,
+    wait_max: Duration,
+}
 
 impl Horizon {
+    /// Nothing is known yet; nobody waits longer than `wait_max`.
+    pub(super) fn new(wait_max: Duration) -> Self {
+        Self {
+            place: AtomicU64::new(0),
+            wait_max,
+        }
+    }
+
+    /// Longest time of any exchange with the database, whatever it says itself: the network may have swallowed the answer.
+    pub(super) fn limit(&self) -> Duration {
+        self.wait_max + self.wait_max / 2
+    }
+
     /// Nothing is known any more: another server has become the primary.
     pub(super) fn reset(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        self.place.store(0, Ordering::SeqCst);
     }
 
     fn covers(&self, place: Place) -> bool {
-        place <= self.0.load(Ordering::SeqCst)
+        place <= self.place.load(Ordering::SeqCst)
     }
 
     /// Waits until the standby has everything up to `place`.
@@ -46,12 +61,16 @@ impl Horizon {
         let began = Instant::now();
         while !self.covers(place) {
             let there = number(client, THERE).await?;
-            self.0.fetch_max(there, Ordering::SeqCst);
+            self.place.fetch_max(there, Ordering::SeqCst);
             if there >= place {
                 break;
             }
-            if began.elapsed() > CONFIRM_MAX {
-                let why = if there == 0 { "no synchronous standby is attached" } else { "the standby lags behind" };
+            if began.elapsed() > self.wait_max {
+                let why = if there == 0 {
+                    "no synchronous standby is attached"
+                } else {
+                    "the standby lags behind"
+                };
                 return Err(StoreError::Away(why.into()));
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -29,6 +29,8 @@ use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults
 
 mod open;
 
+pub(super) use open::lock;
+
 mod scrub;
 
 #[cfg(feature = "raw-rows")]

@@ -114,7 +114,7 @@ pub(super) fn file_all(kv: &SledKv) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+pub(in super::super) fn lock(folder: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let path = folder.join(LOCK);
     let file = options
