@@ -58,6 +58,11 @@ pub trait Kv: Send + Sync + 'static {
     /// Called after a batch that put leaves into the tree, off the path of the answers.
     fn tree_grew(&self, size: u64, root: &schakel_proto::ids::Digest) -> Result<(), StoreError>;
 
+    /// As [`Store::heard`](super::Store::heard).
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<super::heard::Heard>> {
+        None
+    }
+
     /// Releases files and locks. Nothing is called afterwards.
     fn close(&self);
 }

@@ -12,6 +12,7 @@ use schakel_proto::wire;
 
 use super::super::audit::{Audited, Cursor};
 use super::super::content::{ContentReader, Contents, Spool};
+use super::super::cosigned::{HeldUp, NewCandidate};
 use super::super::delivery::{
     Acknowledged, Acknowledging, DuePacket, Expired, Expiring, HandOver, HandedOver, Lease, LeaseRequest,
     Recall, Recalling, Waiting,
@@ -21,12 +22,13 @@ use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded};
 use super::super::filed::{Filed, FiledEntry};
 use super::super::forget::{Acts, EndedPacket, Forgetting, Forgot};
+use super::super::heard::Heard;
 use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
 use super::super::shards::{NewShard, Shard, ShardChanged, ShardOpened};
 use super::super::verbs::{
-    accept, acknowledge, audit, endings, facts, filed, forget, hand_over, lease, log, oversight, packets,
-    shards,
+    accept, acknowledge, audit, cosigned, endings, facts, filed, forget, hand_over, lease, log, oversight,
+    packets, shards,
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
@@ -454,6 +456,27 @@ impl<K: Kv> Store for KvStore<K> {
                 forget::forget(step, &forgetting, entry.as_ref())
             })
             .await
+    }
+
+    async fn held_up(&self) -> Result<Vec<HeldUp>, StoreError> {
+        self.engine.read(|r| cosigned::held_up(r)).await
+    }
+
+    async fn hold_up(&self, candidate: NewCandidate) -> Result<bool, StoreError> {
+        self.engine
+            .write(false, move |step| cosigned::hold_up(step, &candidate))
+            .await
+    }
+
+    async fn keep_cosignature(&self, size: u64, agency: &AgencyId, line: String) -> Result<bool, StoreError> {
+        let agency = agency.clone();
+        self.engine
+            .write(false, move |step| cosigned::keep(step, size, &agency, &line))
+            .await
+    }
+
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<Heard>> {
+        self.kv.heard()
     }
 
     fn health(&self) -> StoreHealth {
