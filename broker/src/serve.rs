@@ -225,6 +225,7 @@ async fn share(
     let directory = source.load(now)?;
     let _key_of_the_file = log_key(config, &directory)?;
     let keys = ErasureKeys::open(&config.erasure_dir)?;
+    make_private(&config.data_dir)?;
     let store = match lent {
         Some(store) => store,
         None => open_store(config).await?,
@@ -292,7 +293,6 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
-    make_private(&config.data_dir)?;
     Ok(Arc::new(SledStore::open(&config.data_dir).await?))
 }
 

@@ -20,7 +20,10 @@ fn secret() -> LogSecret {
 }
 
 /// Makes entries that say nothing.
-struct Maker(EntryMaker, tempfile::TempDir);
+struct Maker(
+    EntryMaker,
+    #[expect(dead_code, reason = "goes with it")] tempfile::TempDir,
+);
 
 impl Maker {
     fn new() -> Self {
@@ -90,7 +93,7 @@ async fn d15_sequencers_on_one_store_fork_nothing_and_the_last_of_them_goes_on()
         let proof = store.consistency(*size, newest.size).await.unwrap();
         let held =
             schakel_proto::tlog::proof::check_consistency(*size, newest.size, &proof, root, &newest.root);
-        assert_eq!(held, Ok(()), "{size}");
+        assert!(held.is_ok(), "{size}: {held:?}");
     }
 }
 

@@ -296,8 +296,8 @@ pub(super) async fn statements_are_chained_and_judged_on_what_is(mut bench: Benc
     assert_eq!(facts.entries[1].number, 2);
     assert_eq!(
         bench.store().pending(10).await.unwrap().len(),
-        2,
-        "only what was accepted has a leaf"
+        2 + 2,
+        "only what was accepted has a leaf, and what came into force"
     );
 }
 
