@@ -1,5 +1,5 @@
 //! What goes on beside the calls, each with a beat of its own: newer files, expired packets, what is overdue, what was
-//! kept for its time, readiness.
+//! kept for its time, what other brokers say, readiness.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(super) fn start(state: &Arc<State>, readiness: &watch::Sender<Readiness>) ->
     let shared = || Arc::clone(state);
     vec![
         tokio::spawn(files(shared())),
+        tokio::spawn(super::hearing::ring(shared())),
+        tokio::spawn(super::hearing::follow(shared())),
         tokio::spawn(expiry(shared())),
         tokio::spawn(watch_overdue(shared())),
         tokio::spawn(retain(shared())),

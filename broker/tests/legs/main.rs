@@ -15,6 +15,7 @@ mod emergency;
 mod erasing;
 mod facts;
 mod inbox;
+mod many;
 mod monitors;
 mod oversight;
 mod packet;

@@ -15,12 +15,14 @@ pub(crate) mod leases;
 
 pub(crate) mod engine;
 
-pub(crate) mod serve;
+mod start;
+
+mod serve;
 
 #[cfg(test)]
 mod tests;
 
-pub use serve::KvStore;
+pub use start::KvStore;
 
 /// The schema of the rows that this program reads and writes.
 pub(crate) const SCHEMA_VERSION: u64 = 1;

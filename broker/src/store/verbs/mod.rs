@@ -28,6 +28,8 @@ pub(super) mod facts;
 
 pub(super) mod log;
 
+pub(super) mod cosigned;
+
 pub(super) mod shards;
 
 pub(super) mod filed;
@@ -167,7 +169,12 @@ fn place_work(
             .any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver))
     {
         step.txn.delete(&held)?;
-        return step.txn.put(&queue, &[]);
+        // One that stands there already is no news: other brokers would look for work in vain.
+        return if step.txn.record(&queue)?.is_some() {
+            Ok(())
+        } else {
+            step.txn.put(&queue, &[])
+        };
     }
     step.effects.ended.push((*packet, recipient.clone()));
     let waits = states.iter().any(|s| s.stage == Stage::Held);

@@ -5,7 +5,7 @@
 //! What carries no evidence, and is therefore not found when it is changed: the token of a hand-over (a lease ends
 //! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), also
 //! after its end, and with it the versions of that decision; which of a case's packets was its last contact; how far
-//! retention went through the log.
+//! retention went through the log; since when a checkpoint is held up to the witnesses.
 
 use prost::Message;
 use schakel_proto::ids::{CaseRef, Digest, PacketId};
@@ -44,7 +44,7 @@ const PENDING_MAX_COUNT: usize = 4_096;
 const LEAVING: &str = "a row of a case whose records are going";
 
 /// The tables, by their letter, in words.
-const TABLES: [(u8, &str); 30] = [
+const TABLES: [(u8, &str); 32] = [
     (b'!', "the store's own numbers"),
     (b'A', "the order of the log"),
     (b'B', "content in the store"),
@@ -74,7 +74,9 @@ const TABLES: [(u8, &str); 30] = [
     (b'c', "the head of a case"),
     (b'e', "a case whose records are going"),
     (b'f', "a fact"),
+    (b'g', "a checkpoint held up to the witnesses"),
     (b's', "a statement"),
+    (b'w', "a cosignature"),
 ];
 
 /// Goes through rows in the order of their keys, after `after`; at most `limit`, and no further once `spent` says so: while
