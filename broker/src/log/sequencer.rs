@@ -31,7 +31,7 @@ const FOLLOW_MILLIS: u64 = 500;
 /// How long leaves wait, while another may write, before one that follows tries: shortest and longest, in milliseconds.
 const PATIENCE_MILLIS: (u64, u64) = (500, 1_000);
 /// How often that doubles when another was faster each time.
-const DOUBLED_MAX_COUNT: u32 = 4;
+const DOUBLED_MAX_COUNT: u32 = 2;
 
 /// Where the log stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,13 +142,9 @@ impl Sequencer {
             lost: 0,
         };
         keys.add(secret);
-        if writer.following.is_some() {
-            writer.glance().await?;
-            if writer.following.as_ref().is_some_and(|one| one.told) {
-                return Err(not_ours());
-            }
-        } else {
-            writer.reload().await?;
+        writer.reload().await?;
+        if let Some(following) = &mut writer.following {
+            following.size = writer.frontier.size();
         }
         let (sender, state) = watch::channel(writer.state());
         let stop = Arc::new(Notify::new());
@@ -191,11 +187,6 @@ struct Writer {
     lost: u32,
 }
 
-fn not_ours() -> StoreError {
-    let text = "the log's newest checkpoint is not signed by this log key: configure the key that belongs to this store";
-    StoreError::Unusable(text.into())
-}
-
 impl Writer {
     fn state(&self) -> LogState {
         let following = self.following.as_ref();
@@ -234,7 +225,9 @@ impl Writer {
             return Ok(());
         };
         if !self.is_ours(&stored, &shards) {
-            return Err(not_ours());
+            let text = "the log's newest checkpoint is not signed by this log key: configure the key that \
+                 belongs to this store";
+            return Err(StoreError::Unusable(text.into()));
         }
         let mut nodes = std::collections::HashMap::new();
         for node in Frontier::peaks_of(stored.size) {
@@ -413,7 +406,8 @@ impl Writer {
         tokio::pin!(end);
         loop {
             tokio::select! {
-                () = signal.notified() => return false,
+                // Who follows is not woken by each leaf: the tree that grows says it.
+                () = signal.notified(), if self.following.is_none() => return false,
                 () = &mut end => return false,
                 () = stop.notified() => return true,
                 word = self.ear.next() => {
@@ -489,8 +483,14 @@ impl Writer {
 
     /// Whether it is tried again with the next round: nothing was assumed, and the comparison guards what comes.
     fn passes(&self, why: &StoreError) -> bool {
-        let of_a_database = matches!(why, StoreError::Io { .. } | StoreError::Unconfirmed(_));
-        matches!(why, StoreError::Full) || (of_a_database && self.store.is_shared())
+        let stays = matches!(
+            why,
+            StoreError::Corrupt(_)
+                | StoreError::Unusable(_)
+                | StoreError::Stopped(_)
+                | StoreError::Misused(_)
+        );
+        matches!(why, StoreError::Full) || (self.store.is_shared() && !stays)
     }
 }
 

@@ -16,6 +16,7 @@ mod erasing;
 mod facts;
 mod inbox;
 mod many;
+mod many_shards;
 mod monitors;
 mod oversight;
 mod packet;

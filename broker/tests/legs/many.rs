@@ -37,7 +37,7 @@ pub fn shared() -> Arc<dyn Store> {
 }
 
 /// The configuration of one of them: the second has files of its own.
-fn config(ground: &Ground, name: &str) -> Config {
+pub fn config(ground: &Ground, name: &str) -> Config {
     let mut config = Config::load(&ground.network.broker_config()).unwrap();
     if name != "a" {
         let own = |file: &PathBuf| file.with_extension(name);
@@ -63,12 +63,12 @@ pub async fn broker_at(
     started.await.unwrap()
 }
 
-async fn broker(ground: &Ground, store: &Arc<dyn Store>, name: &str) -> Running {
+pub async fn broker(ground: &Ground, store: &Arc<dyn Store>, name: &str) -> Running {
     broker_at(ground, store, name, Arc::new(SystemClock)).await
 }
 
 /// Waits until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..1_500 {
         if is_so().await {
             return;
@@ -79,13 +79,13 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// What is waited for comes at all.
-async fn comes<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn comes<T>(what: &str, future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(150), future).await;
     waited.unwrap_or_else(|_| panic!("it does not come: {what}"))
 }
 
 /// Asks one of them over its socket; nothing is wrong with the store that they share.
-async fn sound(ground: &Ground, name: &str) {
+pub async fn sound(ground: &Ground, name: &str) {
     let folder = config(ground, name).data_dir;
     let asked = tokio::task::spawn_blocking(move || socket::ask(&folder, &Ask::Verify));
     let found = asked.await.unwrap().expect("no broker runs").unwrap();
