@@ -119,7 +119,13 @@ pub fn agent(input: &[u8]) {
     match schakel_agent::config::Config::parse(&file, text) {
         Ok(config) => {
             assert!((1..=16).contains(&config.authority_threshold));
-            assert!(config.broker_port != 0 && !config.broker_host.is_empty());
+            assert!(!config.brokers.is_empty());
+            assert!(
+                config
+                    .brokers
+                    .iter()
+                    .all(|broker| broker.port != 0 && !broker.host.is_empty())
+            );
             assert!((1..=256).contains(&config.credit_packets));
             assert!(config.data_dir.starts_with(&*FOLDER) || Path::new(&config.data_dir).is_absolute());
         }
