@@ -37,7 +37,7 @@ fn spec(agents: u64) -> (NetworkSpec, Vec<String>) {
     let model = spec
         .agencies
         .iter()
-        .find(|agency| agency.id == MODEL)
+        .find(|agency| agency.id.as_str() == MODEL)
         .unwrap()
         .clone();
     let herd: Vec<String> = (0..agents).map(|number| format!("herd-{number:03}")).collect();

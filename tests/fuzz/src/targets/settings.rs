@@ -145,7 +145,12 @@ pub fn agent(input: &[u8]) {
 /// The agent's example, whole and as short as it may be.
 pub fn agent_files() -> Vec<Vec<u8>> {
     let short = AGENT.split("[inbox]").next().unwrap_or_default();
-    [AGENT, short]
+    let one = "\"127.0.0.1:7443\"";
+    let list = AGENT.replace(
+        one,
+        &format!("[{one}, {{ address = \"[::1]:7443\", name = \"b.example\" }}]"),
+    );
+    [AGENT, short, &list]
         .iter()
         .map(|text| text.as_bytes().to_vec())
         .collect()
