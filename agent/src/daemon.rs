@@ -73,7 +73,8 @@ async fn refresh(agent: Arc<Agent>) {
     loop {
         let version = || agent.network.view().map(|view| view.directory().version()).ok();
         let (known, before) = (version().is_some(), version());
-        match agent.network.refresh(&mut agent.client()).await {
+        let (stay, mut client) = agent.at_broker();
+        match agent.network.refresh(&mut client).await {
             Ok(()) => {
                 if version() != before {
                     // What did not hold under the former directory is judged again.
@@ -100,7 +101,7 @@ async fn refresh(agent: Arc<Agent>) {
                         "directory or bundle refused"
                     );
                 }
-                agent.note_link(Some(problem.clone()));
+                agent.failed_at(stay, &problem);
                 if !known {
                     agent.reconnect();
                 }

@@ -165,6 +165,7 @@ async fn status(State(agent): Shared) -> Answered {
         "network": agent.network.name(),
         "connected": link.is_none() && view.is_some(),
         "problem": link,
+        "brokers": agent.brokers().status(),
         "trust": agent.audit.trust().err(),
         "witness": witness::status(&agent),
         "clock": agent.network.skew().problem(),

@@ -26,7 +26,7 @@ pub const RECIPIENTS: [&str; 2] = ["parket-antwerpen", "pz-rupel-opvolgcel"];
 pub const TRIAGE: (&str, &str) = ("triage", "legal_duty");
 
 /// Sends until told to stop; what the agent took on, with its content.
-fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) -> BTreeMap<String, Vec<u8>> {
+pub fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) -> BTreeMap<String, Vec<u8>> {
     let (police, folder) = (Office::in_network(&places.network, "pz-rupel"), &places.scratch);
     let mut taken = BTreeMap::new();
     let mut number = 0;

@@ -28,6 +28,12 @@ mod keys;
 
 mod race;
 
+mod roads;
+
+mod weather;
+
+mod herd;
+
 mod released;
 
 mod steps;

@@ -28,6 +28,10 @@ pub mod office;
 
 pub mod peer;
 
+pub mod proxy;
+
+pub mod own_network;
+
 pub mod h2;
 
 pub mod player;

@@ -88,6 +88,32 @@ impl Town {
         }
     }
 
+    /// Any network, minted for this test.
+    pub fn of(spec: &NetworkSpec) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("schakel-town-")
+            .tempdir()
+            .unwrap();
+        let (port, health_port) = free_ports();
+        let order = Mint {
+            spec,
+            out: &folder.path().join("network"),
+            port,
+            health_port,
+            at: now(),
+        };
+        let network = mint(&order, &mut StdRng::from_os_rng()).unwrap();
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            folder,
+            network,
+            address: local(port),
+            health: local(health_port),
+            broker: None,
+            agents: BTreeMap::new(),
+        }
+    }
+
     /// The network of the packet vectors (`proto/vectors`): everybody knows its members' keys, and its time is another
     /// than the machine's.
     pub fn of_vectors() -> Self {
@@ -139,6 +165,38 @@ impl Town {
     /// Sets `[limits]` of the broker, a line each.
     pub fn limit(&self, lines: &str) {
         self.change_broker(|text| format!("{text}\n[limits]\n{lines}\n"));
+    }
+
+    /// The broker listens on every address of this machine: in a network of the test's own.
+    pub fn listen_everywhere(&self) {
+        let port = self.address.port();
+        self.change_broker(|text| text.replace(&format!("127.0.0.1:{port}"), &format!("0.0.0.0:{port}")));
+    }
+
+    /// The broker listens on another port from its next start on. Agents do not know of it.
+    pub fn move_broker(&mut self) {
+        let (before, (port, _)) = (self.address, free_ports());
+        let after = SocketAddr::new(before.ip(), port);
+        self.change_broker(|text| text.replace(&before.to_string(), &after.to_string()));
+        self.address = after;
+    }
+
+    /// The brokers that an agency's agent knows, from its next start on.
+    pub fn set_brokers(&self, id: &str, brokers: &[SocketAddr]) {
+        let file = self.network.agent_config(&agency(id));
+        let before = std::fs::read_to_string(&file).unwrap();
+        let list: Vec<String> = brokers.iter().map(|one| format!("\"{one}\"")).collect();
+        let line = |line: &str| {
+            if line.starts_with("broker = ") {
+                format!("broker = [{}]", list.join(", "))
+            } else {
+                line.to_owned()
+            }
+        };
+        let after: Vec<String> = before.lines().map(line).collect();
+        let after = after.join("\n") + "\n";
+        assert_ne!(after, before, "agent.toml is not what this test takes it for");
+        std::fs::write(file, after).unwrap();
     }
 
     fn change_broker(&self, change: impl FnOnce(String) -> String) {
