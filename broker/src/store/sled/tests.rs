@@ -152,7 +152,7 @@ async fn d11_leaves_places_and_entries_that_do_not_fit_each_other_are_found() {
         (
             "a place lost",
             |places, _, b| drop(b.insert(places[2].0.clone(), None)),
-            "the order of the log",
+            "damage was found",
         ),
         (
             "an entry lost",
