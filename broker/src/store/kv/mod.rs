@@ -24,9 +24,6 @@ mod tests;
 
 pub use start::KvStore;
 
-/// The schema of the rows that this program reads and writes.
-pub(crate) const SCHEMA_VERSION: u64 = 1;
-
 /// Disk taken by a batch, at most, as a multiple of its bytes (measured: 1.75).
 pub(crate) const AMPLIFICATION: u64 = 4;
 

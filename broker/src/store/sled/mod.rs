@@ -27,6 +27,8 @@ use super::durable::write_durably;
 use super::error::StoreError;
 use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
+mod migrate;
+
 mod open;
 
 pub(super) use open::lock;
@@ -41,6 +43,9 @@ mod tests;
 
 #[cfg(test)]
 mod filing;
+
+#[cfg(test)]
+mod former;
 
 /// A store on one node.
 pub type SledStore = KvStore<SledKv>;
@@ -87,6 +92,7 @@ impl SledStore {
         let folder = folder.to_owned();
         let work = move || {
             let kv = open::open(&folder, options)?;
+            migrate::bring_up(&kv)?;
             let contents = Contents::in_folder(&folder.join(PARTS))?;
             scrub::scrub(&kv, &contents)?;
             open::file_all(&kv)?;
@@ -107,6 +113,7 @@ impl SledStore {
         let folder = folder.to_owned();
         let work = move || {
             let kv = open::open(&folder, SledOptions::default())?;
+            migrate::must_be_current(&kv)?;
             let contents = Contents::in_folder(&folder.join(PARTS))?;
             Self::start(kv, contents, Arc::new(NoFaults))
         };

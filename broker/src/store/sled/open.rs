@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
+use super::super::kv::keys::SCHEMA_VERSION;
 use super::super::kv::txn::{Committed, Read, Txn};
-use super::super::kv::{Batch, CommitError, Kv, SCHEMA_VERSION, View, keys};
+use super::super::kv::{Batch, CommitError, Kv, View, keys};
 use super::super::verbs::filed;
-use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged};
+use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged, migrate};
 
-fn unusable(why: impl AsRef<str>) -> StoreError {
+pub(super) fn unusable(why: impl AsRef<str>) -> StoreError {
     StoreError::Unusable(why.as_ref().into())
 }
 
@@ -52,7 +53,7 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
                 "the folder is marked as a store, but it is empty",
             )));
         }
-        (_, Some(version)) if version != SCHEMA_VERSION => return Err(other_schema(version)),
+        (_, Some(version)) if !is_known(version) => return Err(other_schema(version)),
         // Made, but not marked before a crash: nobody was answered, since marking comes before use.
         (None, Some(_)) if !only_schema(&kv)? => {
             return Err(unusable(damaged("the folder holds a store whose marker is gone")));
@@ -133,7 +134,12 @@ pub(in super::super) fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
+/// What this program opens: a former one is brought up before it is used.
+fn is_known(version: u64) -> bool {
+    [migrate::FORMER, SCHEMA_VERSION].contains(&version)
+}
+
+pub(super) fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
     let text = match std::fs::read_to_string(folder.join(MARKER)) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -143,7 +149,7 @@ fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
         .strip_prefix("schakel store, schema ")
         .and_then(|t| t.trim_end().parse().ok());
     match version {
-        Some(SCHEMA_VERSION) => Ok(version),
+        Some(known) if is_known(known) => Ok(version),
         Some(other) => Err(other_schema(other)),
         None => Err(unusable(damaged("the store's marker is damaged"))),
     }
@@ -235,6 +241,11 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     sync_folder(folder)?;
     let whole = std::fs::canonicalize(folder).map_err(&on)?;
     whole.parent().map_or(Ok(()), sync_folder)?;
+    write_marker(folder)
+}
+
+/// Marks the folder as a store of this program's schema.
+pub(super) fn write_marker(folder: &Path) -> Result<(), StoreError> {
     let text = format!("schakel store, schema {SCHEMA_VERSION}\n");
     write_durably(&folder.join(MARKER), text.as_bytes(), 0o600)
 }
