@@ -31,3 +31,13 @@ mod race;
 mod released;
 
 mod steps;
+
+mod sweep;
+
+mod errors;
+
+mod found;
+
+mod cuts;
+
+mod short;
