@@ -1,6 +1,8 @@
 //! A disk under the broker that is full or takes nothing more: submissions are refused with a code that says so, what was
 //! accepted is there, and when there is room again everything goes on by itself.
 
+use std::os::unix::fs::PermissionsExt;
+
 use rand::{SeedableRng, rngs::StdRng};
 use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::refusal;
@@ -102,7 +104,10 @@ fn d08_a_full_disk_refuses_submissions_and_nothing_else_until_there_is_room() {
 fn d09_a_full_disk_under_the_log_alone_refuses_what_would_get_no_leaf_until_there_is_room() {
     let _turn = turn::take();
     let town = Town::rupel();
-    let disk = match SmallDisk::at(16, &town.network().broker_data().join("rows")) {
+    let data = town.network().broker_data();
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
+    let disk = match SmallDisk::at(16, &data.join("rows")) {
         Ok(disk) => disk,
         Err(why) => return skip(&why),
     };

@@ -33,12 +33,14 @@ fn town(rng: &mut StdRng) -> (Town, CaseRef) {
 #[test]
 fn d18_killed_for_want_of_memory_under_load_the_broker_loses_nothing() {
     let _turn = turn::take();
-    if let Err(why) = Cgroup::new() {
-        return skip(&why);
-    }
+    let mut group = match Cgroup::new() {
+        Ok(group) => group,
+        Err(why) => return skip(&why),
+    };
     let (mut rng, kills) = (seeded(), rounds(5, 100));
     let (mut town, case) = town(&mut rng);
-    town.start_broker();
+    let within = group.over(&town.broker_command());
+    town.start_broker_as(within);
     let roster = [POLICE, RECIPIENTS[0], RECIPIENTS[1]];
     roster.iter().for_each(|agent| town.start_agent(agent));
     Office::of(&town, POLICE).open_case(case, &roster);
@@ -49,17 +51,16 @@ fn d18_killed_for_want_of_memory_under_load_the_broker_loses_nothing() {
         let load = scope.spawn(move || load(&places, case, sender, stop));
         for _ in 0..kills {
             std::thread::sleep(Duration::from_millis(rng.random_range(100..1_500)));
-            let group = Cgroup::new().unwrap();
             let mut broker = town.take_broker();
-            group.hold(broker.id());
             let ended = wait::try_until(KILLED, || {
                 group.leave(rng.random_range(0..64) * 4096);
                 broker.ended()
             });
             killed += u64::from(ended.is_some());
             broker.kill();
-            drop(group);
-            town.start_broker();
+            group = Cgroup::new().unwrap();
+            let within = group.over(&town.broker_command());
+            town.start_broker_as(within);
         }
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap()

@@ -1,6 +1,7 @@
 //! A limit on the memory of one process (cgroup version 1): whoever needs more is killed by the kernel.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::is_root;
@@ -26,19 +27,16 @@ impl Cgroup {
         };
         std::fs::create_dir(&group.folder)
             .map_err(|e| format!("no memory controller of cgroup version 1 can be used here: {e}"))?;
-        // What a process has already counts with it.
-        group.set("memory.move_charge_at_immigrate", "3")?;
         Ok(group)
     }
 
-    fn set(&self, file: &str, value: &str) -> Result<(), String> {
-        let path = self.folder.join(file);
-        std::fs::write(&path, value).map_err(|e| format!("{}: {e}", path.display()))
-    }
-
-    /// Takes a process in, with the memory that it has.
-    pub fn hold(&self, id: u32) {
-        self.set("cgroup.procs", &id.to_string()).unwrap();
+    /// The same command, started in the group: all its memory counts.
+    pub fn over(&self, command: &Command) -> Command {
+        let mut within = Command::new("sh");
+        within.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
+        within.arg(self.folder.join("cgroup.procs"));
+        within.arg(command.get_program()).args(command.get_args());
+        within
     }
 
     /// Leaves it `bytes` above what it uses now.
@@ -46,7 +44,7 @@ impl Cgroup {
         let used = std::fs::read_to_string(self.folder.join("memory.usage_in_bytes")).unwrap();
         let limit = used.trim().parse::<u64>().unwrap() + bytes;
         // More may be in use by now: then the next attempt limits it.
-        let _busy = self.set("memory.limit_in_bytes", &limit.to_string());
+        let _busy = std::fs::write(self.folder.join("memory.limit_in_bytes"), limit.to_string());
     }
 }
 

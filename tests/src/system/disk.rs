@@ -1,5 +1,6 @@
 //! A small disk of one's own (ext4 on a loop file) whose power can be cut, and a small one that fills up.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ impl Disk {
         run("mkfs.ext4", &["-q", "-F", disk.image().to_str().unwrap()])?;
         disk.mount()
             .map_err(|e| format!("no loop device can be mounted here: {e}"))?;
+        // As its owner's own, also after a power cut.
+        std::fs::set_permissions(disk.path(), PermissionsExt::from_mode(0o700)).map_err(|e| e.to_string())?;
+        let root = std::fs::File::open(disk.path()).map_err(|e| e.to_string())?;
+        root.sync_all().map_err(|e| e.to_string())?;
         Ok(disk)
     }
 

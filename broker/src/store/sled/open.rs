@@ -35,6 +35,9 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
             "the folder is marked as a store, but its rows are gone",
         )));
     }
+    if !has_rows {
+        forget_unmade(&rows)?;
+    }
     std::fs::create_dir_all(&rows).map_err(&on)?;
     remove_half_snapshots(&rows)?;
     settle(&rows)?;
@@ -170,6 +173,18 @@ fn settle(rows: &Path) -> Result<(), StoreError> {
     file.sync_all().map_err(&on)?;
     sync_folder(rows)?;
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|e| on(e.into()))
+}
+
+/// Rows that a process was making when it was killed: without a marker nobody was answered, and without a single row there
+/// is nothing in them. sled would not open what it wrote half.
+fn forget_unmade(rows: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(rows) {
+        Err(e) if e.kind() != ErrorKind::NotFound && e.kind() != ErrorKind::ResourceBusy => {
+            Err(StoreError::io("its rows", e))
+        }
+        // A disk of its own that is mounted there stays; it is empty by now.
+        _ => Ok(()),
+    }
 }
 
 /// A snapshot that sled was writing when it was killed keeps it from opening (spacejam/sled#1527).

@@ -26,11 +26,12 @@ const PACKETS: usize = 3;
 /// Longest wait for a checkpoint; the log may have stopped.
 const INTEGRATED: Duration = Duration::from_secs(5);
 
-/// One thread that runs and one that waits for the disk: the same calls in the same order each time.
+/// One thread that runs and one that waits for the disk: the same calls in the same order each time. Nothing is waited for
+/// but time and other threads, so that no descriptor is written to that is not a file's.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
-        .enable_all()
+        .enable_time()
         .build()
         .unwrap()
 }
@@ -250,6 +251,8 @@ impl Said {
 pub async fn check(folder: &Path, said: &Said) -> Result<Vec<String>, StoreError> {
     let place = Place::open(folder).await?;
     let (sequencer, _log) = place.sequencer().await?;
+    // What was pending is under a checkpoint then.
+    sequencer.stop().await;
     let mut findings = Vec::new();
     for (packet, (leaf, length)) in &said.printed.acked {
         let gone = said.settling.contains(packet);
@@ -260,7 +263,6 @@ pub async fn check(folder: &Path, said: &Said) -> Result<Vec<String>, StoreError
         };
         findings.extend(found.err().map(|lost| format!("{packet}: {lost}")));
     }
-    sequencer.stop().await;
     for (packet, leaf) in said.handed.iter().chain(&said.settled) {
         let leaf: Digest = leaf.parse().unwrap();
         if place.store.index_of(leaf).await?.is_none() {
