@@ -80,6 +80,7 @@ impl Agent {
         development: bool,
     ) -> Result<Self, Problem> {
         disk.make_dir(&config.data_dir)?;
+        disk.settle(&config.data_dir)?;
         let keyring = Keyring::load(&config)?;
         let identity = TlsIdentity::load(&config)?;
         let pins = Arc::new(Pins::default());

@@ -37,3 +37,13 @@ mod herd;
 mod released;
 
 mod steps;
+
+mod sweep;
+
+mod errors;
+
+mod found;
+
+mod cuts;
+
+mod short;

@@ -16,6 +16,12 @@ pub mod process;
 
 pub mod disk;
 
+pub mod cgroup;
+
+pub mod backend;
+
+pub mod strace;
+
 pub mod faketime;
 
 pub mod scan;

@@ -275,6 +275,16 @@ impl Town {
         self.broker.take().expect("the broker runs")
     }
 
+    /// Puts back a broker that was taken and left running.
+    pub fn put_broker_back(&mut self, broker: Process) {
+        self.broker = Some(broker);
+    }
+
+    /// Puts back an agent that was taken and left running.
+    pub fn put_agent_back(&mut self, id: &str, process: Process) {
+        self.agents.insert(agency(id), process);
+    }
+
     /// Starts an agent and waits until its local API answers.
     pub fn start_agent(&mut self, id: &str) {
         let command = self.agent_command(id);
@@ -336,6 +346,12 @@ impl Town {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value?.parse().ok()
+    }
+
+    /// What a health route of the broker says; none if it does not answer.
+    pub fn health_words(&self, route: &str) -> Option<String> {
+        let said = answer(self.health, route)?;
+        said.split_once("\r\n\r\n").map(|(_, words)| words.to_owned())
     }
 
     /// Status code of a health route of the broker; none if it does not answer.

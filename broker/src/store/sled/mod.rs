@@ -174,9 +174,9 @@ impl SledKv {
             .ok_or(StoreError::Stopped("the store is closed".into()))
     }
 
-    /// Bytes free to this process; the largest number if the system does not say.
+    /// Bytes free to this process for rows; the largest number if the system does not say.
     fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
+        free_bytes(&self.folder.join(ROWS))
     }
 
     fn write(&self, batch: &Batch) -> Result<(), String> {
@@ -200,6 +200,10 @@ impl SledKv {
             0o600,
         )
     }
+}
+
+fn free_bytes(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
 }
 
 fn length(batch: &Batch) -> u64 {
@@ -247,7 +251,9 @@ impl Kv for SledKv {
 
     fn has_room(&self, bytes: u64) -> bool {
         let needed = bytes.saturating_add(2 * SEGMENT_BYTES);
-        self.free_bytes() >= self.reserve_bytes.saturating_add(needed)
+        // Rows may lie on a disk of their own.
+        let free = self.free_bytes().min(free_bytes(&self.folder.join(PARTS)));
+        free >= self.reserve_bytes.saturating_add(needed)
     }
 
     fn tree_grew(&self, size: u64, root: &Digest) -> Result<(), StoreError> {

@@ -33,11 +33,15 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
             "the folder is marked as a store, but its rows are gone",
         )));
     }
+    if !has_rows {
+        forget_unmade(&rows)?;
+    }
     std::fs::create_dir_all(&rows).map_err(&on)?;
     remove_half_snapshots(&rows)?;
+    settle(&rows)?;
     let db = open_sled(&rows, options)?;
     let file = File::open(rows.join("db")).map_err(&on)?;
-    let reserve_bytes = reserve(folder, options);
+    let reserve_bytes = reserve(folder, options).min(reserve(&rows, options));
     let kv = SledKv {
         rows: RwLock::new(Some(db)),
         file,
@@ -159,6 +163,33 @@ fn other_schema(version: u64) -> StoreError {
     unusable(format!(
         "the store has schema {version}, this program knows {SCHEMA_VERSION}: start the version that belongs to it"
     ))
+}
+
+/// Makes the rows durable as they are found, and lets the system forget what it holds of them in memory. A process that
+/// was killed before its sync left rows that are read like any other and are on no disk; after a sync that failed the
+/// system may go on showing what was never written. Neither may be answered from.
+fn settle(rows: &Path) -> Result<(), StoreError> {
+    let on = StoreError::on("its rows");
+    let file = match File::open(rows.join("db")) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(on(e)),
+    };
+    file.sync_all().map_err(&on)?;
+    sync_folder(rows)?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|e| on(e.into()))
+}
+
+/// Rows that a process was making when it was killed: without a marker nobody was answered, and without a single row there
+/// is nothing in them. sled would not open what it wrote half.
+fn forget_unmade(rows: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(rows) {
+        Err(e) if e.kind() != ErrorKind::NotFound && e.kind() != ErrorKind::ResourceBusy => {
+            Err(StoreError::io("its rows", e))
+        }
+        // A disk of its own that is mounted there stays; it is empty by now.
+        _ => Ok(()),
+    }
 }
 
 /// A snapshot that sled was writing when it was killed keeps it from opening (spacejam/sled#1527).

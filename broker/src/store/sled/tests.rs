@@ -109,6 +109,21 @@ async fn d12_an_emptied_store_is_never_taken_for_a_new_one() {
     assert!(refusal(&spare).await.contains("marker is gone"));
 }
 
+#[tokio::test]
+async fn d02_a_store_whose_making_was_killed_is_made_anew_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = dir.path().join("rows");
+    fs::create_dir(&rows).unwrap();
+    // sled was writing its settings, which it would not read again.
+    fs::write(rows.join("conf"), [0; 3]).unwrap();
+    open(dir.path()).await.unwrap().close().await;
+    // Once there are rows they are never taken for unmade ones.
+    fs::write(rows.join("conf"), [0; 3]).unwrap();
+    assert!(refusal(dir.path()).await.contains("damaged"));
+    fs::remove_file(dir.path().join("STORE")).unwrap();
+    assert!(refusal(dir.path()).await.contains("damaged"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d12_a_truncated_store_is_whole_or_refused() {
     let (bench, folder, all) = filled(6).await;
