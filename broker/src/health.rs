@@ -24,6 +24,8 @@ pub enum Readiness {
     Ready,
     /// Told to stop; finishes what is in flight.
     Draining,
+    /// The store's database is not reached: nothing is accepted until it is.
+    Away,
     /// The store or the log stopped: nothing is accepted until the cause is removed and the broker restarted.
     Failed,
 }
@@ -35,6 +37,7 @@ impl Readiness {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Away => "away",
             Self::Failed => "failed",
         }
     }
@@ -119,7 +122,12 @@ mod tests {
             super::said(Readiness::Ready, &[]),
             (StatusCode::OK, "ready\n".into())
         );
-        for word in [Readiness::Starting, Readiness::Draining, Readiness::Failed] {
+        for word in [
+            Readiness::Starting,
+            Readiness::Draining,
+            Readiness::Away,
+            Readiness::Failed,
+        ] {
             let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", word.word()));
             assert_eq!(super::said(word, &silent), expected);
         }

@@ -105,6 +105,11 @@ fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
     killed_at_random(Backend::Sled);
 }
 
+#[test]
+fn d01_d03_d04_killed_at_random_on_a_database_every_packet_arrives_exactly_once() {
+    killed_at_random(Backend::Postgres);
+}
+
 fn killed_at_random(backend: Backend) {
     let _turn = turn::take();
     let (mut rng, kills) = (seeded(), rounds(60, 2_000));

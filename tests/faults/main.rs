@@ -47,3 +47,5 @@ mod found;
 mod cuts;
 
 mod short;
+
+mod database;

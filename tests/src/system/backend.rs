@@ -1,5 +1,6 @@
 //! What the broker under test keeps everything in.
 
+use super::database;
 use super::network::Town;
 
 /// A store that outlives its process.
@@ -7,6 +8,8 @@ use super::network::Town;
 pub enum Backend {
     /// Embedded, in the broker's data folder.
     Sled,
+    /// In a PostgreSQL server beside it.
+    Postgres,
 }
 
 impl Backend {
@@ -14,6 +17,11 @@ impl Backend {
     pub fn town(self) -> Town {
         match self {
             Self::Sled => Town::rupel(),
+            Self::Postgres => {
+                let town = Town::rupel();
+                database::shared().put_under(&town);
+                town
+            }
         }
     }
 }

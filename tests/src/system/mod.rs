@@ -20,6 +20,10 @@ pub mod cgroup;
 
 pub mod backend;
 
+pub mod database;
+
+pub mod several;
+
 pub mod strace;
 
 pub mod faketime;

@@ -199,6 +199,11 @@ impl Town {
         std::fs::write(file, after).unwrap();
     }
 
+    /// Adds a section to the broker's configuration.
+    pub fn add_to_broker(&self, section: &str) {
+        self.change_broker(|text| format!("{text}{section}"));
+    }
+
     fn change_broker(&self, change: impl FnOnce(String) -> String) {
         let file = self.network.broker_config();
         let before = std::fs::read_to_string(&file).unwrap();
@@ -399,14 +404,14 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 /// Two ports that nobody listens on just now.
-fn free_ports() -> (u16, u16) {
+pub(super) fn free_ports() -> (u16, u16) {
     let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let [a, b] = listeners.map(|l| l.local_addr().unwrap().port());
     (a, b)
 }
 
 /// Status code of a plain HTTP request.
-fn get(address: SocketAddr, route: &str) -> Option<u16> {
+pub(super) fn get(address: SocketAddr, route: &str) -> Option<u16> {
     answer(address, route)?.split(' ').nth(1)?.parse().ok()
 }
 

@@ -37,6 +37,8 @@ mod settings;
 
 mod connect;
 
+mod strays;
+
 mod pool;
 
 mod migrations;

@@ -92,7 +92,9 @@ pub(super) fn commit(
             "the disk has no room to bring the store to schema {SCHEMA_VERSION}: make room and start again; it goes on \
              where it stopped"
         ))),
-        Err(CommitError::Fatal(why) | CommitError::Unknown(why) | CommitError::Away(why)) => Err(open::unusable(why)),
+        Err(CommitError::Fatal(why) | CommitError::Unknown(why) | CommitError::Away(why)) => {
+            Err(open::unusable(why))
+        }
     }
 }
 
