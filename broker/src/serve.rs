@@ -43,6 +43,7 @@ use crate::requests::{Around, by_status};
 use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
+use crate::store::halt;
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
 use crate::tls;
@@ -197,6 +198,7 @@ async fn share(
     let secret = log_key(config, &directory)?;
     let keys = ErasureKeys::open(&config.erasure_dir)?;
     let store = open_store(config).await?;
+    halt::may_sign(store.as_ref()).await?;
     let entries = EntryMaker::new(config.network.clone(), keys.clone());
     shards::follow(store.as_ref(), &entries, directory.log().shards(), now).await?;
     activate::directory(store.as_ref(), &entries, &directory, now).await?;

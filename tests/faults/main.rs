@@ -31,3 +31,5 @@ mod race;
 mod released;
 
 mod steps;
+
+mod care;

@@ -455,5 +455,7 @@ impl ContentReader {
     }
 }
 
+mod survey;
+
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,16 @@ pub mod shards;
 
 pub mod audit;
 
+pub mod care;
+
+pub mod halt;
+
+pub mod check;
+
+pub mod backup;
+
+pub mod moving;
+
 mod verbs;
 
 pub mod kv;
@@ -62,6 +72,9 @@ pub mod sled;
 pub(crate) mod conformance;
 
 pub use audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
+pub use backup::{BackedUp, BackupOrder};
+pub use care::{Care, CareError, Tell};
+pub use check::{CheckedRows, FileState, Walked};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
@@ -74,6 +87,7 @@ pub use facts::{
 };
 pub use filed::{Filed, FiledEntry};
 pub use forget::{Acts, EndedPacket, Forgetting, Forgot};
+pub use halt::{Halt, HaltCause};
 pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
@@ -99,7 +113,7 @@ pub enum StoreHealth {
 
 /// Everything durable of a broker. Used as `Arc<dyn Store>`.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Care + Send + Sync {
     // ---- leg 1
 
     /// Whether a packet id was seen before: asked before content is streamed. `accept` has the last word.

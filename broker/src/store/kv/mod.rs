@@ -17,6 +17,10 @@ pub(crate) mod engine;
 
 pub(crate) mod serve;
 
+pub(crate) mod tee;
+
+mod care;
+
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +58,11 @@ pub trait Kv: Send + Sync + 'static {
     /// Whether new packets and statements may take `bytes` more of the disk. Only a guard ahead of `commit`:
     /// evidence of what is under way is still taken when this says no.
     fn has_room(&self, bytes: u64) -> bool;
+
+    /// Bytes that the rows take on the disk, as far as is known.
+    fn row_bytes(&self) -> u64 {
+        0
+    }
 
     /// Called after a batch that put leaves into the tree, off the path of the answers.
     fn tree_grew(&self, size: u64, root: &schakel_proto::ids::Digest) -> Result<(), StoreError>;

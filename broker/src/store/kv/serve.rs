@@ -38,10 +38,10 @@ const AUDIT_MAX: Duration = Duration::from_millis(10);
 
 /// A store over an ordered byte map. Named by its backend: `memory::MemoryStore`, `sled::SledStore`.
 pub struct KvStore<K> {
-    kv: Arc<K>,
-    contents: Arc<Contents>,
+    pub(super) kv: Arc<K>,
+    pub(super) contents: Arc<Contents>,
     leases: Arc<Leases>,
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
 }
 
 impl<K> std::fmt::Debug for KvStore<K> {

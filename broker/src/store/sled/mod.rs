@@ -31,6 +31,18 @@ mod open;
 
 mod scrub;
 
+mod building;
+
+mod compact;
+
+mod care;
+
+mod migrations;
+
+pub use building::Building;
+pub use care::{Migrated, migrate, move_to, restore};
+pub use compact::{Compacted, compact};
+
 #[cfg(feature = "raw-rows")]
 pub mod raw;
 
@@ -39,6 +51,9 @@ mod tests;
 
 #[cfg(test)]
 mod filing;
+
+#[cfg(test)]
+mod kept;
 
 /// A store on one node.
 pub type SledStore = KvStore<SledKv>;
@@ -237,6 +252,10 @@ impl Kv for SledKv {
     fn has_room(&self, bytes: u64) -> bool {
         let needed = bytes.saturating_add(2 * SEGMENT_BYTES);
         self.free_bytes() >= self.reserve_bytes.saturating_add(needed)
+    }
+
+    fn row_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |found| found.len())
     }
 
     fn tree_grew(&self, size: u64, root: &Digest) -> Result<(), StoreError> {

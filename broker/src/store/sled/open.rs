@@ -14,11 +14,22 @@ use super::super::kv::txn::{Committed, Read, Txn};
 use super::super::kv::{Batch, CommitError, Kv, keys};
 use super::super::verbs::filed;
 use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged};
+use super::{building, compact};
 
 /// The schema that this program reads and writes.
 const SCHEMA_VERSION: u64 = 1;
 
-fn unusable(why: impl AsRef<str>) -> StoreError {
+/// Whether a store of this schema can be opened.
+pub(super) const fn knows(schema: u64) -> bool {
+    schema == SCHEMA_VERSION
+}
+
+/// Whether a store of this schema is as this program writes it.
+pub(super) const fn is_newest(schema: u64) -> bool {
+    schema == SCHEMA_VERSION
+}
+
+pub(super) fn unusable(why: impl AsRef<str>) -> StoreError {
     StoreError::Unusable(why.as_ref().into())
 }
 
@@ -27,6 +38,8 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
     let on = StoreError::on("its folder");
     std::fs::create_dir_all(folder).map_err(&on)?;
     let lock = lock(folder)?;
+    building::refuse_half_built(folder)?;
+    compact::settle(folder)?;
     let rows = folder.join(ROWS);
     let marker = read_marker(folder)?;
     let has_rows = std::fs::metadata(rows.join("db")).is_ok_and(|m| m.len() > 0);
@@ -115,7 +128,7 @@ pub(super) fn file_all(kv: &SledKv) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let path = folder.join(LOCK);
     let file = options
@@ -174,10 +187,10 @@ fn remove_half_snapshots(rows: &Path) -> Result<(), StoreError> {
 
 /// Threads of sled's may hold its own lock for a moment after the last use in this process; ours is held
 /// already, so no other process is in the way.
-const SLED_LOCK_TRIES: u32 = 250;
-const SLED_LOCK_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const SLED_LOCK_TRIES: u32 = 250;
+pub(super) const SLED_LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {
+pub(super) fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {
     let config = ::sled::Config::new()
         .path(rows)
         .flush_every_ms(None)
@@ -207,7 +220,7 @@ fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError
     }
 }
 
-fn reserve(folder: &Path, options: SledOptions) -> u64 {
+pub(super) fn reserve(folder: &Path, options: SledOptions) -> u64 {
     if let Some(bytes) = options.reserve_bytes {
         return bytes;
     }
@@ -226,6 +239,13 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     let mut txn = Txn::new(kv, &none);
     txn.put_number(keys::SCHEMA, SCHEMA_VERSION)?;
     kv.write(&txn.into_changes()).map_err(unusable)?;
+    settle(folder, rows)?;
+    let text = format!("schakel store, schema {SCHEMA_VERSION}\n");
+    write_durably(&folder.join(MARKER), text.as_bytes(), 0o600)
+}
+
+/// Makes the files and folders of new rows durable.
+pub(super) fn settle(folder: &Path, rows: &Path) -> Result<(), StoreError> {
     let on = StoreError::on("a file of the new store");
     for name in ["conf", "db"] {
         File::open(rows.join(name))
@@ -235,7 +255,5 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     sync_folder(rows)?;
     sync_folder(folder)?;
     let whole = std::fs::canonicalize(folder).map_err(&on)?;
-    whole.parent().map_or(Ok(()), sync_folder)?;
-    let text = format!("schakel store, schema {SCHEMA_VERSION}\n");
-    write_durably(&folder.join(MARKER), text.as_bytes(), 0o600)
+    whole.parent().map_or(Ok(()), sync_folder)
 }
