@@ -14,7 +14,7 @@ use schakel_proto::time::Timestamp;
 use super::super::conformance::{Backend, Bench, Open, SMALL, WELFARE};
 use super::super::content::Contents;
 use super::super::kv::txn::{Committed, Read};
-use super::super::kv::{Kv, keys};
+use super::super::kv::keys;
 use super::super::memory::{MemoryKv, MemoryStore};
 use super::super::sled::{self, SledStore};
 use super::super::*;
@@ -312,8 +312,10 @@ async fn part_files_stay_while_a_backup_is_made_and_go_afterwards() {
     };
     let store = Arc::clone(store);
     assert!(store.engine().tee().begin());
+    bench.now = bench.now.plus_millis(400 * 86_400_000);
     let expiring = bench.expiring(all[0].0).await;
-    store.expire(expiring).await.unwrap();
+    let expired = store.expire(expiring).await.unwrap();
+    assert!(matches!(expired, Expired::Done { .. }), "{expired:?}");
     // A commit later the writer has looked for orphans once more.
     let draft = crate::log::entry::EntryDraft::new(schakel_proto::evidence::Event::AdminAct, bench.now);
     let entry = bench.entry(draft).await;
