@@ -23,7 +23,7 @@ use crate::auditors::Audits;
 use crate::beats::Beats;
 use crate::bundle::{self, RulesInForce};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, StoreConfig};
 use crate::directory::{self, Directories};
 use crate::erasure::ErasureKeys;
 use crate::health::{self, Readiness};
@@ -44,6 +44,7 @@ use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
 use crate::store::halt;
+use crate::store::postgres::PostgresStore;
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
 use crate::tls;
@@ -259,9 +260,16 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
         .map_err(|source| ServeError::Listen { address, source })
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+/// Opens the store of a configuration; takes the lock of `data_dir`.
+///
+/// # Errors
+/// The store is not to be used as it is, or by this process.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
     make_private(&config.data_dir)?;
-    Ok(Arc::new(SledStore::open(&config.data_dir).await?))
+    Ok(match &config.store {
+        StoreConfig::Sled => Arc::new(SledStore::open(&config.data_dir).await?),
+        StoreConfig::Postgres(options) => Arc::new(PostgresStore::open(options.as_ref().clone()).await?),
+    })
 }
 
 /// Makes a directory that only the broker's user may enter, if it is missing. Its parent is synced by the

@@ -14,6 +14,8 @@ pub enum HaltCause {
     Restored,
     /// Its log goes on in another store.
     Moved,
+    /// A restore or move into it did not end.
+    Filling,
 }
 
 /// The mark: no checkpoint is signed on this store until the operator confirms where its log ends.
@@ -34,6 +36,12 @@ impl Halt {
         let (code, what) = match self.cause {
             HaltCause::Restored => ("STORE_RESTORED", "was restored from a backup"),
             HaltCause::Moved => ("STORE_MOVED", "was moved: the log goes on in another one"),
+            HaltCause::Filling => {
+                let sentence = "A restore or move into this store was broken off";
+                let remedy =
+                    "Give the same command again: it begins anew. Nothing is in it that is not elsewhere.";
+                return Refusal::new(Fault::Precondition, "STORE_UNFINISHED", sentence, remedy);
+            }
         };
         let sentence = format!(
             "This store {what}, and nothing is signed on it until an operator confirms that its log goes on here after \

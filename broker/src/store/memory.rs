@@ -9,7 +9,7 @@ use schakel_proto::ids::Digest;
 
 use super::content::Contents;
 use super::error::StoreError;
-use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows};
+use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
 /// A store in memory.
 pub type MemoryStore = KvStore<MemoryKv>;
@@ -44,7 +44,7 @@ impl MemoryKv {
     }
 }
 
-impl Kv for MemoryKv {
+impl View for MemoryKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.rows().get(key).cloned())
     }
@@ -59,7 +59,9 @@ impl Kv for MemoryKv {
         let found = range.take_while(|(k, _)| k.starts_with(prefix)).take(limit);
         Ok(found.map(|(k, v)| (k.clone(), v.clone())).collect())
     }
+}
 
+impl Kv for MemoryKv {
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, change) in batch {

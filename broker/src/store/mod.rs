@@ -60,6 +60,9 @@ pub mod backup;
 
 pub mod moving;
 
+pub mod heard;
+pub mod place;
+
 mod verbs;
 
 pub mod kv;
@@ -67,6 +70,8 @@ pub mod kv;
 pub mod memory;
 
 pub mod sled;
+
+pub mod postgres;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -88,6 +93,7 @@ pub use facts::{
 pub use filed::{Filed, FiledEntry};
 pub use forget::{Acts, EndedPacket, Forgetting, Forgot};
 pub use halt::{Halt, HaltCause};
+pub use heard::{Ear, Heard};
 pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
     Acceptance, Accepted, AcceptedPacket, Known, NewPart, NewRecipient, NewSealing, Outcome, PacketStage,
@@ -107,6 +113,8 @@ pub enum StoreHealth {
     Ready,
     /// It takes no new packets and statements for want of room; hand-overs and acknowledgements go on.
     Full,
+    /// Its database cannot be reached; nothing is accepted until it can.
+    Away,
     /// Nothing is accepted until a restart.
     Stopped,
 }
@@ -352,6 +360,20 @@ pub trait Store: Care + Send + Sync {
     /// Lets records go whose retention has ended; their leaves stay. `entry` says how many (in `left_out`), and is
     /// committed with it; `None` if none. Broken off it is begun anew: what went before gives [`Forgot::Changed`].
     async fn forget(&self, forgetting: Forgetting, entry: Option<NewEntry>) -> Result<Forgot, StoreError>;
+
+    // ---- other brokers on the store
+
+    /// What changes on the store from now on, whoever changes it, each word after its change is durable; `None`: this
+    /// process is alone on the store. Words may be lost: a listener that lags hears [`Heard::Everything`], and everybody
+    /// looks by itself too.
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<Heard>> {
+        None
+    }
+
+    /// Whether other brokers may use the store while this one does.
+    fn is_shared(&self) -> bool {
+        self.heard().is_some()
+    }
 
     // ---- state of the store itself
 

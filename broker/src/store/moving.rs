@@ -1,5 +1,5 @@
 //! Everything of one store into another, empty one, record by record and file by file; then both are compared. The log
-//! stays what it is: same leaves, same tree, same proofs.
+//! stays what it is: same leaves, same tree, same proofs. Between any two backends.
 
 use std::sync::Arc;
 
@@ -9,25 +9,88 @@ use schakel_proto::refusal::{Fault, Refusal};
 use super::care::{CareError, Tell};
 use super::content::Contents;
 use super::error::StoreError;
-use super::kv::{Batch, CommitError, Kv, keys, record};
+use super::kv::txn::{Committed, Txn};
+use super::kv::{Batch, CommitError, Ground, Group, Rows, keys, record};
 
 /// Rows read at once.
 const PAGE: usize = 128;
 /// Bytes of rows after which they are made durable.
 const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
 
+fn committed(result: Result<(), CommitError>) -> Result<(), StoreError> {
+    result.map_err(|error| match error {
+        CommitError::Full => StoreError::Full,
+        CommitError::Fatal(why) | CommitError::Unknown(why) => StoreError::Stopped(why.into()),
+        CommitError::Away(why) => StoreError::Away(why.into()),
+    })
+}
+
+fn commit(ground: &dyn Ground, batch: &Batch) -> Result<(), StoreError> {
+    let group = Group {
+        batch,
+        keep: &[],
+        ended: &[],
+    };
+    // Maps that are elsewhere wait on this thread.
+    tokio::task::block_in_place(|| committed(ground.begin()?.commit(&group)))
+}
+
+/// Looks at what is durable.
+pub(crate) fn look<T>(
+    ground: &dyn Ground,
+    read: impl FnOnce(&Committed<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    tokio::task::block_in_place(|| {
+        let view = ground.view()?;
+        let found = read(&Committed(view.as_ref()));
+        view.finish()?;
+        found
+    })
+}
+
+/// Changes a store that nobody else uses.
+pub(crate) fn change<T>(
+    ground: &dyn Ground,
+    make: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    tokio::task::block_in_place(|| {
+        let session = ground.begin()?;
+        let none = Batch::new();
+        let mut txn = Txn::new(session.as_ref(), &none);
+        let made = make(&mut txn)?;
+        let batch = txn.into_changes();
+        let group = Group {
+            batch: &batch,
+            keep: &[],
+            ended: &[],
+        };
+        committed(session.commit(&group))?;
+        Ok(made)
+    })
+}
+
+/// Rows under a prefix, a page of them.
+pub(super) fn page(ground: &dyn Ground, prefix: &[u8], after: Option<&[u8]>) -> Result<Rows, StoreError> {
+    tokio::task::block_in_place(|| {
+        let view = ground.view()?;
+        let found = view.scan(prefix, after, PAGE);
+        view.finish()?;
+        found
+    })
+}
+
 /// Rows on their way into a store that nobody uses yet.
 pub(crate) struct Sink<'a> {
-    kv: &'a dyn Kv,
+    ground: &'a dyn Ground,
     contents: &'a Arc<Contents>,
     batch: Batch,
     bytes: usize,
 }
 
 impl<'a> Sink<'a> {
-    pub(crate) fn new(kv: &'a dyn Kv, contents: &'a Arc<Contents>) -> Self {
+    pub(crate) fn new(ground: &'a dyn Ground, contents: &'a Arc<Contents>) -> Self {
         Self {
-            kv,
+            ground,
             contents,
             batch: Batch::new(),
             bytes: 0,
@@ -51,15 +114,12 @@ impl<'a> Sink<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.kv.commit(&batch).map_err(|error| match error {
-            CommitError::Full => StoreError::Full,
-            other => StoreError::Stopped(format!("{other:?}").into()),
-        })
+        commit(self.ground, &batch)
     }
 
     /// Copies a part file; `false`: it is missing or damaged where it comes from.
     async fn file(&self, file: Digest, from: &Arc<Contents>) -> Result<bool, StoreError> {
-        let Some(length) = from.length(&file)? else {
+        let Some(length) = from.length(&file).await? else {
             return Ok(false);
         };
         let mut reader = match from.open(file, length).await {
@@ -67,16 +127,17 @@ impl<'a> Sink<'a> {
             Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let mut spool = self.contents.spool(length, |bytes| self.kv.has_room(bytes))?;
+        let mut spool = self.contents.spool(length, |bytes| self.ground.has_room(bytes))?;
         loop {
             match reader.next().await {
                 Ok(Some(chunk)) => spool.write(&chunk).await?,
                 Ok(None) => break,
-                Err(StoreError::Corrupt(_)) => return Ok(false),
+                Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        let _stays_on_its_shelf = spool.finish(file).await?;
+        // The row that names it is there already: it stays on its shelf.
+        let _stored = spool.finish(file).await?;
         Ok(true)
     }
 }
@@ -94,25 +155,39 @@ pub struct Moved {
     pub bytes: u64,
 }
 
-/// A digest over all rows, in the order of their keys.
+/// A digest over all rows, in the order of their keys; the mark of a store that must not sign left out.
 #[derive(Default)]
-struct Sum(Sha256);
+struct Sum {
+    hasher: Sha256,
+    count: u64,
+}
 
 impl Sum {
     fn add(&mut self, key: &[u8], record: &[u8]) {
-        for one in [key, record] {
-            self.0
-                .update(&u64::try_from(one.len()).unwrap_or(u64::MAX).to_be_bytes());
-            self.0.update(one);
+        if key == keys::HALT {
+            return;
         }
+        self.count += 1;
+        for one in [key, record] {
+            let length = u64::try_from(one.len()).unwrap_or(u64::MAX);
+            self.hasher.update(&length.to_be_bytes());
+            self.hasher.update(one);
+        }
+    }
+
+    fn finish(self) -> (u64, Digest) {
+        (self.count, self.hasher.finish())
     }
 }
 
 /// Goes through all rows of a store.
-fn each(kv: &dyn Kv, row: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
+pub(super) fn each(
+    ground: &dyn Ground,
+    row: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = kv.scan(&[], after.as_deref(), PAGE)?;
+        let page = page(ground, &[], after.as_deref())?;
         for (key, found) in &page {
             row(key, found)?;
         }
@@ -124,18 +199,21 @@ fn each(kv: &dyn Kv, row: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>
 }
 
 /// Number and digest of all rows.
-fn sum(kv: &dyn Kv) -> Result<(u64, Digest), StoreError> {
-    let (mut count, mut sum) = (0, Sum::default());
-    each(kv, &mut |key, found| {
-        count += 1;
+pub(super) fn sum(ground: &dyn Ground) -> Result<(u64, Digest), StoreError> {
+    let mut sum = Sum::default();
+    each(ground, &mut |key, found| {
         sum.add(key, found);
         Ok(())
     })?;
-    Ok((count, sum.0.finish()))
+    Ok(sum.finish())
 }
 
-/// Copies all rows, checks them on the way, and compares both sides.
-pub(super) fn whole(from: &dyn Kv, sink: &mut Sink<'_>, told: Tell<'_>) -> Result<Moved, CareError> {
+/// Copies all rows, checks them on the way, and compares both sides. Gives number and digest of the rows, too.
+pub(super) fn whole(
+    from: &dyn Ground,
+    sink: &mut Sink<'_>,
+    told: Tell<'_>,
+) -> Result<(Moved, (u64, Digest)), CareError> {
     let (mut moved, mut source) = (Moved::default(), Sum::default());
     each(from, &mut |key, found| {
         let _whole = record::open(key, found)?;
@@ -146,25 +224,26 @@ pub(super) fn whole(from: &dyn Kv, sink: &mut Sink<'_>, told: Tell<'_>) -> Resul
         sink.put(key, Some(found))
     })?;
     sink.flush()?;
-    if sum(sink.kv)? != (moved.rows, source.0.finish()) {
+    let source = source.finish();
+    if sum(sink.ground)? != source {
         let sentence = "The rows that were written are not those that were read";
-        let remedy = "The former store is unchanged: look at the disk, empty the new folder, and try again.";
+        let remedy = "The former store is unchanged: look at the disk, empty the new one, and try again.";
         return Err(Refusal::new(Fault::Internal, "STORE_COPY_DIFFERS", sentence, remedy).into());
     }
-    Ok(moved)
+    Ok((moved, source))
 }
 
-/// Moves everything: rows, then the files that they name.
-pub(crate) async fn everything(
-    (from, files): (&dyn Kv, &Arc<Contents>),
-    (to, contents): (&dyn Kv, &Arc<Contents>),
+/// Moves everything: rows, then the files that they name. Gives number and digest of the rows, too.
+pub(super) async fn everything(
+    (from, files): (&dyn Ground, &Arc<Contents>),
+    (to, contents): (&dyn Ground, &Arc<Contents>),
     told: Tell<'_>,
-) -> Result<Moved, CareError> {
+) -> Result<(Moved, (u64, Digest)), CareError> {
     let mut sink = Sink::new(to, contents);
-    let mut moved = whole(from, &mut sink, told)?;
+    let (mut moved, summed) = whole(from, &mut sink, told)?;
     let (mut after, mut last): (Option<Vec<u8>>, _) = (None, None);
     loop {
-        let page = from.scan(&[keys::FILE], after.as_deref(), PAGE)?;
+        let page = page(from, &[keys::FILE], after.as_deref())?;
         for (key, _) in &page {
             let file: Option<Digest> = key.get(1..33).and_then(|digest| digest.try_into().ok());
             let file = file.ok_or(StoreError::Corrupt("the claim on a part file".into()))?;
@@ -178,7 +257,7 @@ pub(crate) async fn everything(
             }
         }
         let Some((key, _)) = page.last() else {
-            return Ok(moved);
+            return Ok((moved, summed));
         };
         after = Some(key.clone());
     }

@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::{CommandError, Target, list, number, print, text};
 use crate::admin::{Ask, Deed, Desk, Session, socket};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::serve::ServeError;
+use crate::store::place::{self, Place};
+use crate::store::postgres::{PgKv, PostgresOptions};
 use crate::store::{CareError, sled};
 
 /// `schakel-broker store …`
@@ -99,8 +101,11 @@ pub struct Move {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The folder that is to be the new data_dir.
-    #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "to_config")]
+    to: Option<PathBuf>,
+    /// A configuration whose store, a database or a folder, is to be the new one.
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    to_config: Option<PathBuf>,
 }
 
 /// `schakel-broker store migrate`
@@ -252,9 +257,9 @@ fn record(config: &Config, deed: Deed) -> Result<(), CommandError> {
 
 fn restore(arguments: &Restore) -> Result<ExitCode, CommandError> {
     let config = stopped(&arguments.config)?;
-    let told = bytes_told();
-    let places = (arguments.file.as_path(), config.data_dir.as_path());
-    let restored = runtime()?.block_on(sled::restore(places, &config.network, &told));
+    let (told, place) = (bytes_told(), place_of(&config));
+    let restored = place::restore(&arguments.file, &place, &config.network, &told);
+    let restored = runtime()?.block_on(restored);
     let (inspected, halt) = restored.map_err(failed)?;
     print(&format!(
         "restored a backup that was begun {}: {} rows, {} part files, digest {}\n\
@@ -288,6 +293,10 @@ fn confirm(arguments: &Confirm) -> Result<ExitCode, CommandError> {
 
 fn compact(arguments: &Compact) -> Result<ExitCode, CommandError> {
     let config = stopped(&arguments.config)?;
+    if matches!(config.store, StoreConfig::Postgres(_)) {
+        let why = "the store is a database: its own VACUUM makes room";
+        return Err(CommandError::Refused(why.to_owned()));
+    }
     record(&config, Deed::Compact)?;
     let done = sled::compact(&config.data_dir, &bytes_told()).map_err(failed)?;
     print(&format!(
@@ -299,21 +308,15 @@ fn compact(arguments: &Compact) -> Result<ExitCode, CommandError> {
 
 fn move_to(arguments: &Move) -> Result<ExitCode, CommandError> {
     let config = stopped(&arguments.config)?;
+    let (to, then) = new_place(arguments, &config)?;
     record(&config, Deed::Move)?;
-    let to = std::path::absolute(&arguments.to)?;
     let told = bytes_told();
-    let moved = runtime()?.block_on(sled::move_to(&config.data_dir, &to, &told));
+    let moved = runtime()?.block_on(place::move_to(&place_of(&config), &to, &told));
     let (moved, halt) = moved.map_err(failed)?;
     print(&format!(
-        "moved {} rows and {} part files to {}; log of {} entries, root {}\n\
-         set data_dir = {:?} in {}, then start the broker. On the former store nothing is signed any more\n",
-        moved.rows,
-        moved.files,
-        to.display(),
-        halt.size,
-        halt.root,
-        to.display().to_string(),
-        arguments.config.display(),
+        "moved {} rows and {} part files; log of {} entries, root {}\n\
+         {then}. On the former store nothing is signed any more\n",
+        moved.rows, moved.files, halt.size, halt.root,
     ))?;
     if moved.damaged_files == 0 {
         return Ok(ExitCode::SUCCESS);
@@ -325,8 +328,68 @@ fn move_to(arguments: &Move) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::FAILURE)
 }
 
+/// Where everything goes, and what the operator does then.
+fn new_place(arguments: &Move, config: &Config) -> Result<(Place, String), CommandError> {
+    if let Some(folder) = &arguments.to {
+        let to = std::path::absolute(folder)?;
+        let file = arguments.config.display();
+        let then = format!(
+            "set data_dir = {:?} in {file}, then start the broker",
+            to.display().to_string()
+        );
+        return Ok((Place::Folder(to), then));
+    }
+    let file = arguments.to_config.as_deref().unwrap_or(Path::new(""));
+    let new = stopped(file)?;
+    let refused = |why: &str| Err(CommandError::Refused(why.to_owned()));
+    if new.network != config.network {
+        return refused("the two configurations are of two networks");
+    }
+    if new.data_dir == config.data_dir {
+        return refused(
+            "both configurations have the same data_dir: give the new one another, also if it uses a database",
+        );
+    }
+    let then = format!("start the broker with {}", file.display());
+    Ok((place_of(&new), then))
+}
+
+/// Where the store of a configuration is.
+fn place_of(config: &Config) -> Place {
+    match &config.store {
+        StoreConfig::Sled => Place::Folder(config.data_dir.clone()),
+        StoreConfig::Postgres(options) => Place::Database(options.clone()),
+    }
+}
+
+/// The steps of a database's schema.
+fn migrate_database(options: &PostgresOptions, dry_run: bool) -> Result<ExitCode, CommandError> {
+    let options = options.clone();
+    let standing = runtime()?.block_on(async {
+        if dry_run {
+            PgKv::standing(options).await.map(|found| (found, found))
+        } else {
+            PgKv::migrate(options).await
+        }
+    });
+    let (before, after) = standing.map_err(failed)?;
+    let done = if dry_run {
+        format!("{} to take", before.known.saturating_sub(before.taken))
+    } else {
+        format!("{} taken", after.taken.saturating_sub(before.taken))
+    };
+    print(&format!(
+        "the database's schema was at step {} of {}: {done}\n",
+        before.taken, before.known
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn migrate(arguments: &Migrate) -> Result<ExitCode, CommandError> {
     let config = stopped(&arguments.config)?;
+    if let StoreConfig::Postgres(options) = &config.store {
+        return migrate_database(options, arguments.dry_run);
+    }
     if !config.data_dir.join("STORE").is_file() {
         let why = "there is no store in data_dir: this broker has not run yet";
         return Err(CommandError::Refused(why.to_owned()));

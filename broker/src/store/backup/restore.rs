@@ -11,9 +11,8 @@ use super::super::care::{CareError, Tell};
 use super::super::content::{Contents, Spool};
 use super::super::error::StoreError;
 use super::super::halt::{Halt, HaltCause};
-use super::super::kv::txn::{Committed, Txn};
-use super::super::kv::{Batch, Kv};
-use super::super::moving::Sink;
+use super::super::kv::{Ground, keys};
+use super::super::moving::{Sink, change, look};
 use super::super::verbs::{halt, log};
 use super::frames::{self, In};
 use super::{Header, Trailer};
@@ -66,20 +65,22 @@ fn json<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
 pub(crate) async fn apply(
     file: &Path,
     inspected: &Inspected,
-    (kv, contents): (&dyn Kv, &Arc<Contents>),
+    (ground, contents): (&dyn Ground, &Arc<Contents>),
     told: Tell<'_>,
 ) -> Result<Halt, CareError> {
-    let mut sink = Sink::new(kv, contents);
+    let mut sink = Sink::new(ground, contents);
     let mut read = In::open(file)?;
     let (mut part, mut bytes) = (None, 0_u64);
     while let Some((kind, payload)) = read.next()? {
         match kind {
             frames::ROWS | frames::BATCH => {
-                for (key, record) in frames::read_changes(&payload)? {
+                // The mark of a store that was not confirmed itself is replaced by this one's.
+                let changes = frames::read_changes(&payload)?.into_iter();
+                for (key, record) in changes.filter(|(key, _)| *key != keys::HALT) {
                     sink.put(key, record)?;
                 }
             }
-            frames::FILE => part = Some(Part::begin(&payload, contents, kv)?),
+            frames::FILE => part = Some(Part::begin(&payload, contents, ground)?),
             frames::CHUNK | frames::WHOLE | frames::DAMAGED => {
                 let begun = part
                     .take()
@@ -95,19 +96,14 @@ pub(crate) async fn apply(
         return Err(frames::damaged("it changed while it was read").into());
     }
     sink.flush()?;
-    let newest = log::latest_checkpoint(&Committed(kv))?;
-    let (size, root) = halt::end(newest.as_ref());
+    let (size, root) = look(ground, |read| {
+        Ok(halt::end(log::latest_checkpoint(read)?.as_ref()))
+    })?;
     if (size, root.to_string()) != (inspected.trailer.size, inspected.trailer.root.clone()) {
         return Err(frames::damaged("its log does not end where it says").into());
     }
-    let none = Batch::new();
-    let mut txn = Txn::new(kv, &none);
-    let marked = halt::set(&mut txn, HaltCause::Restored)?;
-    for (key, record) in txn.into_changes() {
-        sink.put(&key, record.as_deref())?;
-    }
-    sink.flush()?;
-    kv.tree_grew(size, &root)?;
+    let marked = change(ground, |txn| halt::set(txn, HaltCause::Restored))?;
+    ground.tree_grew(size, &root)?;
     Ok(marked)
 }
 
@@ -118,12 +114,12 @@ struct Part {
 }
 
 impl Part {
-    fn begin(head: &[u8], contents: &Arc<Contents>, kv: &dyn Kv) -> Result<Self, CareError> {
+    fn begin(head: &[u8], contents: &Arc<Contents>, ground: &dyn Ground) -> Result<Self, CareError> {
         let bad = || frames::damaged("a part file without its head");
         let (digest, length) = head.split_at_checked(32).ok_or_else(bad)?;
         let length = u64::from_be_bytes(length.try_into().map_err(|_| bad())?);
         Ok(Self {
-            spool: contents.spool(length, |bytes| kv.has_room(bytes))?,
+            spool: contents.spool(length, |bytes| ground.has_room(bytes))?,
             digest: digest.try_into().map_err(|_| bad())?,
         })
     }
@@ -135,7 +131,7 @@ impl Part {
                 Ok(Some(self))
             }
             frames::WHOLE => {
-                // On its shelf it stays: nothing looks for orphans before the store is opened.
+                // On its shelf it stays: the row that names it is there already.
                 if self.spool.finish(self.digest).await?.inline().is_some() {
                     return Err(StoreError::Misused("a part file that is too short to be one").into());
                 }

@@ -13,10 +13,11 @@ use schakel_proto::time::Timestamp;
 
 use super::super::conformance::{Backend, Bench, Open, SMALL, WELFARE};
 use super::super::content::Contents;
-use super::super::kv::txn::{Committed, Read};
 use super::super::kv::keys;
+use super::super::kv::txn::{Committed, Read};
 use super::super::memory::{MemoryKv, MemoryStore};
-use super::super::sled::{self, SledStore};
+use super::super::place::{self, Place};
+use super::super::sled::{Building, SledStore};
 use super::super::*;
 use super::restore;
 use crate::log::sequencer::Sequencer;
@@ -188,7 +189,9 @@ async fn d17_a_restored_store_has_everything_and_signs_only_when_it_is_confirmed
     let made = bench.store().backup(&order(&file), QUIET).await.unwrap();
     assert_eq!((made.trailer.size, made.trailer.files), (5, 3));
     let folder = bench.dir.path().join("restored");
-    let (_, halt) = sled::restore((&file, &folder), &rupel(), QUIET).await.unwrap();
+    let (_, halt) = place::restore(&file, &Place::Folder(folder.clone()), &rupel(), QUIET)
+        .await
+        .unwrap();
     let newest = bench.store().latest_checkpoint().await.unwrap().unwrap();
     assert_eq!((halt.size, halt.root), (newest.size, newest.root));
     let store: Arc<dyn Store> = Arc::new(SledStore::open(&folder).await.unwrap());
@@ -252,13 +255,15 @@ async fn d17_a_backup_that_was_broken_off_or_changed_does_not_restore() {
         assert_eq!(refused(&flipped), "BACKUP_DAMAGED", "flipped at {at}");
     }
     assert_eq!(refused(&[whole.as_slice(), b"x"].concat()), "BACKUP_DAMAGED");
-    let cut = sled::restore((&harmed, &folder), &rupel(), QUIET)
+    let cut = place::restore(&harmed, &Place::Folder(folder.clone()), &rupel(), QUIET)
         .await
         .unwrap_err();
     assert!(cut.to_string().contains("BACKUP_DAMAGED"), "{cut}");
     assert!(!folder.exists(), "nothing is made of what is not whole");
     let other = NetworkName::new("noorderkempen").unwrap();
-    let other = sled::restore((&file, &folder), &other, QUIET).await.unwrap_err();
+    let other = place::restore(&file, &Place::Folder(folder.clone()), &other, QUIET)
+        .await
+        .unwrap_err();
     assert!(other.to_string().contains("BACKUP_NETWORK"), "{other}");
 }
 
@@ -346,7 +351,9 @@ async fn a_damaged_part_file_is_told_and_keeps_nothing_else_out_of_the_backup() 
     let made = bench.store().backup(&order(&file), QUIET).await.unwrap();
     assert_eq!((made.trailer.files, made.trailer.damaged_files), (1, 2));
     let folder = bench.dir.path().join("restored");
-    sled::restore((&file, &folder), &rupel(), QUIET).await.unwrap();
+    place::restore(&file, &Place::Folder(folder.clone()), &rupel(), QUIET)
+        .await
+        .unwrap();
     let store = SledStore::open(&folder).await.unwrap();
     let mut whole = 0;
     for (packet, part) in &all {
@@ -376,13 +383,15 @@ async fn a_restore_needs_an_empty_folder_and_can_be_given_again() {
             std::fs::create_dir(folder).unwrap();
             std::fs::write(folder.join("notes.txt"), b"mine").unwrap();
         }
-        let refused = sled::restore((&file, folder), &rupel(), QUIET).await.unwrap_err();
+        let refused = place::restore(&file, &Place::Folder(folder.clone()), &rupel(), QUIET)
+            .await
+            .unwrap_err();
         assert!(refused.to_string().contains(says), "{refused}");
     }
     assert_eq!(std::fs::read(folder.join("notes.txt")).unwrap(), b"mine");
     std::fs::remove_file(folder.join("notes.txt")).unwrap();
     // Broken off: a mark, some rows, some files.
-    let building = sled::Building::begin(&folder).unwrap();
+    let building = Building::begin(&folder).unwrap();
     let inspected = restore::inspect(&file).unwrap();
     restore::apply(&file, &inspected, building.inside(), QUIET)
         .await
@@ -391,9 +400,11 @@ async fn a_restore_needs_an_empty_folder_and_can_be_given_again() {
     drop(building);
     let said = SledStore::open(&folder).await.unwrap_err().to_string();
     assert!(said.contains("broken off: give the same command again"), "{said}");
-    sled::restore((&file, &folder), &rupel(), QUIET).await.unwrap();
+    place::restore(&file, &Place::Folder(folder.clone()), &rupel(), QUIET)
+        .await
+        .unwrap();
     SledStore::open(&folder).await.unwrap().close().await;
-    let again = sled::restore((&file, &folder), &rupel(), QUIET)
+    let again = place::restore(&file, &Place::Folder(folder.clone()), &rupel(), QUIET)
         .await
         .unwrap_err();
     assert!(again.to_string().contains("not empty"), "{again}");

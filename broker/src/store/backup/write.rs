@@ -12,7 +12,7 @@ use super::super::error::StoreError;
 use super::super::kv::engine::Engine;
 use super::super::kv::rows::CheckpointRow;
 use super::super::kv::txn::Read;
-use super::super::kv::{Batch, Kv, Rows, keys, record};
+use super::super::kv::{Batch, Ground, Rows, keys, record};
 use super::super::verbs::halt;
 use super::frames::{self, Out};
 use super::{BackedUp, BackupOrder, Header, Trailer};
@@ -72,10 +72,15 @@ impl Drop for Noting {
 /// Makes a backup.
 pub(crate) async fn write(
     engine: &Arc<Engine>,
-    (contents, kv): (&Arc<Contents>, &dyn Kv),
+    (contents, kv): (&Arc<Contents>, &dyn Ground),
     order: &BackupOrder,
     told: Tell<'_>,
 ) -> Result<BackedUp, Refusal> {
+    if !kv.holds_readers() {
+        let sentence = "This store is a database that several brokers use";
+        let remedy = "Make the database's own backup: docs/operating/postgres.md.";
+        return Err(refused("BACKUP_SHARED", sentence, remedy));
+    }
     let survey = Arc::clone(contents);
     let files = tokio::task::spawn_blocking(move || survey.bytes()).await;
     let files = files.map_err(|_| StoreError::Stopped("a reader has failed".into()))??;
@@ -139,7 +144,7 @@ struct Counts {
 struct Writing<'a> {
     engine: &'a Arc<Engine>,
     contents: &'a Arc<Contents>,
-    kv: &'a dyn Kv,
+    kv: &'a dyn Ground,
     out: Out,
     told: Tell<'a>,
     counts: Counts,
@@ -254,7 +259,7 @@ impl Writing<'_> {
     }
 
     async fn file(&mut self, file: &Digest, noting: bool) -> Result<(), Refusal> {
-        let Some(length) = self.contents.length(file)? else {
+        let Some(length) = self.contents.length(file).await? else {
             self.counts.damaged_files += 1;
             return Ok(());
         };

@@ -13,10 +13,17 @@ use super::super::error::StoreError;
 use super::super::halt::Halt;
 use super::super::verbs::{check, halt};
 use super::txn::Read;
-use super::{Kv, KvStore, keys};
+use super::{Ground, KvStore, keys};
+
+impl<K: Ground> KvStore<K> {
+    /// Its part files.
+    pub(crate) fn contents(&self) -> &std::sync::Arc<super::super::content::Contents> {
+        &self.contents
+    }
+}
 
 #[cfg(test)]
-impl<K: Kv> KvStore<K> {
+impl<K: Ground> KvStore<K> {
     /// The writer and its readers.
     pub(crate) fn engine(&self) -> &std::sync::Arc<super::engine::Engine> {
         &self.engine
@@ -24,7 +31,7 @@ impl<K: Kv> KvStore<K> {
 }
 
 #[async_trait]
-impl<K: Kv> Care for KvStore<K> {
+impl<K: Ground> Care for KvStore<K> {
     async fn halted(&self) -> Result<Option<Halt>, StoreError> {
         self.engine.read(|r| halt::of(r)).await
     }

@@ -60,6 +60,14 @@ pub(crate) const PACKET_FILE: u8 = b'p';
 /// Cases whose records are going: case.
 pub(crate) const LEAVING: u8 = b'e';
 
+/// Directories and bundles that were in force: kind, version.
+pub(crate) const KEPT: u8 = b'D';
+
+/// Checkpoints held up to the witnesses: size.
+pub(crate) const CANDIDATE: u8 = b'g';
+/// What witnesses cosigned of them: size, agency.
+pub(crate) const COSIGNATURE: u8 = b'w';
+
 struct Key(Vec<u8>);
 
 impl Key {
@@ -291,13 +299,36 @@ fn ceiling_name(of: CeilingOf) -> &'static [u8] {
 pub(crate) fn ceiling(of: CeilingOf) -> Vec<u8> {
     Key::new(b'!').raw(ceiling_name(of)).0
 }
+/// Whether a key is a ceiling's.
+pub(crate) fn is_ceiling(key: &[u8]) -> bool {
+    [CeilingOf::Directory, CeilingOf::Bundle]
+        .iter()
+        .any(|of| key == ceiling(*of))
+}
+/// A checkpoint held up to the witnesses.
+pub(crate) fn candidate(size: u64) -> Vec<u8> {
+    Key::new(CANDIDATE).number(size).0
+}
+/// A witness' cosignature of it.
+pub(crate) fn cosignature(size: u64, agency: &AgencyId) -> Vec<u8> {
+    Key(cosignatures(size)).agency(agency).0
+}
+/// All cosignatures of it.
+pub(crate) fn cosignatures(size: u64) -> Vec<u8> {
+    Key::new(COSIGNATURE).number(size).0
+}
+/// The agency of a `cosignature` key.
+pub(crate) fn cosigner(key: &[u8]) -> Option<AgencyId> {
+    let name = key.get(9..)?.strip_suffix(&[0])?;
+    AgencyId::new(std::str::from_utf8(name).ok()?).ok()
+}
 /// What was in force under a version.
 pub(crate) fn kept(of: CeilingOf, version: u64) -> Vec<u8> {
     Key(kept_prefix(of)).number(version).0
 }
 /// Everything of a kind that was in force.
 pub(crate) fn kept_prefix(of: CeilingOf) -> Vec<u8> {
-    Key::new(b'D').raw(ceiling_name(of)).raw(&[0]).0
+    Key::new(KEPT).raw(ceiling_name(of)).raw(&[0]).0
 }
 /// The claim of what was in force on its file.
 pub(crate) fn kept_file(digest: &Digest, of: CeilingOf, version: u64) -> Vec<u8> {
@@ -324,6 +355,11 @@ pub(crate) fn said_prefix(leaf: &Digest) -> Vec<u8> {
 pub(crate) fn queue_agency(key: &[u8]) -> Option<AgencyId> {
     let end = key.iter().position(|byte| *byte == 0)?;
     AgencyId::new(std::str::from_utf8(key.get(1..end)?).ok()?).ok()
+}
+/// The priority in a `queue` key: lower goes first.
+pub(crate) fn queue_priority(key: &[u8]) -> Option<u8> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    key.get(end.checked_add(1)?).copied()
 }
 /// A piece of a long value.
 pub(crate) fn piece(of: &[u8], number: u16) -> Vec<u8> {

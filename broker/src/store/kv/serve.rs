@@ -21,6 +21,7 @@ use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf, Ceilings, Facts, NewStatement, Raised, StatementAdded};
 use super::super::filed::{Filed, FiledEntry};
 use super::super::forget::{Acts, EndedPacket, Forgetting, Forgot};
+use super::super::heard::Heard;
 use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
 use super::super::shards::{NewShard, Shard, ShardChanged, ShardOpened};
@@ -30,8 +31,8 @@ use super::super::verbs::{
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
-use super::leases::Leases;
-use super::{Faults, Kv};
+use super::leases::{LeaseTable, Leases};
+use super::{Faults, Ground};
 
 /// How long a page of an audit goes on with further rows: nothing is committed meanwhile.
 const AUDIT_MAX: Duration = Duration::from_millis(10);
@@ -40,7 +41,7 @@ const AUDIT_MAX: Duration = Duration::from_millis(10);
 pub struct KvStore<K> {
     pub(super) kv: Arc<K>,
     pub(super) contents: Arc<Contents>,
-    leases: Arc<Leases>,
+    leases: Arc<dyn LeaseTable>,
     pub(super) engine: Arc<Engine>,
 }
 
@@ -50,11 +51,19 @@ impl<K> std::fmt::Debug for KvStore<K> {
     }
 }
 
-impl<K: Kv> KvStore<K> {
+impl<K: Ground> KvStore<K> {
     pub(crate) fn start(kv: K, contents: Arc<Contents>, faults: Arc<dyn Faults>) -> Result<Self, StoreError> {
-        let kv = Arc::new(kv);
-        let leases = Arc::new(Leases::default());
-        let map: Arc<dyn Kv> = kv.clone();
+        Self::start_with(Arc::new(kv), contents, Arc::new(Leases::default()), faults)
+    }
+
+    /// The same, with leases that others share.
+    pub(crate) fn start_with(
+        kv: Arc<K>,
+        contents: Arc<Contents>,
+        leases: Arc<dyn LeaseTable>,
+        faults: Arc<dyn Faults>,
+    ) -> Result<Self, StoreError> {
+        let map: Arc<dyn Ground> = kv.clone();
         let engine = Arc::new(Engine::start(
             map,
             faults,
@@ -84,7 +93,7 @@ fn page(limit: usize) -> usize {
 }
 
 #[async_trait]
-impl<K: Kv> Store for KvStore<K> {
+impl<K: Ground> Store for KvStore<K> {
     async fn known(&self, packet: PacketId, manifest_digest: Digest) -> Result<Known, StoreError> {
         self.engine
             .read(move |r| accept::known(r, &packet, &manifest_digest))
@@ -110,19 +119,27 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, StoreError> {
-        let leases = Arc::clone(&self.leases);
-        self.engine
-            .read(move |r| lease::lease(r, &leases, &request))
-            .await
+        let mut leased = Vec::new();
+        let mut rest = Some((request.tokens.clone(), None));
+        let request = Arc::new(request);
+        while let Some(next) = rest.take().filter(|(tokens, _)| !tokens.is_empty()) {
+            let (leases, request) = (Arc::clone(&self.leases), Arc::clone(&request));
+            let claimed = self
+                .engine
+                .read(move |r| lease::lease(r, leases.as_ref(), &request, &next));
+            let (some, more) = claimed.await?;
+            leased.extend(some);
+            rest = more;
+        }
+        Ok(leased)
     }
 
     async fn renew(&self, token: DeliveryId, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.leases.renew(token, now, until))
+        self.leases.renew(token, now, until).await
     }
 
     async fn release(&self, token: DeliveryId) -> Result<(), StoreError> {
-        self.leases.release(token);
-        Ok(())
+        self.leases.release(token).await
     }
 
     async fn content(
@@ -456,9 +473,15 @@ impl<K: Kv> Store for KvStore<K> {
             .await
     }
 
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<Heard>> {
+        self.kv.heard()
+    }
+
     fn health(&self) -> StoreHealth {
         if self.engine.stopped().is_some() {
             StoreHealth::Stopped
+        } else if !self.kv.is_reached() {
+            StoreHealth::Away
         } else if self.kv.has_room(0) {
             StoreHealth::Ready
         } else {

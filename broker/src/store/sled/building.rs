@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::super::content::Contents;
 use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
-use super::super::kv::Kv;
+use super::super::kv::{Ground, Kv};
 use super::open::{self, unusable};
 use super::{LOCK, MARK, MARKER, Marked, PARTS, ROWS, SledKv, SledOptions, scrub};
 
@@ -78,7 +78,7 @@ impl Building {
     }
 
     /// Its rows and files.
-    pub(crate) fn inside(&self) -> (&dyn Kv, &Arc<Contents>) {
+    pub(crate) fn inside(&self) -> (&dyn Ground, &Arc<Contents>) {
         (&self.kv, &self.contents)
     }
 
@@ -101,7 +101,7 @@ impl Building {
         write_durably(&self.folder.join(MARKER), text.as_bytes(), 0o600)?;
         std::fs::remove_file(self.folder.join(BUILDING)).map_err(StoreError::on("its folder"))?;
         sync_folder(&self.folder)?;
-        self.kv.close();
+        Kv::close(&self.kv);
         Ok(())
     }
 }

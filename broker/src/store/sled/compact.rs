@@ -64,7 +64,7 @@ pub fn compact(folder: &Path, told: Tell<'_>) -> Result<Compacted, CareError> {
     let before = bytes(&folder.join(ROWS))?;
     let filled = fill(&kv, folder, told);
     let fresh = folder.join(NEW);
-    kv.close();
+    Kv::close(&kv);
     drop(kv);
     let rows = match filled {
         Ok(rows) => rows,
@@ -105,8 +105,8 @@ fn fill(kv: &SledKv, folder: &Path, told: Tell<'_>) -> Result<u64, CareError> {
     let contents = Contents::in_folder(&folder.join(PARTS))?;
     let copied = moving::whole(kv, &mut Sink::new(&fresh, &contents), told);
     let settled = open::settle(folder, &rows);
-    fresh.close();
-    let copied = copied?;
+    Kv::close(&fresh);
+    let (copied, _) = copied?;
     settled?;
     Ok(copied.rows)
 }

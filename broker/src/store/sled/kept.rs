@@ -10,10 +10,11 @@ use rand::{Rng, RngCore, SeedableRng};
 use schakel_proto::ids::{PacketId, PartId};
 
 use super::super::halt::may_sign;
-use super::super::kv::Kv;
+use super::super::kv::{Kv, View};
+use super::super::place::{Place, move_to};
 use super::super::*;
 use super::tests::{copy, filled, open, read};
-use super::{SledOptions, compact, migrate, move_to};
+use super::{SledOptions, compact, migrate};
 use crate::log::sequencer::Sequencer;
 
 const QUIET: Tell<'static> = &|_| {};
@@ -22,7 +23,7 @@ const QUIET: Tell<'static> = &|_| {};
 fn rows(folder: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let kv = super::open::open(folder, SledOptions::default()).unwrap();
     let mut rows = kv.scan(&[], None, usize::MAX).unwrap();
-    kv.close();
+    Kv::close(&kv);
     rows.retain(|(key, _)| key != super::super::kv::keys::HALT);
     rows
 }
@@ -40,7 +41,7 @@ async fn a_compacted_store_has_the_same_rows_in_less_room() {
             .unwrap();
         kv.commit(&super::super::kv::Batch::from([(key, None)])).unwrap();
     }
-    kv.close();
+    Kv::close(&kv);
     let done = compact(&folder, QUIET).unwrap();
     assert_eq!(done.rows, found.len() as u64);
     assert!(done.after * 2 < done.before, "{done:?}");
@@ -115,7 +116,9 @@ async fn a_moved_store_is_the_same_log_and_the_former_one_signs_no_more() {
     store.close().await;
     let to = bench.dir.path().join("moved");
     let before = rows(&folder);
-    let (moved, halt) = move_to(&folder, &to, QUIET).await.unwrap();
+    let (moved, halt) = move_to(&Place::Folder(folder.clone()), &Place::Folder(to.clone()), QUIET)
+        .await
+        .unwrap();
     assert_eq!((moved.rows, moved.files), (before.len() as u64, 4));
     assert_eq!(rows(&to), before);
     let store: Arc<dyn Store> = Arc::new(open(&to).await.unwrap());
@@ -144,7 +147,13 @@ async fn a_moved_store_is_the_same_log_and_the_former_one_signs_no_more() {
     store.close().await;
     // The former one.
     let again = bench.dir.path().join("again");
-    let refused = move_to(&folder, &again, QUIET).await.unwrap_err();
+    let refused = move_to(
+        &Place::Folder(folder.clone()),
+        &Place::Folder(again.clone()),
+        QUIET,
+    )
+    .await
+    .unwrap_err();
     assert!(refused.to_string().contains("STORE_MOVED"), "{refused}");
     assert!(!again.exists());
     let former = open(&folder).await.unwrap();
@@ -153,7 +162,9 @@ async fn a_moved_store_is_the_same_log_and_the_former_one_signs_no_more() {
     assert!(former.confirm(halt).await.unwrap());
     assert!(may_sign(&former).await.is_ok());
     former.close().await;
-    let refused = move_to(&folder, &to, QUIET).await.unwrap_err();
+    let refused = move_to(&Place::Folder(folder.clone()), &Place::Folder(to.clone()), QUIET)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("not empty"), "{refused}");
 }
 
@@ -164,7 +175,7 @@ async fn what_is_to_be_migrated_is_told_before_it_is_done() {
     let filed = super::super::kv::keys::FILED;
     kv.commit(&super::super::kv::Batch::from([(filed.to_vec(), None)]))
         .unwrap();
-    kv.close();
+    Kv::close(&kv);
     for (only_look, found, left) in [(true, 3, 3), (true, 3, 3), (false, 3, 0), (false, 0, 0)] {
         let all = migrate(&folder, only_look).unwrap();
         assert_eq!(all.len(), 1);

@@ -25,9 +25,11 @@ use schakel_proto::ids::Digest;
 use super::content::Contents;
 use super::durable::write_durably;
 use super::error::StoreError;
-use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows};
+use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
 mod open;
+
+pub(super) use open::lock;
 
 mod scrub;
 
@@ -40,7 +42,8 @@ mod care;
 mod migrations;
 
 pub use building::Building;
-pub use care::{Migrated, migrate, move_to, restore};
+pub(crate) use care::open_checked;
+pub use care::{Migrated, migrate};
 pub use compact::{Compacted, compact};
 
 #[cfg(feature = "raw-rows")]
@@ -216,7 +219,7 @@ fn length(batch: &Batch) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-impl Kv for SledKv {
+impl View for SledKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.db()?.get(key).map_err(read_error)?.map(|v| v.to_vec()))
     }
@@ -237,7 +240,9 @@ impl Kv for SledKv {
         }
         Ok(found)
     }
+}
 
+impl Kv for SledKv {
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         // A write that fails for want of room would end sled: look ahead.
         let needed = length(batch)

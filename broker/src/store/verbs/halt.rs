@@ -13,12 +13,14 @@ use super::{id, log};
 
 const RESTORED: u32 = 1;
 const MOVED: u32 = 2;
+const FILLING: u32 = 3;
 
 /// The mark in a row.
 pub(crate) fn parse(row: &HaltRow) -> Result<Halt, StoreError> {
     let cause = match row.cause {
         RESTORED => HaltCause::Restored,
         MOVED => HaltCause::Moved,
+        FILLING => HaltCause::Filling,
         _ => {
             return Err(StoreError::Corrupt(
                 "the mark of a store that must not sign".into(),
@@ -47,6 +49,7 @@ pub(crate) fn set(txn: &mut Txn<'_>, cause: HaltCause) -> Result<Halt, StoreErro
         cause: match cause {
             HaltCause::Restored => RESTORED,
             HaltCause::Moved => MOVED,
+            HaltCause::Filling => FILLING,
         },
         size,
         root: root.to_vec(),
@@ -63,9 +66,17 @@ pub(crate) fn end(newest: Option<&StoredCheckpoint>) -> (u64, schakel_proto::ids
     )
 }
 
+/// Takes away the mark that a store is being filled.
+pub(crate) fn filled(txn: &mut Txn<'_>) -> Result<(), StoreError> {
+    if of(txn)?.is_some_and(|halted| halted.cause == HaltCause::Filling) {
+        txn.delete(keys::HALT)?;
+    }
+    Ok(())
+}
+
 /// Takes the mark away, if it is this one; `false`: it is another, or there is none.
 pub(crate) fn confirm(step: &mut Step<'_>, confirmed: &Halt) -> Result<bool, StoreError> {
-    if of(&step.txn)?.as_ref() != Some(confirmed) {
+    if confirmed.cause == HaltCause::Filling || of(&step.txn)?.as_ref() != Some(confirmed) {
         return Ok(false);
     }
     step.txn.delete(keys::HALT)?;
