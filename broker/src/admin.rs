@@ -2,6 +2,7 @@
 //! socket of its own, or out of the store of a stopped one; by the same code. Each act stands in the log itself.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use schakel_policy::bundle::Bundle;
@@ -46,8 +47,11 @@ mod timeline;
 
 mod shards;
 
+mod stores;
+
 mod verify;
 
+pub use acts::Deed;
 use acts::{Act, Acts};
 pub use filter::Filter;
 
@@ -102,11 +106,39 @@ pub enum Ask {
     },
     /// The shard that was frozen is to go on.
     Thaw,
+    /// Checks the store as it lies on the disk.
+    Check,
+    /// Writes everything in the store to a file.
+    Backup {
+        /// Its whole path.
+        file: String,
+    },
+    /// The log goes on in this store, which was restored or had been moved.
+    Confirm {
+        /// Leaves in its tree.
+        size: u64,
+        /// The root of it.
+        root: String,
+    },
     /// Destroy the erasure key of a case.
     Erase {
         /// The case.
         case: String,
     },
+}
+
+impl Ask {
+    /// Whether it may be asked of a store that is damaged.
+    fn only_looks(&self) -> bool {
+        !matches!(
+            self,
+            Self::Erase { .. }
+                | Self::Backup { .. }
+                | Self::Confirm { .. }
+                | Self::Freeze { .. }
+                | Self::Thaw
+        )
+    }
 }
 
 /// Where a long question says how far it is.
@@ -147,6 +179,8 @@ pub struct Desk {
     acts: Acts,
     /// Held during a replay or a verification: one at a time.
     replaying: tokio::sync::Mutex<()>,
+    /// Folders of the broker's own, in which no backup is written.
+    folders: [PathBuf; 2],
     /// Bundles whose signatures were verified here already.
     known_bundles: verify::Known,
 }
@@ -175,6 +209,7 @@ impl Desk {
             entries: state.entries.clone(),
             acts: Acts::default(),
             replaying: tokio::sync::Mutex::default(),
+            folders: folders(config),
             known_bundles: verify::Known::default(),
         })
     }
@@ -227,6 +262,7 @@ impl Desk {
             view: Box::new(move || (Arc::clone(&directory), bundle.clone())),
             dress: Box::new(|one| one.note.clone()),
             replaying: tokio::sync::Mutex::default(),
+            folders: folders(config),
             known_bundles: verify::Known::default(),
         })
     }
@@ -284,6 +320,12 @@ impl Desk {
                 let _one_at_a_time = self.replaying.lock().await;
                 verify::all(self, told).await
             }
+            Ask::Check => {
+                let _one_at_a_time = self.replaying.lock().await;
+                stores::check(self, told).await
+            }
+            Ask::Backup { file } => stores::backup(self, &file, told).await,
+            Ask::Confirm { size, root } => stores::confirm(self, (size, &root)).await,
             Ask::Erase { case } => erase::erase(self, &case).await,
         }
     }
@@ -292,6 +334,10 @@ impl Desk {
     pub async fn close(&self) {
         self.store.close().await;
     }
+}
+
+fn folders(config: &Config) -> [PathBuf; 2] {
+    [config.data_dir.clone(), config.erasure_dir.clone()]
 }
 
 /// Whether there is a store at all: none is made by looking for one.
@@ -341,8 +387,8 @@ impl Session {
     /// The act could not be recorded, or as [`Desk::answer`].
     pub async fn answer(&mut self, ask: Ask, told: &Told) -> Result<Value, Refusal> {
         let act = Act::of(&ask);
-        if self.recorded.is_none() && matches!(ask, Ask::Erase { .. }) {
-            return Err(StoreError::Unusable("nothing is erased in a damaged store".into()).into());
+        if self.recorded.is_none() && !ask.only_looks() {
+            return Err(StoreError::Unusable("nothing is done with a damaged store".into()).into());
         }
         if let Some(recorded) = &mut self.recorded
             && !(act.has_pages() && recorded.contains(&act))
@@ -353,6 +399,14 @@ impl Session {
             }
         }
         self.desk.answer(ask, told).await
+    }
+
+    /// Puts an act into the log that is not a question: what is done with the store itself.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub async fn deed(&self, deed: Deed) -> Result<(), Refusal> {
+        self.desk.record(&self.actor, &Act::of_deed(deed)).await
     }
 }
 

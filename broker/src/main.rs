@@ -28,6 +28,9 @@ enum Command {
     /// What stands in the log.
     #[command(subcommand)]
     Log(command::Log),
+    /// The care of the store: check, backup, restore, compact, move.
+    #[command(subcommand)]
+    Store(command::Stores),
     /// Who received what about a person of a case, for the data protection officer.
     Disclosures(command::Disclosures),
     /// What should have happened by now: safety parts unread, families without contact, emergencies not reviewed.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Log(log) => ended(command::log(&log)),
+        Command::Store(arguments) => ended(command::store(&arguments)),
         Command::Disclosures(arguments) => ended(command::disclosures(&arguments)),
         Command::Overdue(arguments) => ended(command::overdue(&arguments)),
         Command::Erase(arguments) => ended(command::erase(&arguments)),

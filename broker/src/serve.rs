@@ -44,6 +44,7 @@ use crate::requests::{Around, by_status};
 use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
+use crate::store::halt;
 use crate::store::postgres::PostgresStore;
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
@@ -231,6 +232,7 @@ async fn share(
         Some(store) => store,
         None => open_store(config).await?,
     };
+    halt::may_sign(store.as_ref()).await?;
     let directory = activate::newest_directory(store.as_ref(), &source, directory, now).await?;
     let secret = log_key(config, &directory)?;
     let entries = EntryMaker::new(config.network.clone(), keys.clone());

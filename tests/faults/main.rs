@@ -48,4 +48,5 @@ mod cuts;
 
 mod short;
 
+mod care;
 mod database;

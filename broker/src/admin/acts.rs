@@ -46,6 +46,9 @@ impl Act {
             Ask::Shards => act("shards"),
             Ask::Freeze { .. } => act("freeze"),
             Ask::Thaw => act("thaw"),
+            Ask::Check => act("check"),
+            Ask::Backup { .. } => act("backup"),
+            Ask::Confirm { .. } => act("confirm"),
             Ask::Stats { filter } => Self {
                 case: filter.case(),
                 packet: filter.packet(),
@@ -72,7 +75,31 @@ impl Act {
     }
 }
 
+/// Something that is done with the store of a stopped broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Its rows are rewritten.
+    Compact,
+    /// Everything in it goes into another store.
+    Move,
+    /// It gets what this program needs.
+    Migrate,
+}
+
 impl Act {
+    pub(super) fn of_deed(deed: Deed) -> Self {
+        let code = match deed {
+            Deed::Compact => "compact",
+            Deed::Move => "move",
+            Deed::Migrate => "migrate",
+        };
+        Self {
+            code,
+            case: None,
+            packet: None,
+        }
+    }
+
     /// Whether its answer comes in pages: the questions for the next ones are no acts of their own.
     pub(super) fn has_pages(&self) -> bool {
         matches!(self.code, LIST | EXPORT)

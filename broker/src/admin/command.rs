@@ -18,6 +18,10 @@ mod logs;
 
 mod shards;
 
+mod stores;
+
+pub use stores::{Stores, store};
+
 /// Exit status when there is no answer (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
 

@@ -50,6 +50,9 @@ pub(crate) trait SharedShelf: Send + Sync {
     /// A chunk; `None`: it is not there.
     async fn chunk(&self, digest: Digest, number: u32) -> Result<Option<Bytes>, StoreError>;
 
+    /// How long content is; `None`: it is not there.
+    async fn length(&self, digest: Digest) -> Result<Option<u64>, StoreError>;
+
     /// Removes content unless somebody has pinned it. Blocks.
     fn remove_unpinned(&self, digest: &Digest) -> Result<(), StoreError>;
 
@@ -384,6 +387,8 @@ impl ContentReader {
         StoreError::Corrupt(format!("part file {}", self.digest).into())
     }
 }
+
+mod survey;
 
 #[cfg(test)]
 mod tests;

@@ -50,9 +50,19 @@ pub mod shards;
 
 pub mod audit;
 
+pub mod care;
 pub mod cosigned;
 
+pub mod halt;
+
+pub mod check;
+
+pub mod backup;
+
+pub mod moving;
+
 pub mod heard;
+pub mod place;
 
 mod verbs;
 
@@ -68,6 +78,9 @@ pub mod postgres;
 pub(crate) mod conformance;
 
 pub use audit::{Audited, Cursor, ENTRIES_GONE, Finding, PACKETS_GONE};
+pub use backup::{BackedUp, BackupOrder};
+pub use care::{Care, CareError, Tell};
+pub use check::{CheckedRows, FileState, Walked};
 pub use content::{ContentReader, Spool, StoredContent};
 pub use cosigned::{HeldUp, NewCandidate};
 pub use delivery::{
@@ -81,6 +94,7 @@ pub use facts::{
 };
 pub use filed::{Filed, FiledEntry};
 pub use forget::{Acts, EndedPacket, Forgetting, Forgot};
+pub use halt::{Halt, HaltCause};
 pub use heard::{Ear, Heard};
 pub use oversight::{Contact, FollowUp, Kept, LastContact, OpenDelivery, OpenReview, Page};
 pub use packet::{
@@ -109,7 +123,7 @@ pub enum StoreHealth {
 
 /// Everything durable of a broker. Used as `Arc<dyn Store>`.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Care + Send + Sync {
     // ---- leg 1
 
     /// Whether a packet id was seen before: asked before content is streamed. `accept` has the last word.

@@ -12,6 +12,7 @@ use super::super::content::{Contents, StoredContent};
 use super::super::entry::StoredCheckpoint;
 use super::super::error::StoreError;
 use super::leases::{LeaseTable, Work};
+use super::tee::Tee;
 use super::txn::{Committed, Read, Txn};
 use super::{AMPLIFICATION, Batch, CommitError, Faults, Ground, Session, keys};
 
@@ -73,6 +74,7 @@ struct Shared {
     contents: Arc<Contents>,
     leases: Arc<dyn LeaseTable>,
     gate: RwLock<()>,
+    tee: Tee,
     stopped: Mutex<Option<Arc<str>>>,
     commits: AtomicU64,
     pending: Arc<Notify>,
@@ -116,6 +118,7 @@ impl Engine {
             contents: Arc::clone(&contents),
             leases,
             gate: RwLock::new(()),
+            tee: Tee::default(),
             stopped: Mutex::default(),
             commits: AtomicU64::new(0),
             pending: Arc::new(Notify::new()),
@@ -187,6 +190,21 @@ impl Engine {
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|_| StoreError::Stopped("a reader has failed".into()))?
+    }
+
+    /// The notes for a backup.
+    pub(crate) fn tee(&self) -> &Tee {
+        &self.shared.tee
+    }
+
+    /// Lets the writer look for content that nobody needs.
+    pub(crate) fn nudge(&self) {
+        let sender = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(sender) = sender {
+            let verb: Verb = Box::new(|_| (false, Box::new(|_| {})));
+            // A full queue means that the writer is about to run anyway.
+            let _ = sender.try_send(Job { growth: false, verb });
+        }
     }
 
     /// Rings when there are new pending leaves.
@@ -339,9 +357,13 @@ fn commit(shared: &Shared, session: Box<dyn Session + '_>, group: &Group) -> Res
             keep: &group.effects.keep,
             ended: &group.effects.ended,
         });
-        if let Err(CommitError::Fatal(why)) = &result {
-            tracing::error!(%why, "the store has stopped");
-            shared.stop(why);
+        match &result {
+            Ok(()) => shared.tee.note(&group.batch),
+            Err(CommitError::Fatal(why)) => {
+                tracing::error!(%why, "the store has stopped");
+                shared.stop(why);
+            }
+            Err(_) => {}
         }
         result
     };
@@ -360,7 +382,7 @@ fn commit(shared: &Shared, session: Box<dyn Session + '_>, group: &Group) -> Res
 /// Removes content that lost its last row or its pin. Only this thread adds rows, so none can appear
 /// between the look and the removal; a pin protects what is about to get one.
 fn remove_orphans(shared: &Shared) {
-    if shared.stopped().is_some() {
+    if shared.stopped().is_some() || shared.tee.is_holding() {
         return;
     }
     let orphans = shared.contents.take_orphans();

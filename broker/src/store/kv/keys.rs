@@ -21,6 +21,8 @@ pub(crate) const NEXT_SEQUENCE: &[u8] = b"!next";
 pub(crate) const CHECKPOINT: &[u8] = b"!checkpoint";
 /// How many entries of the tree stand in the files of cases and packets.
 pub(crate) const FILED: &[u8] = b"!filed";
+/// Present: nothing is signed on this store until the operator confirms where its log ends.
+pub(crate) const HALT: &[u8] = b"!halt";
 /// Up to which position the log was gone through for acts whose retention had ended.
 pub(crate) const FORGOTTEN: &[u8] = b"!forgotten";
 /// All packets: id.

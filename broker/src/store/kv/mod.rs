@@ -19,9 +19,14 @@ mod start;
 
 mod serve;
 
+pub(crate) mod tee;
+
+mod care;
+
 #[cfg(test)]
 mod tests;
 
+pub(crate) use keys::SCHEMA_VERSION;
 pub use start::KvStore;
 
 /// Disk taken by a batch, at most, as a multiple of its bytes (measured: 1.75).
@@ -94,6 +99,11 @@ pub trait Ground: Send + Sync + 'static {
     /// Whether new packets and statements may take `bytes` more of the disk.
     fn has_room(&self, bytes: u64) -> bool;
 
+    /// Bytes that the rows take on a disk of this machine, as far as is known.
+    fn row_bytes(&self) -> u64 {
+        0
+    }
+
     /// Whether it can be reached, as far as is known.
     fn is_reached(&self) -> bool;
 
@@ -118,6 +128,11 @@ pub trait Kv: View + Send + Sync + 'static {
     /// Whether new packets and statements may take `bytes` more of the disk. Only a guard ahead of `commit`:
     /// evidence of what is under way is still taken when this says no.
     fn has_room(&self, bytes: u64) -> bool;
+
+    /// Bytes that the rows take on the disk, as far as is known.
+    fn row_bytes(&self) -> u64 {
+        0
+    }
 
     /// Called after a batch that put leaves into the tree, off the path of the answers.
     fn tree_grew(&self, size: u64, root: &schakel_proto::ids::Digest) -> Result<(), StoreError>;
@@ -171,6 +186,9 @@ impl<K: Kv> Ground for K {
     }
     fn has_room(&self, bytes: u64) -> bool {
         Kv::has_room(self, bytes)
+    }
+    fn row_bytes(&self) -> u64 {
+        Kv::row_bytes(self)
     }
     fn is_reached(&self) -> bool {
         true

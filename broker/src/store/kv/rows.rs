@@ -216,6 +216,19 @@ pub(crate) struct CheckpointRow {
     pub note: bytes::Bytes,
 }
 
+/// The mark of a store that must not sign.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HaltRow {
+    /// 1 restored, 2 moved.
+    #[prost(uint32, tag = "1")]
+    pub cause: u32,
+    /// Where its tree ends.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub root: Vec<u8>,
+}
+
 /// A shard of the log.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ShardRow {

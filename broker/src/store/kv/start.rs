@@ -10,10 +10,10 @@ use super::{Faults, Ground};
 
 /// A store over an ordered byte map. Named by its backend: `memory::MemoryStore`, `sled::SledStore`.
 pub struct KvStore<K> {
-    pub(super) kv: Arc<K>,
-    pub(super) contents: Arc<Contents>,
+    pub(in super::super) kv: Arc<K>,
+    pub(in super::super) contents: Arc<Contents>,
     pub(super) leases: Arc<dyn LeaseTable>,
-    pub(super) engine: Arc<Engine>,
+    pub(in super::super) engine: Arc<Engine>,
 }
 
 impl<K> std::fmt::Debug for KvStore<K> {

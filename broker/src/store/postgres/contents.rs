@@ -151,6 +151,20 @@ impl SharedShelf for PgShelf {
         self.base.settle.notify_one();
     }
 
+    async fn length(&self, digest: Digest) -> Result<Option<u64>, StoreError> {
+        const LENGTH: &str = "SELECT length FROM content WHERE digest = $1";
+        let read = async {
+            let link = self.base.link().await?;
+            let found = link
+                .client
+                .query_opt(LENGTH, &[&digest.as_bytes().as_slice()])
+                .await;
+            let length = found.map_err(away)?.map(|row| row.get::<_, i64>(0));
+            Ok(length.map(|length| u64::try_from(length).unwrap_or(0)))
+        };
+        self.base.within(read).await
+    }
+
     async fn chunk(&self, digest: Digest, number: u32) -> Result<Option<Bytes>, StoreError> {
         const READ: &str = "SELECT c.bytes FROM content f JOIN content_chunk c USING (spool) \
                             WHERE f.digest = $1 AND c.number = $2";

@@ -70,6 +70,11 @@ async fn standing(client: &Client) -> Result<(Standing, i32), tokio_postgres::Er
     Ok((Standing { taken, known }, row.get(1)))
 }
 
+/// How far the database is.
+pub(super) async fn look(client: &Client) -> Result<Standing, StoreError> {
+    standing(client).await.map(|(standing, _)| standing).map_err(away)
+}
+
 /// Whether this program works with the database as it is.
 pub(super) async fn check(client: &Client) -> Result<Standing, StoreError> {
     let (standing, needs) = standing(client).await.map_err(away)?;

@@ -183,6 +183,15 @@ impl PgKv {
         migrations::take(&mut client, &connector.options().schema).await
     }
 
+    /// How far the schema is, without a step taken.
+    ///
+    /// # Errors
+    /// The database is not reached, or was made by a newer program.
+    pub async fn standing(options: PostgresOptions) -> Result<Standing, StoreError> {
+        let connector = connect::Connector::new(options)?;
+        migrations::look(&connector.bare(None).await?).await
+    }
+
     /// Behaves as if the database had no room, or had again.
     #[cfg(test)]
     pub(super) fn set_full(&self, full: bool) {

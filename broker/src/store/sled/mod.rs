@@ -35,6 +35,19 @@ pub(super) use open::lock;
 
 mod scrub;
 
+mod building;
+
+mod compact;
+
+mod care;
+
+mod migrations;
+
+pub use building::Building;
+pub(crate) use care::open_checked;
+pub use care::{Migrated, migrate};
+pub use compact::{Compacted, compact};
+
 #[cfg(feature = "raw-rows")]
 pub mod raw;
 
@@ -46,6 +59,9 @@ mod filing;
 
 #[cfg(test)]
 mod former;
+
+#[cfg(test)]
+mod kept;
 
 /// A store on one node.
 pub type SledStore = KvStore<SledKv>;
@@ -254,6 +270,10 @@ impl Kv for SledKv {
         // Rows may lie on a disk of their own.
         let free = self.free_bytes().min(free_bytes(&self.folder.join(PARTS)));
         free >= self.reserve_bytes.saturating_add(needed)
+    }
+
+    fn row_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |found| found.len())
     }
 
     fn tree_grew(&self, size: u64, root: &Digest) -> Result<(), StoreError> {

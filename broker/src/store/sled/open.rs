@@ -15,6 +15,7 @@ use super::super::kv::txn::{Committed, Read, Txn};
 use super::super::kv::{Batch, CommitError, Kv, View, keys};
 use super::super::verbs::filed;
 use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged, migrate};
+use super::{building, compact};
 
 pub(super) fn unusable(why: impl AsRef<str>) -> StoreError {
     StoreError::Unusable(why.as_ref().into())
@@ -25,6 +26,8 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
     let on = StoreError::on("its folder");
     std::fs::create_dir_all(folder).map_err(&on)?;
     let lock = lock(folder)?;
+    building::refuse_half_built(folder)?;
+    compact::settle(folder)?;
     let rows = folder.join(ROWS);
     let marker = read_marker(folder)?;
     let has_rows = std::fs::metadata(rows.join("db")).is_ok_and(|m| m.len() > 0);
@@ -38,7 +41,7 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
     }
     std::fs::create_dir_all(&rows).map_err(&on)?;
     remove_half_snapshots(&rows)?;
-    settle(&rows)?;
+    sync_as_found(&rows)?;
     let db = open_sled(&rows, options)?;
     let file = File::open(rows.join("db")).map_err(&on)?;
     let reserve_bytes = reserve(folder, options).min(reserve(&rows, options));
@@ -168,7 +171,7 @@ fn other_schema(version: u64) -> StoreError {
 /// Makes the rows durable as they are found, and lets the system forget what it holds of them in memory. A process that
 /// was killed before its sync left rows that are read like any other and are on no disk; after a sync that failed the
 /// system may go on showing what was never written. Neither may be answered from.
-fn settle(rows: &Path) -> Result<(), StoreError> {
+fn sync_as_found(rows: &Path) -> Result<(), StoreError> {
     let on = StoreError::on("its rows");
     let file = match File::open(rows.join("db")) {
         Ok(file) => file,
@@ -210,10 +213,10 @@ fn remove_half_snapshots(rows: &Path) -> Result<(), StoreError> {
 
 /// Threads of sled's may hold its own lock for a moment after the last use in this process; ours is held
 /// already, so no other process is in the way.
-const SLED_LOCK_TRIES: u32 = 250;
-const SLED_LOCK_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const SLED_LOCK_TRIES: u32 = 250;
+pub(super) const SLED_LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {
+pub(super) fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {
     let config = ::sled::Config::new()
         .path(rows)
         .flush_every_ms(None)
@@ -243,7 +246,7 @@ fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError
     }
 }
 
-fn reserve(folder: &Path, options: SledOptions) -> u64 {
+pub(super) fn reserve(folder: &Path, options: SledOptions) -> u64 {
     if let Some(bytes) = options.reserve_bytes {
         return bytes;
     }
@@ -262,6 +265,12 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     let mut txn = Txn::new(kv, &none);
     txn.put_number(keys::SCHEMA, SCHEMA_VERSION)?;
     kv.write(&txn.into_changes()).map_err(unusable)?;
+    settle(folder, rows)?;
+    write_marker(folder)
+}
+
+/// Makes the files and folders of new rows durable.
+pub(super) fn settle(folder: &Path, rows: &Path) -> Result<(), StoreError> {
     let on = StoreError::on("a file of the new store");
     for name in ["conf", "db"] {
         File::open(rows.join(name))
@@ -271,8 +280,7 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     sync_folder(rows)?;
     sync_folder(folder)?;
     let whole = std::fs::canonicalize(folder).map_err(&on)?;
-    whole.parent().map_or(Ok(()), sync_folder)?;
-    write_marker(folder)
+    whole.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Marks the folder as a store of this program's schema.

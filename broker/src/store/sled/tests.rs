@@ -18,7 +18,7 @@ const WELFARE: &str = "caw-rupel";
 const LARGE: usize = 70 * 1024;
 
 /// A closed store with some packets whose leaves are all under a checkpoint.
-async fn filled(count: usize) -> (Bench, PathBuf, Vec<(PacketId, PartId)>) {
+pub(super) async fn filled(count: usize) -> (Bench, PathBuf, Vec<(PacketId, PartId)>) {
     let mut bench = Bench::new(Backend::Sled).await;
     let mut all = Vec::new();
     let (sequencer, log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
@@ -37,7 +37,7 @@ async fn filled(count: usize) -> (Bench, PathBuf, Vec<(PacketId, PartId)>) {
     (bench, folder, all)
 }
 
-async fn open(folder: &Path) -> Result<SledStore, StoreError> {
+pub(super) async fn open(folder: &Path) -> Result<SledStore, StoreError> {
     let options = SledOptions {
         reserve_bytes: Some(0),
         cache_bytes: 8 * 1024 * 1024,
@@ -52,7 +52,7 @@ async fn refusal(folder: &Path) -> String {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -65,7 +65,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn read(store: &SledStore, packet: PacketId, part: PartId) -> Result<(), StoreError> {
+pub(super) async fn read(store: &SledStore, packet: PacketId, part: PartId) -> Result<(), StoreError> {
     let mut reader = store
         .content(packet, part, schakel_proto::wire::Profile::V6)
         .await?;

@@ -142,6 +142,12 @@ pub(crate) fn cases(
     Ok(Page { found, next: last })
 }
 
+/// How many entries of the tree no program filed yet.
+pub(crate) fn unfiled(read: &impl Read) -> Result<u64, StoreError> {
+    let size = log::latest_checkpoint(read)?.map_or(0, |c| c.size);
+    Ok(size.saturating_sub(read.number(keys::FILED)?.unwrap_or(0)))
+}
+
 /// Files entries of the tree that no program filed yet: at most `limit`; true: there are more.
 pub(crate) fn file_more(txn: &mut Txn<'_>, limit: u64) -> Result<bool, StoreError> {
     let from = txn.number(keys::FILED)?.unwrap_or(0);

@@ -9,11 +9,12 @@ use schakel_proto::tlog::tree::Node;
 
 use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, PendingLeaf, StoredCheckpoint};
 use super::super::error::StoreError;
+use super::super::halt as halted;
 use super::super::kv::engine::Step;
 use super::super::kv::rows::{CheckpointRow, EntryRow};
 use super::super::kv::txn::Read;
 use super::super::kv::{keys, record};
-use super::{agency, filed, id, log_entry, shards};
+use super::{agency, filed, halt, id, log_entry, shards};
 
 /// Commits an entry of an event without other state.
 pub(crate) fn record(step: &mut Step<'_>, entry: &NewEntry) -> Result<Digest, StoreError> {
@@ -99,6 +100,9 @@ pub(crate) fn latest_checkpoint(read: &impl Read) -> Result<Option<StoredCheckpo
 
 /// Puts pending leaves into the tree.
 pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integrated, StoreError> {
+    if let Some(halt) = halt::of(&step.txn)? {
+        return Err(halted::unconfirmed(&halt));
+    }
     let size = size(&step.txn)?;
     if size != new.expected_size {
         return Ok(Integrated::Conflict { size });

@@ -40,6 +40,10 @@ pub(super) mod audit;
 
 pub(super) mod oversight;
 
+pub(super) mod halt;
+
+pub(super) mod check;
+
 const PAGE: usize = 256;
 
 /// An identifier in a row.

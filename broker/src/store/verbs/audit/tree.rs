@@ -12,10 +12,11 @@ use super::super::super::error::StoreError;
 use super::super::super::facts::CeilingOf;
 use super::super::super::kv::keys;
 use super::super::super::kv::rows::{
-    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, KeptRow, PacketRow, ShardRow, StatementRow,
+    BoundRow, CeilingRow, CheckpointRow, ConsignmentRow, EntryRow, HaltRow, KeptRow, PacketRow, ShardRow,
+    StatementRow,
 };
 use super::super::super::kv::txn::Read;
-use super::super::{agency, filed, id, log, shards};
+use super::super::{agency, filed, halt, id, log, shards};
 use super::{Audit, ENTRIES_GONE, LEAVING, exactly, must, wrong};
 
 fn number(value: &[u8]) -> Result<u64, StoreError> {
@@ -46,10 +47,21 @@ impl<R: Read> Audit<'_, R> {
             keys::FORGOTTEN => must(number(value)? <= self.size, "is beyond the end of the log"),
             keys::FILED => must(number(value)? == self.size, "is not as long as the log"),
             keys::CHECKPOINT => self.checkpoint(value),
+            keys::HALT => self.halt(value),
             _ if key == keys::ceiling(CeilingOf::Directory) => self.ceiling(CeilingOf::Directory, value),
             _ if key == keys::ceiling(CeilingOf::Bundle) => self.ceiling(CeilingOf::Bundle, value),
             _ => Err(wrong("is not known")),
         }
+    }
+
+    /// The mark of a store that must not sign stands where the tree ends: the tree does not grow under it.
+    fn halt(&self, value: &[u8]) -> Result<(), StoreError> {
+        let halted = halt::parse(&exactly::<HaltRow>(value)?)?;
+        let newest = log::latest_checkpoint(self.read)?;
+        must(
+            (halted.size, halted.root) == halt::end(newest.as_ref()),
+            "is not where the log ends",
+        )
     }
 
     fn checkpoint(&self, value: &[u8]) -> Result<(), StoreError> {

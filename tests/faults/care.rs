@@ -1,0 +1,514 @@
+//! The operator's care of the store, for real: a backup under load and its way back; backup, restore, compaction and
+//! migration killed at each step; nobody else on a store that is in use.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rand::seq::SliceRandom;
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
+use schakel_broker::store::backup::restore::inspect;
+use schakel_broker::store::sled::SledStore;
+use schakel_broker::store::{Store, StoreError};
+use schakel_proto::ids::PacketId;
+use schakel_tests::system::network::Town;
+use schakel_tests::system::peer::runtime;
+use schakel_tests::system::player::{Piece, Player};
+use schakel_tests::system::process::{Process, binary, command};
+use schakel_tests::system::told::{count, rounds, seeded, skip};
+use schakel_tests::system::wait;
+
+use crate::{store, turn};
+
+const POLICE: &str = "pz-rupel";
+const PARKET: &str = "parket-antwerpen";
+
+/// Exit status of a command of the operator, and what it printed.
+type Said = (Option<i32>, String);
+
+fn run(mut command: Command) -> Said {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (
+        output.status.code(),
+        said + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+/// `schakel-broker store …` on a configuration.
+fn care(config: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("schakel-broker"));
+    command.arg("store").args(arguments).arg("--config").arg(config);
+    command
+}
+
+/// The same, killed at its `when`-th of these `calls`; exit status none: it was.
+fn killed(config: &Path, arguments: &[&str], (calls, when): (&str, u64)) -> Said {
+    let mut tracer = command("strace");
+    tracer.args(["--follow-forks", "--quiet=all", "--output=/dev/null"]);
+    tracer.arg(format!("--trace={calls}"));
+    tracer.arg(format!("--inject={calls}:signal=KILL:when={when}"));
+    tracer.arg("--").arg(binary("schakel-broker"));
+    tracer.arg("store").args(arguments).arg("--config").arg(config);
+    run(tracer)
+}
+
+/// The broker's configuration with its data elsewhere, in a file beside it.
+fn with_data(town: &Town, name: &str, data: &Path) -> PathBuf {
+    let file = town.network().broker_folder().join(format!("{name}.toml"));
+    let text = std::fs::read_to_string(town.network().broker_config()).unwrap();
+    let changed = text.replace("data_dir = \"data\"", &format!("data_dir = {data:?}"));
+    assert_ne!(changed, text, "broker.toml is not what this test takes it for");
+    std::fs::write(&file, changed).unwrap();
+    file
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Submits until told to stop; what the broker answered for, as soon as it has.
+async fn submit(
+    mut police: Player,
+    mut rng: StdRng,
+    taken: Arc<Mutex<Vec<PacketId>>>,
+    stop: Arc<AtomicBool>,
+) {
+    let case = police.open_case(&[POLICE, PARKET]).await;
+    while !stop.load(Ordering::SeqCst) {
+        let large = rng.random_ratio(1, 4);
+        let mut content = vec![
+            0;
+            if large {
+                rng.random_range(60_000..600_000)
+            } else {
+                rng.random_range(1..3_000)
+            }
+        ];
+        rng.fill_bytes(&mut content);
+        let piece = Piece {
+            category: "facts_summary",
+            to: &[PARKET],
+            content: &content,
+        };
+        let sealed = police.send(case, "prosecution", "legal_duty", &[piece]).await;
+        taken.lock().unwrap().push(sealed.id());
+    }
+}
+
+/// Every packet is in a store, with its content unless nobody waits for it any more.
+async fn has_all(data: &Path, packets: &[PacketId]) {
+    let store = SledStore::open(data).await.unwrap();
+    for packet in packets {
+        let stored = store.packet(*packet).await.unwrap();
+        let stored = stored.unwrap_or_else(|| panic!("{packet} was acknowledged before and is not there"));
+        for part in &stored.parts {
+            for sealing in &part.sealings {
+                match store.content(*packet, part.part, sealing.profile).await {
+                    Ok(mut reader) => while reader.next().await.unwrap().is_some() {},
+                    Err(StoreError::Missing(_)) => {}
+                    Err(error) => panic!("{packet}: {error}"),
+                }
+            }
+        }
+    }
+    store.close().await;
+}
+
+/// A broker on a store that was restored: it says what to do and ends; confirmed, it goes on.
+fn confirmed_it_goes_on(town: &mut Town, config: &Path, (size, root): (u64, &str)) {
+    let broker = || {
+        let mut command = Command::new(binary("schakel-broker"));
+        command.args(["run", "--development", "--config"]).arg(config);
+        command
+    };
+    let (status, said) = run(broker());
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains("STORE_RESTORED") && said.contains("store confirm"),
+        "{said}"
+    );
+    let size = size.to_string();
+    let (status, said) = run(care(config, &["confirm", "--size", "1", "--root", root]));
+    assert_eq!(status, Some(69), "{said}");
+    assert!(said.contains("STORE_OTHER_END"), "{said}");
+    let (status, said) = run(care(config, &["confirm", "--size", &size, "--root", root]));
+    assert_eq!(status, Some(0), "{said}");
+    town.start_broker_as(broker());
+    let entries = wait::until("the act's entry under a checkpoint", || {
+        let mut command = Command::new(binary("schakel-broker"));
+        command.args([
+            "log", "ls", "--json", "--event", "AdminAct", "--reason", "confirm", "--config",
+        ]);
+        let (status, said) = run({
+            command.arg(config);
+            command
+        });
+        assert_eq!(status, Some(0), "{said}");
+        let page: serde_json::Value = serde_json::from_str(&said).unwrap();
+        Some(page["entries"].as_array().unwrap().len()).filter(|count| *count > 0)
+    });
+    assert!(entries <= 2, "who confirmed, and who tried: {entries}");
+    town.take_broker().kill();
+}
+
+#[test]
+fn d17_a_backup_under_load_restores_to_a_store_that_verifies_and_signs_when_confirmed() {
+    let _turn = turn::take();
+    let (mut rng, backups) = (seeded(), rounds(2, 40));
+    let mut town = Town::rupel();
+    town.lift_rates();
+    town.start_broker();
+    // What it acknowledges goes while the backup is made.
+    town.start_agent(PARKET);
+    let (taken, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    let scratch = town.scratch("backups");
+    let mut made = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (own, other) = (StdRng::from_rng(&mut rng), StdRng::from_rng(&mut rng));
+            let (town, taken, stop) = (&town, Arc::clone(&taken), Arc::clone(&stop));
+            scope.spawn(move || {
+                runtime().block_on(async {
+                    submit(Player::of(town, POLICE, own), other, taken, stop).await;
+                });
+            });
+        }
+        let config = town.network().broker_config();
+        for number in 0..backups {
+            let more = taken.lock().unwrap().len() + 20;
+            wait::until("twenty more packets", || {
+                (taken.lock().unwrap().len() >= more).then_some(())
+            });
+            let before = taken.lock().unwrap().clone();
+            let file = scratch.join(format!("{number}.backup"));
+            let (status, said) = run(care(&config, &["backup", path(&file), "--json"]));
+            assert_eq!(status, Some(0), "{said}");
+            made.push((file, before));
+        }
+        let file = scratch.join("0.backup");
+        let (status, said) = run(care(&config, &["backup", path(&file)]));
+        assert_eq!(status, Some(69), "{said}");
+        assert!(said.contains("BACKUP_EXISTS"), "{said}");
+        let (status, said) = run(care(&config, &["check"]));
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("; 0 wrong"), "{said}");
+        stop.store(true, Ordering::SeqCst);
+    });
+    town.take_agent(PARKET).stop();
+    town.take_broker().stop();
+    let (mut batches, mut packets) = (0, 0);
+    for (number, (file, before)) in made.iter().enumerate() {
+        let data = scratch.join(format!("restored-{number}"));
+        let config = with_data(&town, &format!("restored-{number}"), &data);
+        let (status, said) = run(care(&config, &["restore", path(file)]));
+        assert_eq!(status, Some(0), "{said}");
+        let inspected = inspect(file).unwrap();
+        batches += inspected.trailer.batches;
+        packets += before.len();
+        runtime().block_on(has_all(&data, before));
+        for arguments in [["log", "verify"], ["store", "check"]] {
+            let mut command = Command::new(binary("schakel-broker"));
+            command.args(arguments).arg("--config").arg(&config);
+            let (status, said) = run(command);
+            assert_eq!(status, Some(0), "{arguments:?}: {said}");
+        }
+        if number == 0 {
+            let trailer = &inspected.trailer;
+            confirmed_it_goes_on(&mut town, &config, (trailer.size, &trailer.root));
+        }
+    }
+    assert!(batches > 0, "nothing was committed while the backups were made");
+    count(
+        backups,
+        &format!("backups under load, {packets} packets acknowledged before, {batches} batches meanwhile"),
+    );
+}
+
+/// A town whose broker took some packets and was stopped; the packets.
+fn stopped_town(rng: &mut StdRng) -> (Town, Vec<PacketId>) {
+    let mut town = Town::rupel();
+    town.lift_rates();
+    town.start_broker();
+    let own = StdRng::from_rng(rng);
+    let packets = runtime().block_on(async {
+        let mut police = Player::of(&town, POLICE, own);
+        let case = police.open_case(&[POLICE, PARKET]).await;
+        let mut packets = Vec::new();
+        for number in 0..6_u8 {
+            let content = vec![number; if number % 2 == 0 { 200_000 } else { 900 }];
+            let piece = Piece {
+                category: "facts_summary",
+                to: &[PARKET],
+                content: &content,
+            };
+            packets.push(
+                police
+                    .send(case, "prosecution", "legal_duty", &[piece])
+                    .await
+                    .id(),
+            );
+        }
+        packets
+    });
+    town.take_broker().stop();
+    (town, packets)
+}
+
+/// Some of the steps at which a command can die, in any order; all of them in a long run.
+fn steps(kinds: &[(&'static str, u64)], usual: u64, rng: &mut StdRng) -> Vec<(&'static str, u64)> {
+    let each = |(calls, last): &(&'static str, u64)| {
+        let calls = *calls;
+        (1..=*last).map(move |when| (calls, when))
+    };
+    let mut steps: Vec<_> = kinds.iter().flat_map(each).collect();
+    let long = steps.len() as u64;
+    steps.shuffle(rng);
+    steps.truncate(usize::try_from(rounds(usual, long)).unwrap());
+    steps
+}
+
+const RENAMES: &str = "rename,renameat,renameat2";
+const REMOVALS: &str = "unlink,unlinkat,rmdir";
+
+#[test]
+fn d17_a_backup_that_is_killed_at_any_step_leaves_no_file_that_restores_to_less() {
+    let _turn = turn::take();
+    if let Err(why) = store::has_strace() {
+        return skip(&why);
+    }
+    let mut rng = seeded();
+    let (town, packets) = stopped_town(&mut rng);
+    let (config, scratch) = (town.network().broker_config(), town.scratch("backups"));
+    let kinds = [
+        ("write", 6),
+        ("fsync", 4),
+        ("fdatasync", 2),
+        (RENAMES, 2),
+        ("openat", 40),
+    ];
+    let (mut died, mut left) = (0, 0);
+    for (number, step) in steps(&kinds, 10, &mut rng).into_iter().enumerate() {
+        let file = scratch.join(format!("{number}.backup"));
+        let (status, _) = killed(&config, &["backup", path(&file)], step);
+        died += u64::from(status.is_none());
+        let partial = scratch.join(format!("{number}.backup.partial"));
+        for found in [&file, &partial].into_iter().filter(|found| found.exists()) {
+            let whole = inspect(found);
+            if found == &file || status == Some(0) {
+                assert!(whole.is_ok(), "{step:?}: {whole:?}");
+            }
+            let data = scratch.join(format!("restored-{number}"));
+            let config = with_data(&town, "killed", &data);
+            let (status, said) = run(care(&config, &["restore", path(found)]));
+            if whole.is_ok() {
+                assert_eq!(status, Some(0), "{step:?}: {said}");
+                runtime().block_on(has_all(&data, &packets));
+            } else {
+                left += 1;
+                assert!(
+                    status == Some(69) && said.contains("BACKUP_DAMAGED"),
+                    "{step:?}: {said}"
+                );
+                assert!(!data.exists(), "{step:?}");
+            }
+        }
+        // The store is as it was, and a backup can be made.
+        runtime().block_on(has_all(&town.network().broker_data(), &packets));
+    }
+    let file = scratch.join("last.backup");
+    let (status, said) = run(care(&config, &["backup", path(&file)]));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(died > 0);
+    count(
+        died,
+        &format!("backups killed, {left} left a file that is refused"),
+    );
+}
+
+#[test]
+fn d17_a_restore_that_is_killed_at_any_step_is_refused_or_whole_and_can_be_given_again() {
+    let _turn = turn::take();
+    if let Err(why) = store::has_strace() {
+        return skip(&why);
+    }
+    let mut rng = seeded();
+    let (town, packets) = stopped_town(&mut rng);
+    let scratch = town.scratch("backups");
+    let file = scratch.join("one.backup");
+    let (status, said) = run(care(&town.network().broker_config(), &["backup", path(&file)]));
+    assert_eq!(status, Some(0), "{said}");
+    let data = scratch.join("restored");
+    let config = with_data(&town, "restored", &data);
+    let kinds = [
+        ("fsync", 16),
+        ("fdatasync", 3),
+        (RENAMES, 8),
+        (REMOVALS, 3),
+        ("pwrite64", 4),
+        ("mkdir", 4),
+    ];
+    let (mut died, mut refused) = (0, 0);
+    for step in steps(&kinds, 12, &mut rng) {
+        std::fs::remove_dir_all(&data).ok();
+        let (status, said) = killed(&config, &["restore", path(&file)], step);
+        assert!(matches!(status, None | Some(0)), "{step:?}: {said}");
+        died += u64::from(status.is_none());
+        match data
+            .join("STORE")
+            .exists()
+            .then(|| runtime().block_on(SledStore::open(&data)))
+        {
+            Some(Ok(store)) => {
+                let halted = runtime().block_on(async {
+                    let halted = schakel_broker::store::Care::halted(&store).await.unwrap();
+                    store.close().await;
+                    halted
+                });
+                assert!(halted.is_some(), "{step:?}: whole, and not marked");
+                runtime().block_on(has_all(&data, &packets));
+                continue;
+            }
+            Some(Err(error)) => {
+                assert!(error.to_string().contains("broken off"), "{step:?}: {error}");
+            }
+            None => {
+                let mut command = Command::new(binary("schakel-broker"));
+                command.args(["log", "stats", "--config"]).arg(&config);
+                let (status, said) = run(command);
+                assert_eq!(status, Some(69), "{step:?}: {said}");
+            }
+        }
+        refused += 1;
+        let (status, said) = run(care(&config, &["restore", path(&file)]));
+        assert_eq!(status, Some(0), "{step:?}: {said}");
+        runtime().block_on(has_all(&data, &packets));
+    }
+    assert!(died > 0 && refused > 0);
+    count(
+        died,
+        &format!("restores killed, {refused} refused until they were given again"),
+    );
+}
+
+/// Takes the files of cases and packets away, as in the store of an older program.
+async fn unfile(data: &Path) -> usize {
+    let store = SledStore::open(data).await.unwrap();
+    let mut count = 0;
+    for (key, _) in store.raw_rows().unwrap() {
+        if key == b"!filed" || matches!(key.first(), Some(b'i' | b'p')) {
+            store.raw_put(&key, None).unwrap();
+            count += 1;
+        }
+    }
+    store.close().await;
+    count
+}
+
+#[test]
+fn d16_killed_at_each_step_of_a_compaction_or_migration_one_store_opens_with_everything() {
+    let _turn = turn::take();
+    if let Err(why) = store::has_strace() {
+        return skip(&why);
+    }
+    let mut rng = seeded();
+    let (town, packets) = stopped_town(&mut rng);
+    let (config, data) = (town.network().broker_config(), town.network().broker_data());
+    let mut died = 0;
+    let kinds = [
+        (RENAMES, 6),
+        ("fsync", 14),
+        ("fdatasync", 4),
+        (REMOVALS, 6),
+        ("pwrite64", 4),
+        ("mkdir", 2),
+    ];
+    for step in steps(&kinds, 14, &mut rng) {
+        let (status, said) = killed(&config, &["compact"], step);
+        assert!(matches!(status, None | Some(0)), "{step:?}: {said}");
+        died += u64::from(status.is_none());
+        runtime().block_on(has_all(&data, &packets));
+        assert!(
+            !data.join("rows.old").exists() && !data.join("rows.new").exists(),
+            "{step:?}"
+        );
+    }
+    for step in steps(&[("fdatasync", 2), ("pwrite64", 3), ("fsync", 4)], 4, &mut rng) {
+        assert!(runtime().block_on(unfile(&data)) > 0);
+        let (status, said) = run(care(&config, &["migrate", "--dry-run"]));
+        assert!(status == Some(0) && said.contains(" to do"), "{step:?}: {said}");
+        let (status, said) = killed(&config, &["migrate"], step);
+        assert!(matches!(status, None | Some(0)), "{step:?}: {said}");
+        died += u64::from(status.is_none());
+        let (status, said) = run(care(&config, &["migrate"]));
+        assert_eq!(status, Some(0), "{step:?}: {said}");
+        let (_, said) = run(care(&config, &["migrate", "--dry-run"]));
+        assert!(said.contains("nothing to do"), "{step:?}: {said}");
+        runtime().block_on(has_all(&data, &packets));
+    }
+    let mut command = Command::new(binary("schakel-broker"));
+    command.args(["log", "verify", "--config"]).arg(&config);
+    let (status, said) = run(command);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(died > 0);
+    count(
+        died,
+        "compactions and migrations killed, one store opened each time",
+    );
+}
+
+#[test]
+fn d15_nothing_is_done_with_a_store_that_a_broker_uses_and_a_moved_one_starts_nowhere_else() {
+    let _turn = turn::take();
+    let mut rng = seeded();
+    let (mut town, packets) = stopped_town(&mut rng);
+    let (config, scratch) = (town.network().broker_config(), town.scratch("moved"));
+    let to = scratch.join("data");
+    town.start_broker();
+    for arguments in [
+        &["compact"][..],
+        &["migrate"],
+        &["move", "--to", path(&to)],
+        &["restore", "none.backup"],
+    ] {
+        let (status, said) = run(care(&config, arguments));
+        assert_eq!(status, Some(69), "{arguments:?}: {said}");
+        assert!(said.contains("stop it first"), "{arguments:?}: {said}");
+    }
+    // Without its socket the lock still says so.
+    std::fs::remove_file(town.network().broker_data().join("admin.sock")).unwrap();
+    for arguments in [&["compact"][..], &["check"], &["move", "--to", path(&to)]] {
+        let (status, said) = run(care(&config, arguments));
+        assert_eq!(status, Some(69), "{arguments:?}: {said}");
+        assert!(
+            said.contains("another broker uses this store"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(!to.exists());
+    town.take_broker().stop();
+    let (status, said) = run(care(&config, &["move", "--to", path(&to)]));
+    assert_eq!(status, Some(0), "{said}");
+    let mut process = Process::start(
+        "the former store's broker",
+        &mut town.broker_command(),
+        &scratch.join("former.log"),
+    );
+    let ended = wait::until("its end", || process.ended());
+    assert!(
+        !ended.success() && process.printed().contains("STORE_MOVED"),
+        "{}",
+        process.printed()
+    );
+    runtime().block_on(has_all(&to, &packets));
+    let moved = with_data(&town, "moved", &to);
+    let mut broker = Command::new(binary("schakel-broker"));
+    broker.args(["run", "--development", "--config"]).arg(&moved);
+    town.start_broker_as(broker);
+    let mut verify = Command::new(binary("schakel-broker"));
+    verify.args(["log", "verify", "--config"]).arg(&moved);
+    let (status, said) = run(verify);
+    assert_eq!(status, Some(0), "{said}");
+    town.take_broker().stop();
+}
