@@ -36,6 +36,24 @@ fn is_of_former(kv: &SledKv) -> Result<bool, StoreError> {
     Ok(read.number(keys::SCHEMA)? == Some(FORMER))
 }
 
+/// How many entries still lie as in the former schema; at least 1 if the store does not say that it is of this one.
+pub(super) fn unmoved(read: &Committed<'_>) -> Result<u64, StoreError> {
+    let mut count = 0_u64;
+    for table in [ORDER, WAITING] {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = read.records(&[table], after.as_deref(), ENTRIES_AT_ONCE)?;
+            count = count.saturating_add(u64::try_from(page.len()).unwrap_or(u64::MAX));
+            match page.last() {
+                Some((key, _)) if page.len() == ENTRIES_AT_ONCE => after = Some(key.clone()),
+                _ => break,
+            }
+        }
+    }
+    let former = read.number(keys::SCHEMA)? == Some(FORMER);
+    Ok(count.max(u64::from(former)))
+}
+
 /// Refuses what only a start of the broker brings to this program's schema.
 pub(super) fn must_be_current(kv: &SledKv) -> Result<(), StoreError> {
     if is_of_former(kv)? {
