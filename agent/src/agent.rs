@@ -25,7 +25,7 @@ use crate::inbox::accept::Answering;
 use crate::inbox::record::{Delivery, Names};
 use crate::inbox::{Inbox, keep};
 use crate::keyring::{Keyring, TlsIdentity};
-use crate::link;
+use crate::link::Link;
 use crate::outbox::plan::Own;
 use crate::outbox::record::{Recalled, Record, State};
 use crate::outbox::seal::{Before, Context};
@@ -67,7 +67,7 @@ pub struct Agent {
     /// Counts changes of outbox and inbox, for those who wait.
     changes: watch::Sender<u64>,
     /// How the connection stands, for people.
-    pub(crate) link: Mutex<Option<Problem>>,
+    pub(crate) link: Mutex<Link>,
     pub(crate) beats: Beats,
 }
 
@@ -123,7 +123,7 @@ impl Agent {
             stirred: Mutex::default(),
             stirring: Notify::new(),
             changes: watch::Sender::new(0),
-            link: Mutex::new(Some(link::not_yet())),
+            link: Mutex::default(),
             beats: Beats::default(),
         })
     }

@@ -8,11 +8,33 @@ use crate::problem::{Kind, Problem};
 use crate::transport::Client;
 use crate::transport::brokers::{Brokers, Stay};
 
-/// Why there is no connection right after the start.
-pub fn not_yet() -> Problem {
-    let sentence = "no broker has been reached since the agent was started";
-    let remedy = "Wait, or check `broker` in agent.toml.";
-    Problem::new(Kind::Later, "NOT_CONNECTED_YET", sentence, remedy)
+/// What keeps the agent from being connected, for people. Each has its own: what one loop can do again says nothing of what
+/// another cannot.
+pub struct Link {
+    /// The stream of deliveries.
+    stream: Option<Problem>,
+    /// Directory and rules.
+    rules: Option<Problem>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        let sentence = "no broker has been reached since the agent was started";
+        let remedy = "Wait, or check `broker` in agent.toml.";
+        Self {
+            stream: Some(Problem::new(Kind::Later, "NOT_CONNECTED_YET", sentence, remedy)),
+            rules: None,
+        }
+    }
+}
+
+/// A loop that keeps the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// The stream of deliveries.
+    Stream,
+    /// Directory and rules.
+    Rules,
 }
 
 /// A stream is given up because the agent has gone to another broker.
@@ -45,29 +67,37 @@ impl Agent {
 
     /// A loop could not do what it does at the broker of this stay: the next of the list is tried if it is the broker's
     /// fault, and people are told where it was.
-    pub(crate) fn failed_at(&self, stay: Stay, problem: &Problem) {
+    pub(crate) fn failed_at(&self, stay: Stay, which: Loop, problem: &Problem) {
         self.brokers().failed(stay, problem);
         let mut problem = problem.clone();
-        if let Some(broker) = self
-            .brokers()
-            .address(stay)
-            .filter(|_| problem.unserved && problem.place.is_empty())
-        {
+        let unplaced = problem.unserved && problem.place.is_empty();
+        if let Some(broker) = self.brokers().address(stay).filter(|_| unplaced) {
             problem = problem.at(broker);
         }
-        self.note_link(Some(problem));
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        match which {
+            Loop::Rules => link.rules = Some(problem),
+            Loop::Stream => link.stream = Some(problem),
+        }
     }
 
-    /// Notes how the connection stands.
-    pub(crate) fn note_link(&self, problem: Option<Problem>) {
+    /// A loop does what it does.
+    pub(crate) fn does(&self, which: Loop) {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        // That nothing is known yet says less than why.
-        if link.is_some() && problem.as_ref().is_some_and(|p| p.code == "NO_DIRECTORY") {
-            return;
+        match which {
+            Loop::Rules => link.rules = None,
+            Loop::Stream => {
+                if link.stream.take().is_some() {
+                    self.outgoing.notify_one();
+                }
+            }
         }
-        if link.is_some() && problem.is_none() {
-            self.outgoing.notify_one();
-        }
-        *link = problem;
+    }
+
+    /// What keeps the agent from being connected; none: nothing. Why directory and rules are not to be had says more than
+    /// that there is no stream without them.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        link.rules.clone().or_else(|| link.stream.clone())
     }
 }

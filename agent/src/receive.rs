@@ -21,7 +21,7 @@ use crate::inbox::record::{Answer, Delivery};
 use crate::inbox::spool::Incoming;
 use crate::inbox::verify::{Context, ProvedDelivery, Rejection, VerifiedDelivery, prove, verify};
 use crate::later::{self, Line, Sent, Word};
-use crate::link::gone_on;
+use crate::link::{Loop, gone_on};
 use crate::problem::{Kind, Problem};
 use crate::transport::Client;
 use crate::transport::backoff::Backoff;
@@ -51,7 +51,7 @@ pub async fn run(agent: Arc<Agent>) {
                 "no deliveries are taken"
             );
         }
-        agent.failed_at(stay, &problem);
+        agent.failed_at(stay, Loop::Stream, &problem);
         let wait = backoff.next(problem.retry_after_ms);
         tokio::time::sleep(wait.max(Duration::from_millis(50))).await;
     }
@@ -74,7 +74,7 @@ async fn session(
         .receive(UnboundedReceiverStream::new(outgoing))
         .await?
         .into_inner();
-    agent.note_link(None);
+    agent.does(Loop::Stream);
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD_COUNT);
     let worker = {
         let (agent, client) = (Arc::clone(agent), client.clone());

@@ -26,6 +26,15 @@ pub const RECIPIENTS: [&str; 2] = ["parket-antwerpen", "pz-rupel-opvolgcel"];
 /// Purpose and basis.
 pub const TRIAGE: (&str, &str) = ("triage", "legal_duty");
 
+/// Tells the load to stop when it is dropped, also by a failure.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends until told to stop; what the agent took on, with its content.
 pub fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) -> BTreeMap<String, Vec<u8>> {
     let (police, folder) = (Office::in_network(&places.network, "pz-rupel"), &places.scratch);

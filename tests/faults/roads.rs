@@ -2,7 +2,7 @@
 //! hundred. Real packets, lost by the kernel, in a network of the test's own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use schakel_tests::system::told::{count, rounds, seeded, skip};
 use schakel_tests::system::wait;
 use serde_json::Value;
 
-use crate::kill::{RECIPIENTS, TRIAGE, check_arrivals, check_log, load};
+use crate::kill::{Ends, RECIPIENTS, TRIAGE, check_arrivals, check_log, load};
 use crate::turn;
 
 const SENDER: &str = "pz-rupel";
@@ -63,8 +63,9 @@ fn under_load(
     std::thread::scope(|scope| {
         let stop = &stop;
         let load = scope.spawn(move || load(&places, case, sender, stop));
+        let ends = Ends(stop);
         weather(rng);
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
         load.join().unwrap()
     })
 }

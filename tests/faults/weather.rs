@@ -2,7 +2,7 @@
 //! Whatever happens on them, every packet arrives once, and whoever has a good road is served.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -16,7 +16,7 @@ use schakel_tests::system::told::{count, rounds, seeded};
 use schakel_tests::system::wait;
 use serde_json::Value;
 
-use crate::kill::{RECIPIENTS, TRIAGE, check_arrivals, check_log, load};
+use crate::kill::{Ends, RECIPIENTS, TRIAGE, check_arrivals, check_log, load};
 use crate::turn;
 
 const SENDER: &str = "pz-rupel";
@@ -52,8 +52,9 @@ fn under_load(
     std::thread::scope(|scope| {
         let stop = &stop;
         let load = scope.spawn(move || load(&places, case, sender, stop));
+        let ends = Ends(stop);
         weather(town, rng);
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
         load.join().unwrap()
     })
 }
