@@ -16,10 +16,11 @@ use schakel_tests::system::network::Town;
 use schakel_tests::system::peer::runtime;
 use schakel_tests::system::player::{Piece, Player};
 use schakel_tests::system::process::{Process, binary, command};
+use schakel_tests::system::strace::has_strace;
 use schakel_tests::system::told::{count, rounds, seeded, skip};
 use schakel_tests::system::wait;
 
-use crate::{store, turn};
+use crate::turn;
 
 const POLICE: &str = "pz-rupel";
 const PARKET: &str = "parket-antwerpen";
@@ -275,7 +276,7 @@ const REMOVALS: &str = "unlink,unlinkat,rmdir";
 #[test]
 fn d17_a_backup_that_is_killed_at_any_step_leaves_no_file_that_restores_to_less() {
     let _turn = turn::take();
-    if let Err(why) = store::has_strace() {
+    if let Err(why) = has_strace() {
         return skip(&why);
     }
     let mut rng = seeded();
@@ -330,7 +331,7 @@ fn d17_a_backup_that_is_killed_at_any_step_leaves_no_file_that_restores_to_less(
 #[test]
 fn d17_a_restore_that_is_killed_at_any_step_is_refused_or_whole_and_can_be_given_again() {
     let _turn = turn::take();
-    if let Err(why) = store::has_strace() {
+    if let Err(why) = has_strace() {
         return skip(&why);
     }
     let mut rng = seeded();
@@ -409,7 +410,7 @@ async fn unfile(data: &Path) -> usize {
 #[test]
 fn d16_killed_at_each_step_of_a_compaction_or_migration_one_store_opens_with_everything() {
     let _turn = turn::take();
-    if let Err(why) = store::has_strace() {
+    if let Err(why) = has_strace() {
         return skip(&why);
     }
     let mut rng = seeded();
