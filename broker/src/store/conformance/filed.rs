@@ -9,6 +9,13 @@ use crate::log::sequencer::Sequencer;
 /// Puts everything pending into the tree.
 pub(crate) async fn integrate(bench: &Bench) {
     let (sequencer, _log) = Sequencer::start(bench.store(), bench.secret()).await.unwrap();
+    // On a store that others share it follows for a moment before it writes.
+    for _ in 0..1_000 {
+        if bench.store().pending(1).await.unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     sequencer.stop().await;
 }
 

@@ -15,6 +15,9 @@ pub(crate) trait Read {
     /// Keys that begin with `prefix` and are greater than `after`, in order, with their records.
     fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError>;
 
+    /// These keys will be asked for: a hint, which changes no answer.
+    fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError>;
+
     /// The value of a key, its checksum checked, its pieces joined.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.record(key)?.map(|r| self.value(key, &r)).transpose()
@@ -85,6 +88,9 @@ impl Read for Committed<'_> {
     }
     fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         self.0.scan(prefix, after, limit)
+    }
+    fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.0.ahead(keys)
     }
 }
 
@@ -173,6 +179,10 @@ impl<'a> Txn<'a> {
 }
 
 impl Read for Txn<'_> {
+    fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.kv.ahead(keys)
+    }
+
     fn record(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.own.get(key).or_else(|| self.group.get(key)) {
             Some(change) => Ok(change.clone()),

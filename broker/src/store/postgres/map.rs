@@ -1,5 +1,7 @@
 //! The ordered byte map in the database: a snapshot for each read, one transaction for each group of verbs.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use deadpool::managed::Object;
@@ -41,8 +43,33 @@ async fn scan(link: &Link, prefix: &[u8], after: Option<&[u8]>, limit: usize) ->
     Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Rows that were fetched together, before they are asked for one by one.
+pub(super) type Fetched = RefCell<HashMap<Vec<u8>, Option<Vec<u8>>>>;
+
+/// Rows fetched ahead by one view, at most: what is beyond is asked for when it is needed.
+const AHEAD_MAX_COUNT: usize = 4_096;
+
+async fn fetch(link: &Link, fetched: &Fetched, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+    let wanted: Vec<&[u8]> = {
+        let known = fetched.borrow();
+        let room = AHEAD_MAX_COUNT.saturating_sub(known.len());
+        let new = keys.iter().filter(|key| !known.contains_key(*key)).take(room);
+        new.map(Vec::as_slice).collect()
+    };
+    if wanted.len() < 2 {
+        return Ok(());
+    }
+    const FETCH: &str = "SELECT k, v FROM row WHERE k = ANY($1)";
+    let rows = link.client.query(FETCH, &[&wanted]).await.map_err(away)?;
+    let mut fetched = fetched.borrow_mut();
+    fetched.extend(wanted.iter().map(|key| (key.to_vec(), None)));
+    fetched.extend(rows.into_iter().map(|row| (row.get(0), Some(row.get(1)))));
+    Ok(())
+}
+
 /// A read: one snapshot, taken at the first look.
 pub(super) struct PgView<'a> {
+    pub(super) fetched: Fetched,
     pub(super) base: &'a Base,
     pub(super) link: Option<Object<Links>>,
     /// Where the log was flushed to at the snapshot; without a standby 0.
@@ -76,7 +103,17 @@ impl PgView<'_> {
 }
 
 impl View for PgView<'_> {
+    fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.base.run(self.base.within(async {
+            self.begin().await?;
+            fetch(self.link()?, &self.fetched, keys).await
+        }))
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(known) = self.fetched.borrow().get(key) {
+            return Ok(known.clone());
+        }
         self.base.run(self.base.within(async {
             self.begin().await?;
             get(self.link()?, key).await
@@ -126,6 +163,7 @@ impl Drop for PgView<'_> {
 
 /// A group in progress, on the writer's own connection, under the lock that only one broker holds.
 pub(super) struct PgSession<'a> {
+    pub(super) fetched: Fetched,
     pub(super) base: &'a Base,
     pub(super) writer: MutexGuard<'a, Option<Link>>,
     /// Set once the transaction has ended in an orderly way.
@@ -158,6 +196,7 @@ impl<'a> PgSession<'a> {
             return Err(why);
         }
         Ok(Self {
+            fetched: Fetched::default(),
             base,
             writer,
             ended: false,
@@ -278,7 +317,15 @@ impl Failure {
 }
 
 impl View for PgSession<'_> {
+    fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        let fetch = async { fetch(self.link()?, &self.fetched, keys).await };
+        self.base.run(self.base.within(fetch))
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(known) = self.fetched.borrow().get(key) {
+            return Ok(known.clone());
+        }
         self.base
             .run(self.base.within(async { get(self.link()?, key).await }))
     }

@@ -365,6 +365,7 @@ impl Ground for PgKv {
     fn view(&self) -> Result<Box<dyn Reading + '_>, StoreError> {
         Ok(Box::new(map::PgView {
             base: &self.base,
+            fetched: map::Fetched::default(),
             link: Some(self.base.run(self.base.link())?),
             begun: OnceLock::new(),
         }))

@@ -32,6 +32,11 @@ pub(crate) fn known(read: &impl Read, packet: &PacketId, digest: &Digest) -> Res
 /// Commits a packet.
 pub(crate) fn accept(step: &mut Step<'_>, acceptance: Acceptance) -> Result<Accepted, StoreError> {
     let packet = acceptance.packet;
+    step.txn.ahead(&[
+        keys::packet(&packet),
+        keys::index(&acceptance.entry.leaf_hash()),
+        keys::NEXT_SEQUENCE.to_vec(),
+    ])?;
     match known(&step.txn, &packet, &acceptance.manifest_digest)? {
         Known::Same(answer) => return Ok(Accepted::Repeated(answer)),
         Known::Other => return Ok(Accepted::ConflictingDigest),

@@ -14,6 +14,18 @@ use super::{close_packet, end_lease_if_done, id, log_entry, packet_row, place_wo
 
 /// Commits an acknowledgement.
 pub(crate) fn acknowledge(step: &mut Step<'_>, ack: &Acknowledging) -> Result<Acknowledged, StoreError> {
+    let mut wanted = vec![
+        keys::consignment(&ack.consignment),
+        keys::packet(&ack.packet),
+        keys::NEXT_SEQUENCE.to_vec(),
+        keys::index(&ack.entry.leaf_hash()),
+    ];
+    wanted.extend(
+        ack.parts
+            .iter()
+            .map(|part| keys::state(&ack.packet, &ack.recipient, part)),
+    );
+    step.txn.ahead(&wanted)?;
     let Some(consignment) = step
         .txn
         .row::<ConsignmentRow>(&keys::consignment(&ack.consignment))?

@@ -6,6 +6,7 @@ use schakel_proto::time::Timestamp;
 
 use super::super::delivery::{DecidedPart, HandOver, HandedOver, Verdict};
 use super::super::error::StoreError;
+use super::super::facts::CeilingOf;
 use super::super::kv::engine::Step;
 use super::super::kv::keys;
 use super::super::kv::rows::{BoundRow, ConsignmentRow, HandedRow, PacketRow};
@@ -20,6 +21,25 @@ use super::{
 pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<HandedOver, StoreError> {
     let (packet, recipient) = (hand_over.packet, &hand_over.recipient);
     let handed_key = keys::handed(&packet, recipient);
+    let mut wanted = vec![
+        handed_key.clone(),
+        keys::packet(&packet),
+        keys::NEXT_SEQUENCE.to_vec(),
+    ];
+    wanted.extend([CeilingOf::Directory, CeilingOf::Bundle].map(keys::ceiling));
+    wanted.extend(
+        hand_over
+            .entry
+            .iter()
+            .map(|entry| keys::index(&entry.leaf_hash())),
+    );
+    wanted.extend(
+        hand_over
+            .parts
+            .iter()
+            .map(|one| keys::state(&packet, recipient, &one.part)),
+    );
+    step.txn.ahead(&wanted)?;
     if let Some(before) = step.txn.row::<HandedRow>(&handed_key)?
         && before.token == hand_over.token.as_bytes()
     {

@@ -88,6 +88,11 @@ fn key_packets(
     row: &PacketRow,
     recipient: &AgencyId,
 ) -> Result<Vec<wire::KeyPacket>, StoreError> {
+    let mut wanted = Vec::with_capacity(row.parts.len());
+    for part in &row.parts {
+        wanted.push(keys::key_packet(packet, &super::id(part)?, recipient));
+    }
+    read.ahead(&wanted)?;
     let mut all = Vec::new();
     for part in &row.parts {
         let part_id = bytes::Bytes::copy_from_slice(part);

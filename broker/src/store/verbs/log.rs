@@ -120,6 +120,8 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
     for (node, hash) in &new.nodes {
         step.txn.put(&keys::node(*node), hash.as_bytes())?;
     }
+    let entries = new.leaves.iter().map(|leaf| keys::entry(leaf.sequence));
+    step.txn.ahead(&entries.collect::<Vec<_>>())?;
     for leaf in &new.leaves {
         // What waits begins where the tree ends, and leaves no number out: an entry's number is its position.
         let index = leaf.sequence;
@@ -159,6 +161,8 @@ pub(crate) fn node(read: &impl Read, node: Node) -> Result<Option<Digest>, Store
 /// Hashes of complete subtrees of one level, in order, up to the first that is not there.
 pub(crate) fn nodes(read: &impl Read, first: Node, limit: usize) -> Result<Vec<Digest>, StoreError> {
     let mut all = Vec::new();
+    let at = |index| keys::node(Node { index, ..first });
+    read.ahead(&(first.index..).take(limit).map(at).collect::<Vec<_>>())?;
     for index in (first.index..).take(limit) {
         let Some(hash) = node(read, Node { index, ..first })? else {
             break;
@@ -198,7 +202,10 @@ pub(crate) fn index_of(read: &impl Read, leaf: &Digest) -> Result<Option<u64>, S
 /// Leaf bytes in order.
 pub(crate) fn leaves(read: &impl Read, from: u64, limit: usize) -> Result<Vec<bytes::Bytes>, StoreError> {
     let mut all = Vec::new();
-    for index in (from..size(read)?).take(limit) {
+    let wanted = (from..size(read)?).take(limit);
+    let both = |index| [keys::entry(index), keys::node(Node { level: 0, index })];
+    read.ahead(&wanted.clone().flat_map(both).collect::<Vec<_>>())?;
+    for index in wanted {
         all.push(at(read, index)?.1.leaf);
     }
     Ok(all)
@@ -211,12 +218,25 @@ enum View {
     Shown,
 }
 
+/// Everything that shows an entry.
+fn ahead_of(read: &impl Read, index: u64, size: u64) -> Result<(), StoreError> {
+    let mut wanted = vec![keys::entry(index), keys::node(Node { level: 0, index })];
+    let nowhere = proof::inclusion(index, size, &mut |node| {
+        wanted.push(keys::node(node));
+        Ok::<_, std::convert::Infallible>(Digest::from_bytes([0; 32]))
+    });
+    // A position beyond the tree is refused where the proof is made.
+    drop(nowhere);
+    read.ahead(&wanted)
+}
+
 fn logged(
     read: &impl Read,
     index: u64,
     view: View,
     checkpoint: &StoredCheckpoint,
 ) -> Result<LoggedEntry, StoreError> {
+    ahead_of(read, index, checkpoint.size)?;
     let (_, row) = at(read, index)?;
     let inclusion = made(proof::inclusion(index, checkpoint.size, &mut |node| {
         must_node(read, node)

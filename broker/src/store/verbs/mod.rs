@@ -137,6 +137,11 @@ fn states_of(
     row: &PacketRow,
     recipient: &AgencyId,
 ) -> Result<Vec<PartState>, StoreError> {
+    let mut wanted = Vec::with_capacity(row.parts.len());
+    for part in &row.parts {
+        wanted.push(keys::state(packet, recipient, &id(part)?));
+    }
+    read.ahead(&wanted)?;
     let mut states = Vec::new();
     for part in &row.parts {
         let part: PartId = id(part)?;

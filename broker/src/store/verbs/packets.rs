@@ -27,6 +27,14 @@ pub(crate) fn packet(read: &impl Read, packet: &PacketId) -> Result<Option<Store
 
 /// The packet of a row.
 pub(crate) fn load(read: &impl Read, packet: &PacketId, row: &PacketRow) -> Result<StoredPacket, StoreError> {
+    let mut wanted = vec![keys::manifest(packet)];
+    for name in &row.recipients {
+        wanted.push(keys::recipient(packet, &agency(name)?));
+    }
+    for part in &row.parts {
+        wanted.push(keys::part(packet, &id(part)?));
+    }
+    read.ahead(&wanted)?;
     let mut recipients = Vec::new();
     for name in &row.recipients {
         let agency = agency(name)?;

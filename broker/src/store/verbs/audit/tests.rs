@@ -149,6 +149,10 @@ impl Read for Counting<'_> {
         self.1.set(self.1.get() + rows.len());
         Ok(rows)
     }
+
+    fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.0.ahead(keys)
+    }
 }
 
 #[tokio::test]
