@@ -50,12 +50,10 @@ fn d18_killed_for_want_of_memory_under_load_the_broker_loses_nothing() {
         let (places, stop) = (town.places("load"), &stop);
         let load = scope.spawn(move || load(&places, case, sender, stop));
         for _ in 0..kills {
-            std::thread::sleep(Duration::from_millis(rng.random_range(100..1_500)));
+            // All that connects and sends needs more than was there when it was ready.
+            group.leave(rng.random_range(64..1_024) * 4_096);
             let mut broker = town.take_broker();
-            let ended = wait::try_until(KILLED, || {
-                group.leave(rng.random_range(0..64) * 4096);
-                broker.ended()
-            });
+            let ended = wait::try_until(KILLED, || broker.ended());
             killed += u64::from(ended.is_some());
             broker.kill();
             group = Cgroup::new().unwrap();

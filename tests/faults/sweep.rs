@@ -32,7 +32,7 @@ const FAULTS: [&str; 3] = ["error=EIO", "error=ENOSPC", "signal=KILL"];
 /// Longest that a walk may take whose disk fails.
 const END: Duration = Duration::from_secs(60);
 /// One point in so many is tried in a usual run.
-const SAMPLED: u64 = 6;
+const SAMPLED: u64 = 3;
 
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
