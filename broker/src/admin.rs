@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::directory::Source;
 use crate::erasure::ErasureKeys;
 use crate::log::entry::EntryMaker;
 use crate::log::publish::Evidences;
 use crate::overdue::settings::Settings;
 use crate::replay::{Archive, replay};
-use crate::serve::ServeError;
+use crate::serve::{self, ServeError};
 use crate::state::State;
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError, StoredCheckpoint};
@@ -185,8 +185,7 @@ impl Desk {
     /// There is no store, a broker uses it, or directory or bundle cannot be read.
     pub async fn stopped(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
         there(config)?;
-        let store = SledStore::open(&config.data_dir).await?;
-        Self::on(config, clock, Arc::new(store))
+        Self::on(config, clock, serve::open_store(config).await?)
     }
 
     /// A desk on a store that its broker would not start with, to find out what is wrong with it.
@@ -195,8 +194,12 @@ impl Desk {
     /// As [`Desk::stopped`].
     pub async fn damaged(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
         there(config)?;
-        let store = SledStore::open_unchecked(&config.data_dir).await?;
-        Self::on(config, clock, Arc::new(store))
+        let store: Arc<dyn Store> = match &config.store {
+            StoreConfig::Sled => Arc::new(SledStore::open_unchecked(&config.data_dir).await?),
+            // Nothing of it is checked as a whole when it is opened.
+            StoreConfig::Postgres(_) => serve::open_store(config).await?,
+        };
+        Self::on(config, clock, store)
     }
 
     /// A desk on a store of this configuration that nobody else uses.
@@ -293,7 +296,7 @@ impl Desk {
 
 /// Whether there is a store at all: none is made by looking for one.
 fn there(config: &Config) -> Result<(), Refusal> {
-    if config.data_dir.join("STORE").is_file() {
+    if matches!(config.store, StoreConfig::Postgres(_)) || config.data_dir.join("STORE").is_file() {
         return Ok(());
     }
     let sentence = "There is no store in data_dir: this broker has not run yet";

@@ -16,8 +16,11 @@ mod bounds;
 
 mod retention;
 
+mod store;
+
 pub use bounds::Bounds;
 pub use retention::Retention;
+pub use store::StoreConfig;
 
 /// What is wrong with the configuration: `file:line: sentence. remedy`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +101,8 @@ pub struct Config {
     pub overdue: settings::Settings,
     /// For how long what is kept.
     pub retention: Retention,
+    /// Where everything durable is.
+    pub store: StoreConfig,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +125,8 @@ struct Text {
     overdue: OverdueText,
     #[serde(default)]
     retention: BTreeMap<String, Spanned<u64>>,
+    #[serde(default)]
+    store: store::StoreText,
 }
 
 #[derive(Deserialize)]
@@ -288,6 +295,7 @@ impl Config {
             network,
             listen,
             health_listen,
+            store: store::read(&source, &text.store, &data_dir)?,
             data_dir,
             erasure_dir,
             authority: source.present(&text.authority)?,

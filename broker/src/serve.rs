@@ -24,7 +24,7 @@ use crate::auditors::Audits;
 use crate::beats::Beats;
 use crate::bundle::{self, RulesInForce};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, StoreConfig};
 use crate::directory::{self, Directories};
 use crate::erasure::ErasureKeys;
 use crate::health::{self, Readiness};
@@ -44,6 +44,7 @@ use crate::requests::{Around, by_status};
 use crate::seen;
 use crate::service::Service;
 use crate::state::{Alarms, Bells, State};
+use crate::store::postgres::PostgresStore;
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
 use crate::tls;
@@ -225,9 +226,11 @@ async fn share(
     let directory = source.load(now)?;
     let _key_of_the_file = log_key(config, &directory)?;
     let keys = ErasureKeys::open(&config.erasure_dir)?;
-    make_private(&config.data_dir)?;
     let store = match lent {
-        Some(store) => store,
+        Some(store) => {
+            make_private(&config.data_dir)?;
+            store
+        }
         None => open_store(config).await?,
     };
     let directory = activate::newest_directory(store.as_ref(), &source, directory, now).await?;
@@ -292,8 +295,16 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
         .map_err(|source| ServeError::Listen { address, source })
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
-    Ok(Arc::new(SledStore::open(&config.data_dir).await?))
+/// Opens the store of a configuration; takes the lock of `data_dir`.
+///
+/// # Errors
+/// The store is not to be used as it is, or by this process.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+    make_private(&config.data_dir)?;
+    Ok(match &config.store {
+        StoreConfig::Sled => Arc::new(SledStore::open(&config.data_dir).await?),
+        StoreConfig::Postgres(options) => Arc::new(PostgresStore::open(options.as_ref().clone()).await?),
+    })
 }
 
 /// Makes a directory that only the broker's user may enter, if it is missing. Its parent is synced by the

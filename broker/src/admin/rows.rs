@@ -47,9 +47,9 @@ pub(super) async fn after(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::conformance::damaged::{damage, kv};
+    use crate::store::conformance::damaged::{damage, put};
     use crate::store::conformance::{Backend, Bench, filed};
-    use crate::store::kv::{Batch, keys};
+    use crate::store::kv::keys;
 
     /// Positions page by page; what cannot be read is marked.
     async fn positions(bench: &Bench, of: Filed, limit: usize) -> Vec<(u64, bool)> {
@@ -76,7 +76,7 @@ mod tests {
             let sound = positions(&bench, Filed::All, 2).await;
             assert_eq!(sound, [(0, true), (1, true), (2, true), (3, true)]);
             if whole {
-                kv(&bench).commit(&Batch::from([(keys::leaf(3), None)])).unwrap();
+                put(&bench, &keys::leaf(3), None);
                 damage(&bench, &keys::leaf(1));
             } else {
                 damage(&bench, &keys::leaf(1));

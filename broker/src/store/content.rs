@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use schakel_proto::ids::{Digest, Sha256};
 use schakel_proto::limits::CHUNK_MAX_BYTES;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
+use super::PAGE_MAX_COUNT;
 use super::durable::sync_folder;
 use super::error::StoreError;
 
@@ -20,9 +22,39 @@ use super::error::StoreError;
 /// `limits::STORE_VALUE_MAX_BYTES`.
 pub const INLINE_MAX_BYTES: u64 = 48 * 1024;
 
+mod spool;
+
+pub use spool::Spool;
+
 enum Shelf {
     Memory(Mutex<HashMap<Digest, Bytes>>),
     Folder(PathBuf),
+    Shared(Arc<dyn SharedShelf>),
+}
+
+/// Number of something that is being written, drawn at random.
+pub(crate) type SpoolId = [u8; 16];
+
+/// A shelf that several brokers share. Content lies in chunks of `CHUNK_MAX_BYTES`, the last one shorter.
+#[async_trait]
+pub(crate) trait SharedShelf: Send + Sync {
+    /// Writes the next chunk.
+    async fn put(&self, spool: SpoolId, number: u32, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Puts what was written on the shelf, pinned by this spool.
+    async fn finish(&self, spool: SpoolId, digest: Digest, length: u64) -> Result<(), StoreError>;
+
+    /// What was written, or its pin, is not needed any more. It goes some time later.
+    fn release(&self, spool: SpoolId);
+
+    /// A chunk; `None`: it is not there.
+    async fn chunk(&self, digest: Digest, number: u32) -> Result<Option<Bytes>, StoreError>;
+
+    /// Removes content unless somebody has pinned it. Blocks.
+    fn remove_unpinned(&self, digest: &Digest) -> Result<(), StoreError>;
+
+    /// Every digest on the shelf after one, in order. Blocks.
+    fn page(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, StoreError>;
 }
 
 /// Where finished content lies, and which of it is pinned.
@@ -60,6 +92,11 @@ impl Contents {
         Self::on(Shelf::Memory(Mutex::default()))
     }
 
+    /// On a shelf that others share.
+    pub(crate) fn shared(shelf: Arc<dyn SharedShelf>) -> Arc<Self> {
+        Self::on(Shelf::Shared(shelf))
+    }
+
     /// In a folder, made if it is missing; what unfinished spools left is removed.
     pub(crate) fn in_folder(folder: &Path) -> Result<Arc<Self>, StoreError> {
         let on = StoreError::on("the folder of part files");
@@ -91,15 +128,7 @@ impl Contents {
         }
         *outstanding = needed;
         drop(outstanding);
-        Ok(Spool {
-            contents: Arc::clone(self),
-            limit: length,
-            length: 0,
-            noted: 0,
-            hasher: Sha256::default(),
-            held: Vec::new(),
-            file: None,
-        })
+        Ok(Spool::new(Arc::clone(self), length))
     }
 
     /// Bytes announced by open spools and not written yet.
@@ -121,6 +150,12 @@ impl Contents {
                     .map(|b| ContentReader::inline(b, digest))
                     .ok_or(StoreError::Missing("content"))
             }
+            Shelf::Shared(shelf) => Ok(ContentReader {
+                source: Source::Shared(Arc::clone(shelf), 0),
+                left: length,
+                hasher: Sha256::default(),
+                digest,
+            }),
             Shelf::Folder(folder) => {
                 let file = tokio::fs::File::open(folder.join(name(&digest))).await;
                 let file = file.map_err(|e| match e.kind() {
@@ -157,6 +192,7 @@ impl Contents {
             Shelf::Memory(map) => {
                 lock(map).remove(digest);
             }
+            Shelf::Shared(shelf) => shelf.remove_unpinned(digest)?,
             Shelf::Folder(folder) => match std::fs::remove_file(folder.join(name(digest))) {
                 Ok(()) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -171,6 +207,16 @@ impl Contents {
     pub(crate) fn all(&self) -> Result<Vec<Digest>, StoreError> {
         let folder = match &self.shelf {
             Shelf::Memory(map) => return Ok(lock(map).keys().copied().collect()),
+            Shelf::Shared(shelf) => {
+                let mut all: Vec<Digest> = Vec::new();
+                loop {
+                    let page = shelf.page(all.last().copied(), PAGE_MAX_COUNT)?;
+                    if page.is_empty() {
+                        return Ok(all);
+                    }
+                    all.extend(page);
+                }
+            }
             Shelf::Folder(folder) => folder,
         };
         let on = StoreError::on("the folder of part files");
@@ -184,11 +230,12 @@ impl Contents {
         Ok(all)
     }
 
-    fn pin(self: &Arc<Self>, digest: Digest) -> Pin {
+    fn pin(self: &Arc<Self>, digest: Digest, spool: SpoolId) -> Pin {
         *lock(&self.pins).entry(digest).or_default() += 1;
         Pin {
             contents: Arc::clone(self),
             digest,
+            spool,
         }
     }
 }
@@ -204,6 +251,7 @@ struct PinGuard(#[expect(dead_code, reason = "held for its drop")] Arc<Pin>);
 struct Pin {
     contents: Arc<Contents>,
     digest: Digest,
+    spool: SpoolId,
 }
 
 impl Drop for Pin {
@@ -216,6 +264,9 @@ impl Drop for Pin {
             }
         }
         drop(pins);
+        if let Shelf::Shared(shelf) = &self.contents.shelf {
+            shelf.release(self.spool);
+        }
         self.contents.lost_row(self.digest);
         if let Some(f) = self.contents.on_orphan.get() {
             f();
@@ -245,6 +296,10 @@ impl StoredContent {
     pub(super) const fn inline(&self) -> Option<&Bytes> {
         self.inline.as_ref()
     }
+    /// SHA-256 of the bytes, as bytes.
+    pub(super) const fn digest_bytes(&self) -> &[u8] {
+        self.digest.as_bytes()
+    }
 }
 
 impl std::fmt::Debug for StoredContent {
@@ -253,143 +308,10 @@ impl std::fmt::Debug for StoredContent {
     }
 }
 
-/// A temporary file that goes when it is dropped without having been renamed.
-struct Temporary {
-    file: tokio::fs::File,
-    path: PathBuf,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Content on its way in.
-pub struct Spool {
-    contents: Arc<Contents>,
-    limit: u64,
-    length: u64,
-    /// Bytes that are on the disk and no longer outstanding.
-    noted: u64,
-    hasher: Sha256,
-    held: Vec<u8>,
-    file: Option<Temporary>,
-}
-
-impl std::fmt::Debug for Spool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Spool({} of {} bytes)", self.length, self.limit)
-    }
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        self.contents.written(self.limit - self.noted);
-    }
-}
-
-impl Spool {
-    /// Takes the next bytes. [`StoreError::Full`]: no room; drop the spool.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if more > self.limit - self.length {
-            return Err(StoreError::Misused("more content than announced"));
-        }
-        self.length += more;
-        self.hasher.update(bytes);
-        let in_memory = matches!(self.contents.shelf, Shelf::Memory(_)) || self.limit <= INLINE_MAX_BYTES;
-        if in_memory {
-            self.held.extend_from_slice(bytes);
-            return Ok(());
-        }
-        if self.file.is_none() {
-            self.file = Some(self.create().await?);
-        }
-        let Some(temporary) = &mut self.file else {
-            return Err(StoreError::Misused("spool without a file"));
-        };
-        temporary
-            .file
-            .write_all(bytes)
-            .await
-            .map_err(StoreError::on("a part file"))?;
-        self.noted += more;
-        self.contents.written(more);
-        Ok(())
-    }
-
-    async fn create(&self) -> Result<Temporary, StoreError> {
-        let Shelf::Folder(folder) = &self.contents.shelf else {
-            return Err(StoreError::Misused("a file in memory"));
-        };
-        let number = self
-            .contents
-            .next_temporary
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = folder.join(TEMPORARY).join(number.to_string());
-        let mut options = tokio::fs::OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&path).await;
-        Ok(Temporary {
-            file: file.map_err(StoreError::on("a part file"))?,
-            path,
-        })
-    }
-
-    /// Checks the digest of all bytes, makes them durable, and gives the value that an acceptance takes.
-    pub async fn finish(mut self, expected: Digest) -> Result<StoredContent, StoreError> {
-        let digest = std::mem::take(&mut self.hasher).finish();
-        if digest != expected {
-            return Err(StoreError::Misused("content differs from its digest"));
-        }
-        let length = self.length;
-        if length <= INLINE_MAX_BYTES && self.file.is_none() {
-            let inline = Some(Bytes::from(std::mem::take(&mut self.held)));
-            return Ok(StoredContent {
-                digest,
-                length,
-                inline,
-                _pin: None,
-            });
-        }
-        let pin = PinGuard(Arc::new(self.contents.pin(digest)));
-        match (&self.contents.shelf, self.file.take()) {
-            (Shelf::Memory(map), _) => {
-                lock(map).insert(digest, Bytes::from(std::mem::take(&mut self.held)));
-            }
-            (Shelf::Folder(folder), Some(mut temporary)) => {
-                let on = StoreError::on("a part file");
-                temporary.file.flush().await.map_err(&on)?;
-                temporary.file.sync_all().await.map_err(&on)?;
-                let (folder, target) = (folder.clone(), folder.join(name(&digest)));
-                // Held until the file is in its place: if nobody waits for that any more, it is an orphan then.
-                let held = pin.clone();
-                let work = move || {
-                    let moved = std::fs::rename(&temporary.path, target);
-                    let done = moved
-                        .map_err(StoreError::on("a part file"))
-                        .and_then(|()| sync_folder(&folder));
-                    drop(held);
-                    done
-                };
-                tokio::task::spawn_blocking(work)
-                    .await
-                    .map_err(|_| StoreError::Misused("spool"))??;
-            }
-            (Shelf::Folder(_), None) => return Err(StoreError::Misused("spool without a file")),
-        }
-        Ok(StoredContent {
-            digest,
-            length,
-            inline: None,
-            _pin: Some(pin),
-        })
-    }
-}
-
 enum Source {
     Inline(Bytes),
     File(tokio::fs::File),
+    Shared(Arc<dyn SharedShelf>, u32),
 }
 
 /// Stored content on its way out.
@@ -433,6 +355,14 @@ impl ContentReader {
             .min(CHUNK_MAX_BYTES);
         let chunk = match &mut self.source {
             Source::Inline(bytes) => bytes.split_to(want.min(bytes.len())),
+            Source::Shared(shelf, number) => {
+                let chunk = Arc::clone(shelf).chunk(self.digest, *number).await?;
+                *number = number.saturating_add(1);
+                match chunk {
+                    Some(chunk) if chunk.len() == want => chunk,
+                    _ => return Err(self.corrupt()),
+                }
+            }
             Source::File(file) => {
                 let mut chunk = vec![0; want];
                 match file.read_exact(&mut chunk).await {

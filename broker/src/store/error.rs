@@ -17,6 +17,10 @@ pub enum StoreError {
     /// identifiers again: all verbs are idempotent.
     #[error("the store could not confirm a write: {0}")]
     Unconfirmed(Arc<str>),
+    /// The database cannot be reached, is too busy, or does not confirm: **nothing** was changed, and nothing read is
+    /// answered with. Works again by itself.
+    #[error("the store's database does not answer: {0}")]
+    Away(Arc<str>),
     /// A stored row or file does not match its checksum. That item is not served; others are.
     #[error("the store is damaged at {0}")]
     Corrupt(Arc<str>),
@@ -80,6 +84,13 @@ impl From<StoreError> for Refusal {
                 "STORE_UNCONFIRMED",
                 "The broker could not confirm that this was saved",
                 "Send the same thing again: it is accepted once.",
+            )
+            .retry_after(RETRY_MILLIS),
+            StoreError::Away(_) => Self::new(
+                Fault::Unavailable,
+                "STORE_AWAY",
+                "The broker's database does not answer",
+                "Nothing was accepted; try again later with the same packet, or at another broker of the network.",
             )
             .retry_after(RETRY_MILLIS),
             StoreError::Stopped(_) | StoreError::Unusable(_) => Self::new(

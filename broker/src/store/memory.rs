@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::content::Contents;
 use super::error::StoreError;
 use super::heard::{HEARD_MAX_COUNT, Heard};
-use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows};
+use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
 /// A store in memory.
 pub type MemoryStore = KvStore<MemoryKv>;
@@ -57,7 +57,7 @@ impl MemoryKv {
     }
 }
 
-impl Kv for MemoryKv {
+impl View for MemoryKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.rows().get(key).cloned())
     }
@@ -72,7 +72,9 @@ impl Kv for MemoryKv {
         let found = range.take_while(|(k, _)| k.starts_with(prefix)).take(limit);
         Ok(found.map(|(k, v)| (k.clone(), v.clone())).collect())
     }
+}
 
+impl Kv for MemoryKv {
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, change) in batch {

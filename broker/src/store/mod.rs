@@ -62,6 +62,8 @@ pub mod memory;
 
 pub mod sled;
 
+pub mod postgres;
+
 #[cfg(test)]
 pub(crate) mod conformance;
 
@@ -99,6 +101,8 @@ pub enum StoreHealth {
     Ready,
     /// It takes no new packets and statements for want of room; hand-overs and acknowledgements go on.
     Full,
+    /// Its database cannot be reached; nothing is accepted until it can.
+    Away,
     /// Nothing is accepted until a restart.
     Stopped,
 }

@@ -11,7 +11,7 @@ use super::entry::NewEntry;
 use super::oversight::FollowUp;
 
 /// Everything of one verified and admitted packet, to be committed at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Acceptance {
     /// Made by the sender.
     pub packet: PacketId,
@@ -51,7 +51,7 @@ pub struct NewRecipient {
 }
 
 /// A part of an [`Acceptance`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewPart {
     /// Random name.
     pub part: PartId,
@@ -64,7 +64,7 @@ pub struct NewPart {
 }
 
 /// One encryption of a part, its bytes already spooled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewSealing {
     /// The profile.
     pub profile: wire::Profile,

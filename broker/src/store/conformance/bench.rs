@@ -13,6 +13,8 @@ use schakel_proto::tlog::checkpoint::LogSecret;
 use schakel_proto::wire;
 
 use super::super::memory::MemoryStore;
+use super::super::postgres::tests::fresh;
+use super::super::postgres::{PostgresOptions, PostgresStore};
 use super::super::sled::{SledOptions, SledStore};
 use super::super::*;
 use super::breaker::Breaker;
@@ -24,11 +26,13 @@ use crate::log::entry::{DecisionDraft, EntryDraft, EntryMaker};
 pub(crate) enum Backend {
     Memory,
     Sled,
+    Postgres,
 }
 
 pub(crate) enum Open {
     Memory(Arc<MemoryStore>),
     Sled(Arc<SledStore>),
+    Postgres(Arc<PostgresStore>, PostgresOptions),
 }
 
 /// A backend with what a broker has around it.
@@ -74,6 +78,11 @@ async fn open_sled(dir: &Path, breaker: &Arc<Breaker>, reserve: u64) -> Result<S
     SledStore::open_with(&dir.join("store"), options, breaker.clone()).await
 }
 
+async fn open_postgres(options: &PostgresOptions, breaker: &Arc<Breaker>) -> Open {
+    let opened = PostgresStore::open_with(options.clone(), breaker.clone()).await;
+    Open::Postgres(Arc::new(opened.unwrap()), options.clone())
+}
+
 impl Bench {
     pub(crate) async fn new(backend: Backend) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -81,6 +90,7 @@ impl Bench {
         let open = match backend {
             Backend::Memory => Open::Memory(Arc::new(MemoryStore::with_faults(breaker.clone()).unwrap())),
             Backend::Sled => Open::Sled(Arc::new(open_sled(dir.path(), &breaker, 0).await.unwrap())),
+            Backend::Postgres => open_postgres(&fresh(dir.path()), &breaker).await,
         };
         let network = NetworkName::new("rupel").unwrap();
         let keys = ErasureKeys::open(&dir.path().join("erasure")).unwrap();
@@ -106,6 +116,7 @@ impl Bench {
         match &self.open {
             Open::Memory(store) => store.clone(),
             Open::Sled(store) => store.clone(),
+            Open::Postgres(store, _) => store.clone(),
         }
     }
 
@@ -113,16 +124,24 @@ impl Bench {
         match &self.open {
             Open::Memory(store) => store.commits(),
             Open::Sled(store) => store.commits(),
+            Open::Postgres(store, _) => store.commits(),
         }
     }
 
     /// Closes the store and opens it again, where it outlives that.
     pub(crate) async fn reopen(&mut self) {
-        if let Open::Sled(store) = &self.open {
-            store.close().await;
-            self.open = Open::Sled(Arc::new(
-                open_sled(self.dir.path(), &self.breaker, 0).await.unwrap(),
-            ));
+        match &self.open {
+            Open::Memory(_) => {}
+            Open::Sled(store) => {
+                store.close().await;
+                self.open = Open::Sled(Arc::new(
+                    open_sled(self.dir.path(), &self.breaker, 0).await.unwrap(),
+                ));
+            }
+            Open::Postgres(store, options) => {
+                store.close().await;
+                self.open = open_postgres(&options.clone(), &self.breaker).await;
+            }
         }
     }
 
@@ -130,6 +149,7 @@ impl Bench {
     pub(crate) async fn set_full(&mut self, full: bool) {
         match &self.open {
             Open::Memory(store) => store.set_full(full),
+            Open::Postgres(store, _) => store.kv().set_full(full),
             Open::Sled(store) => {
                 store.close().await;
                 let reserve = if full { u64::MAX / 2 } else { 0 };

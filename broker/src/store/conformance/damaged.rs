@@ -2,24 +2,53 @@
 
 use schakel_proto::ids::PacketId;
 
-use super::super::kv::{Batch, Kv, keys};
+use super::super::kv::{Batch, Ground, Group, keys};
 use super::super::*;
 use super::bench::{Bench, Open, SMALL, WELFARE, agency};
 
 /// Flips a bit in a row; gives the record as it was.
 pub(crate) fn damage(bench: &Bench, key: &[u8]) -> Vec<u8> {
-    let kv = kv(bench);
-    let whole = kv.get(key).unwrap().expect("the row");
+    let whole = row(bench, key).expect("the row");
     let mut record = whole.clone();
     *record.last_mut().unwrap() ^= 1;
-    kv.commit(&Batch::from([(key.to_vec(), Some(record))])).unwrap();
+    put(bench, key, Some(record));
     whole
 }
 
-pub(crate) fn kv(bench: &Bench) -> &dyn Kv {
+pub(crate) fn ground(bench: &Bench) -> &dyn Ground {
     match &bench.open {
         Open::Memory(store) => store.kv(),
         Open::Sled(store) => store.kv(),
+        Open::Postgres(store, _) => store.kv(),
+    }
+}
+
+/// The record of a row, past all verbs.
+pub(crate) fn row(bench: &Bench, key: &[u8]) -> Option<Vec<u8>> {
+    aside(|| {
+        let view = ground(bench).view().unwrap();
+        let record = view.get(key).unwrap();
+        view.finish().unwrap();
+        record
+    })
+}
+
+/// Sets the record of a row, past all verbs; `None`: takes it away.
+pub(crate) fn put(bench: &Bench, key: &[u8], record: Option<Vec<u8>>) {
+    let batch = Batch::from([(key.to_vec(), record)]);
+    let group = Group {
+        batch: &batch,
+        keep: &[],
+        ended: &[],
+    };
+    aside(|| ground(bench).begin().unwrap().commit(&group).unwrap());
+}
+
+/// Where a thread that serves may block.
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -51,7 +80,7 @@ pub(super) async fn one_damaged_packet_keeps_no_other_from_its_recipient(mut ben
     let waiting = bench.store().waiting(&agency(WELFARE)).await.unwrap();
     assert_eq!(waiting.packets, 4, "nothing is lost");
     // Restored, it goes its way.
-    kv(&bench).commit(&Batch::from([(key, Some(whole))])).unwrap();
+    put(&bench, &key, Some(whole));
     bench.now = bench.now.plus_millis(60_001);
     assert_eq!(bench.lease(WELFARE, 1).await[0].packet.packet, all[0]);
 }
@@ -85,7 +114,7 @@ pub(super) async fn one_damaged_packet_keeps_no_other_from_ending_or_being_decid
         assert_eq!(due, all[1..][..limit.min(2)]);
     }
     // Restored, it is decided again and ends.
-    kv(&bench).commit(&Batch::from([(key, Some(whole))])).unwrap();
+    put(&bench, &key, Some(whole));
     assert_eq!(bench.store().reconsider(None).await.unwrap(), [agency(WELFARE)]);
     assert_eq!(bench.store().due(bench.now, 9).await.unwrap().len(), 3);
 }

@@ -7,7 +7,7 @@ use super::super::kv::keys;
 use super::super::*;
 use super::bench::{Bench, LARGE, SMALL, WELFARE, leaf};
 use super::breaker::Break;
-use super::damaged::kv;
+use super::damaged::{aside, ground, row};
 use super::filed::{integrate, positions};
 use crate::log::entry::EntryDraft;
 use crate::store::forget::FORGOTTEN_MAX_COUNT;
@@ -44,7 +44,12 @@ async fn go(bench: &mut Bench, forgetting: Forgetting) {
 
 /// How much of it is left, by the tables' letters; pieces of long rows too.
 fn rows(bench: &Bench, with: &[u8]) -> Vec<u8> {
-    let all = kv(bench).scan(&[], None, usize::MAX).unwrap();
+    let all = aside(|| {
+        let view = ground(bench).view().unwrap();
+        let all = view.scan(&[], None, usize::MAX).unwrap();
+        view.finish().unwrap();
+        all
+    });
     let named = all
         .iter()
         .filter(|(key, _)| key.windows(with.len()).any(|part| part == with));
@@ -126,7 +131,7 @@ pub(super) async fn a_case_goes_page_by_page_and_leaves_its_leaves(mut bench: Be
     for (entries, leaving) in [(first, true), (second, false)] {
         let entries = entries.to_vec();
         go(&mut bench, Forgetting::Case { case, entries }).await;
-        let mark = kv(&bench).get(&keys::leaving(case.as_bytes())).unwrap();
+        let mark = row(&bench, &keys::leaving(case.as_bytes()));
         assert_eq!(mark.is_some(), leaving);
         assert_eq!(bench.store().facts(case).await.unwrap().count(), 0);
     }

@@ -27,7 +27,7 @@ pub(crate) mod damaged;
 
 mod load;
 
-pub(crate) use bench::{Backend, Bench, Open, SMALL, WELFARE};
+pub(crate) use bench::{Backend, Bench, Open, SMALL, WELFARE, agency};
 pub(crate) use damaged::damage;
 
 /// Stamps the suite onto a backend.
@@ -102,3 +102,4 @@ macro_rules! stamp {
 
 stamp!(memory, super::Backend::Memory);
 stamp!(sled, super::Backend::Sled);
+stamp!(postgres, super::Backend::Postgres);

@@ -1,6 +1,6 @@
 //! The one thread that writes. It takes verbs from a bounded queue, runs each on the view of the batch in
-//! progress, commits the whole group with one sync, and only then answers. While a group is being made
-//! durable nobody reads, so what is read is always durable.
+//! progress, commits the whole group with one sync, and only then answers. What is read is always durable: on a map of
+//! this process alone nobody reads while a group is being made durable.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,9 +11,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::super::content::{Contents, StoredContent};
 use super::super::entry::StoredCheckpoint;
 use super::super::error::StoreError;
-use super::leases::{Leases, Work};
+use super::leases::{LeaseTable, Work};
 use super::txn::{Committed, Read, Txn};
-use super::{AMPLIFICATION, Batch, CommitError, Faults, Kv, keys};
+use super::{AMPLIFICATION, Batch, CommitError, Faults, Ground, Session, keys};
 
 /// Verbs waiting for the writer; more wait at the door.
 const QUEUE_MAX_COUNT: usize = 1_024;
@@ -54,11 +54,12 @@ pub(crate) struct Step<'a> {
     /// What is to follow.
     pub(crate) effects: Effects,
     /// The leases.
-    pub(crate) leases: &'a Leases,
+    pub(crate) leases: &'a dyn LeaseTable,
 }
 
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Verb = Box<dyn FnOnce(&mut Step<'_>) -> (bool, Answer) + Send>;
+/// Without a step nothing is done: the answer is given why.
+type Verb = Box<dyn FnOnce(Option<&mut Step<'_>>) -> (bool, Answer) + Send>;
 
 struct Job {
     /// Takes room for something new, so it is refused first when room gets short.
@@ -67,10 +68,10 @@ struct Job {
 }
 
 struct Shared {
-    kv: Arc<dyn Kv>,
+    kv: Arc<dyn Ground>,
     faults: Arc<dyn Faults>,
     contents: Arc<Contents>,
-    leases: Arc<Leases>,
+    leases: Arc<dyn LeaseTable>,
     gate: RwLock<()>,
     stopped: Mutex<Option<Arc<str>>>,
     commits: AtomicU64,
@@ -104,10 +105,10 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts the writer.
     pub(crate) fn start(
-        kv: Arc<dyn Kv>,
+        kv: Arc<dyn Ground>,
         faults: Arc<dyn Faults>,
         contents: Arc<Contents>,
-        leases: Arc<Leases>,
+        leases: Arc<dyn LeaseTable>,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             kv,
@@ -119,6 +120,7 @@ impl Engine {
             commits: AtomicU64::new(0),
             pending: Arc::new(Notify::new()),
         });
+        shared.kv.ring(Arc::clone(&shared.pending));
         let (sender, receiver) = mpsc::channel(QUEUE_MAX_COUNT);
         let weak = sender.downgrade();
         contents.notify_orphans(Box::new(move || {
@@ -152,7 +154,7 @@ impl Engine {
         let sender = sender.ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
         let verb: Verb = Box::new(move |work| {
-            let result = verb(work);
+            let result = work.map_or_else(|| Err(StoreError::Misused("a verb that was not run")), verb);
             let good = result.is_ok();
             let done = move |durable: Result<(), StoreError>| {
                 // The caller may have gone away: the change stands all the same.
@@ -174,9 +176,14 @@ impl Engine {
     ) -> Result<R, StoreError> {
         let shared = Arc::clone(&self.shared);
         let work = move || {
-            let _gate = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+            let held = shared.kv.holds_readers();
+            let _gate = held.then(|| shared.gate.read().unwrap_or_else(PoisonError::into_inner));
             shared.check()?;
-            read(&Committed(shared.kv.as_ref()))
+            let view = shared.kv.view()?;
+            let found = read(&Committed(view.as_ref()));
+            // Also "there is none" is an answer.
+            view.finish()?;
+            found
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|_| StoreError::Stopped("a reader has failed".into()))?
@@ -240,31 +247,45 @@ impl Drop for StopOnPanic<'_> {
 fn run(shared: &Shared, mut jobs: mpsc::Receiver<Job>) {
     let _guard = StopOnPanic(shared);
     while let Some(first) = jobs.blocking_recv() {
+        let session = match shared.kv.begin() {
+            Ok(session) => session,
+            Err(why) => {
+                // Whoever waits already waits for the same thing.
+                let waiting = std::iter::from_fn(|| jobs.try_recv().ok()).take(QUEUE_MAX_COUNT);
+                for job in std::iter::once(first).chain(waiting) {
+                    let (_, answer) = (job.verb)(None);
+                    answer(Err(why.clone()));
+                }
+                continue;
+            }
+        };
         let mut group = Group::default();
-        add(shared, &mut group, first);
+        add(shared, session.as_ref(), &mut group, first);
         while group.answers.len() < GROUP_MAX_COUNT && group.bytes < GROUP_MAX_BYTES {
             let Ok(job) = jobs.try_recv() else { break };
-            add(shared, &mut group, job);
+            add(shared, session.as_ref(), &mut group, job);
         }
-        finish(shared, group);
+        finish(shared, session, group);
         remove_orphans(shared);
     }
 }
 
 /// Runs one verb; what fails leaves nothing in the group.
-fn add(shared: &Shared, group: &mut Group, job: Job) {
-    let txn = Txn::new(shared.kv.as_ref(), &group.batch);
+fn add(shared: &Shared, session: &dyn Session, group: &mut Group, job: Job) {
+    let txn = Txn::new(session, &group.batch);
     let mut work = Step {
         txn,
         effects: Effects::default(),
-        leases: &shared.leases,
+        leases: shared.leases.as_ref(),
     };
-    let (good, answer) = (job.verb)(&mut work);
+    let (good, answer) = (job.verb)(Some(&mut work));
     if let Some(why) = shared.stopped() {
         return answer(Err(StoreError::Stopped(why)));
     }
     if !good {
-        return answer(Ok(()));
+        // Also a verb that says no has looked: it is answered when the group is.
+        group.answers.push(answer);
+        return;
     }
     let bytes = work.txn.bytes();
     let needed = group.bytes.saturating_add(bytes).saturating_mul(AMPLIFICATION);
@@ -280,11 +301,11 @@ fn add(shared: &Shared, group: &mut Group, job: Job) {
 }
 
 /// Makes the group durable, then answers.
-fn finish(shared: &Shared, group: Group) {
+fn finish(shared: &Shared, session: Box<dyn Session + '_>, group: Group) {
     let result = if group.batch.is_empty() {
-        Ok(())
+        session.finish()
     } else {
-        commit(shared, &group.batch)
+        commit(shared, session, &group)
     };
     if result.is_ok() {
         for work in &group.effects.ended {
@@ -307,12 +328,17 @@ fn finish(shared: &Shared, group: Group) {
     }
 }
 
-fn commit(shared: &Shared, batch: &Batch) -> Result<(), StoreError> {
+fn commit(shared: &Shared, session: Box<dyn Session + '_>, group: &Group) -> Result<(), StoreError> {
     let unconfirmed = |why: String| StoreError::Unconfirmed(why.into());
     shared.faults.before_commit().map_err(unconfirmed)?;
     let result = {
-        let _gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let result = shared.kv.commit(batch);
+        let held = shared.kv.holds_readers();
+        let _gate = held.then(|| shared.gate.write().unwrap_or_else(PoisonError::into_inner));
+        let result = session.commit(&super::Group {
+            batch: &group.batch,
+            keep: &group.effects.keep,
+            ended: &group.effects.ended,
+        });
         if let Err(CommitError::Fatal(why)) = &result {
             tracing::error!(%why, "the store has stopped");
             shared.stop(why);
@@ -326,6 +352,8 @@ fn commit(shared: &Shared, batch: &Batch) -> Result<(), StoreError> {
         }
         Err(CommitError::Full) => Err(StoreError::Full),
         Err(CommitError::Fatal(why)) => Err(StoreError::Stopped(why.into())),
+        Err(CommitError::Unknown(why)) => Err(unconfirmed(why)),
+        Err(CommitError::Away(why)) => Err(StoreError::Away(why.into())),
     }
 }
 
@@ -335,8 +363,17 @@ fn remove_orphans(shared: &Shared) {
     if shared.stopped().is_some() {
         return;
     }
-    for digest in shared.contents.take_orphans() {
-        let named = Committed(shared.kv.as_ref()).records(&keys::file_prefix(&digest), None, 1);
+    let orphans = shared.contents.take_orphans();
+    if orphans.is_empty() {
+        return;
+    }
+    // While the session stands nobody else can name what is about to go.
+    let session = match shared.kv.begin() {
+        Ok(session) => session,
+        Err(_) => return orphans.into_iter().for_each(|one| shared.contents.lost_row(one)),
+    };
+    for digest in orphans {
+        let named = Committed(session.as_ref()).records(&keys::file_prefix(&digest), None, 1);
         let removed = match named {
             Ok(rows) if rows.is_empty() => shared.contents.remove_unpinned(&digest),
             Ok(_) => Ok(()),

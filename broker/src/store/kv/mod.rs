@@ -22,6 +22,9 @@ mod tests;
 
 pub use serve::KvStore;
 
+/// The schema of the rows that this program reads and writes.
+pub(crate) const SCHEMA_VERSION: u64 = 1;
+
 /// Disk taken by a batch, at most, as a multiple of its bytes (measured: 1.75).
 pub(crate) const AMPLIFICATION: u64 = 4;
 
@@ -38,16 +41,78 @@ pub enum CommitError {
     Full,
     /// It may or may not have been saved, and the map must not be written or read any more.
     Fatal(String),
+    /// It may or may not have been saved; the next group may be tried.
+    Unknown(String),
+    /// Nothing was changed; the next group may be tried.
+    Away(String),
 }
 
-/// An ordered byte map. One thread writes; any number read.
-pub trait Kv: Send + Sync + 'static {
+/// Reading an ordered byte map.
+pub trait View {
     /// The record of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Keys that begin with `prefix` and are greater than `after`, in order, with their records.
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError>;
+}
 
+/// A view for one read.
+pub trait Reading: View {
+    /// Ends the read. An error: what was seen may not be durable, and must not be answered with.
+    fn finish(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// A view for one group of verbs; nobody else commits while it stands. Dropped, it changes nothing.
+pub trait Session: View {
+    /// Makes the group durable, all or nothing.
+    fn commit(self: Box<Self>, group: &Group<'_>) -> Result<(), CommitError>;
+
+    /// Ends the session without a change. An error: what was seen may not be durable.
+    fn finish(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What is committed together.
+pub struct Group<'a> {
+    /// The rows.
+    pub batch: &'a Batch,
+    /// Content that the rows name.
+    pub(crate) keep: &'a [super::content::StoredContent],
+    /// Work that needs no lease any more.
+    pub(crate) ended: &'a [leases::Work],
+}
+
+/// What the engine stands on: an ordered byte map of this process alone ([`Kv`]), or one that is shared.
+pub trait Ground: Send + Sync + 'static {
+    /// A view of what is durable.
+    fn view(&self) -> Result<Box<dyn Reading + '_>, StoreError>;
+
+    /// A session for one group. [`StoreError::Away`]: not possible just now.
+    fn begin(&self) -> Result<Box<dyn Session + '_>, StoreError>;
+
+    /// Whether readers must wait while a group is being made durable: a view would show it too early.
+    fn holds_readers(&self) -> bool;
+
+    /// Whether new packets and statements may take `bytes` more of the disk.
+    fn has_room(&self, bytes: u64) -> bool;
+
+    /// Whether it can be reached, as far as is known.
+    fn is_reached(&self) -> bool;
+
+    /// Called after a batch that put leaves into the tree, off the path of the answers.
+    fn tree_grew(&self, size: u64, root: &schakel_proto::ids::Digest) -> Result<(), StoreError>;
+
+    /// As [`Store::heard`](super::Store::heard).
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<super::heard::Heard>>;
+
+    /// Told once whom to wake when there are pending leaves, whoever committed them.
+    fn ring(&self, pending: std::sync::Arc<tokio::sync::Notify>);
+
+    /// Releases what it holds. Nothing is called afterwards.
+    fn close(&self);
+}
+
+/// An ordered byte map of this process alone. One thread writes; any number read.
+pub trait Kv: View + Send + Sync + 'static {
     /// Makes a batch durable, all or nothing. Never called by two threads at once.
     fn commit(&self, batch: &Batch) -> Result<(), CommitError>;
 
@@ -65,6 +130,62 @@ pub trait Kv: Send + Sync + 'static {
 
     /// Releases files and locks. Nothing is called afterwards.
     fn close(&self);
+}
+
+/// A map of this process alone as a view, a read and a session: there is one writer, and the engine keeps readers away
+/// while it commits.
+struct Alone<'a, K>(&'a K);
+
+impl<K: Kv> View for Alone<'_, K> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
+        self.0.scan(prefix, after, limit)
+    }
+}
+
+impl<K: Kv> Reading for Alone<'_, K> {
+    fn finish(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl<K: Kv> Session for Alone<'_, K> {
+    fn commit(self: Box<Self>, group: &Group<'_>) -> Result<(), CommitError> {
+        self.0.commit(group.batch)
+    }
+    fn finish(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl<K: Kv> Ground for K {
+    fn view(&self) -> Result<Box<dyn Reading + '_>, StoreError> {
+        Ok(Box::new(Alone(self)))
+    }
+    fn begin(&self) -> Result<Box<dyn Session + '_>, StoreError> {
+        Ok(Box::new(Alone(self)))
+    }
+    fn holds_readers(&self) -> bool {
+        true
+    }
+    fn has_room(&self, bytes: u64) -> bool {
+        Kv::has_room(self, bytes)
+    }
+    fn is_reached(&self) -> bool {
+        true
+    }
+    fn tree_grew(&self, size: u64, root: &schakel_proto::ids::Digest) -> Result<(), StoreError> {
+        Kv::tree_grew(self, size, root)
+    }
+    fn heard(&self) -> Option<tokio::sync::broadcast::Receiver<super::heard::Heard>> {
+        Kv::heard(self)
+    }
+    fn ring(&self, _pending: std::sync::Arc<tokio::sync::Notify>) {}
+    fn close(&self) {
+        Kv::close(self);
+    }
 }
 
 /// Where a test breaks a step: see `conformance`. In production [`NoFaults`].

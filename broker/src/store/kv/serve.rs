@@ -32,8 +32,9 @@ use super::super::verbs::{
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
 use super::engine::Engine;
-use super::leases::Leases;
-use super::{Faults, Kv};
+use super::leases::{LeaseTable, Leases};
+use super::txn::Committed;
+use super::{Faults, Ground};
 
 /// How long a page of an audit goes on with further rows: nothing is committed meanwhile.
 const AUDIT_MAX: Duration = Duration::from_millis(10);
@@ -42,7 +43,7 @@ const AUDIT_MAX: Duration = Duration::from_millis(10);
 pub struct KvStore<K> {
     kv: Arc<K>,
     contents: Arc<Contents>,
-    leases: Arc<Leases>,
+    leases: Arc<dyn LeaseTable>,
     engine: Arc<Engine>,
 }
 
@@ -52,11 +53,19 @@ impl<K> std::fmt::Debug for KvStore<K> {
     }
 }
 
-impl<K: Kv> KvStore<K> {
+impl<K: Ground> KvStore<K> {
     pub(crate) fn start(kv: K, contents: Arc<Contents>, faults: Arc<dyn Faults>) -> Result<Self, StoreError> {
-        let kv = Arc::new(kv);
-        let leases = Arc::new(Leases::default());
-        let map: Arc<dyn Kv> = kv.clone();
+        Self::start_with(Arc::new(kv), contents, Arc::new(Leases::default()), faults)
+    }
+
+    /// The same, with leases that others share.
+    pub(crate) fn start_with(
+        kv: Arc<K>,
+        contents: Arc<Contents>,
+        leases: Arc<dyn LeaseTable>,
+        faults: Arc<dyn Faults>,
+    ) -> Result<Self, StoreError> {
+        let map: Arc<dyn Ground> = kv.clone();
         let engine = Arc::new(Engine::start(
             map,
             faults,
@@ -86,7 +95,7 @@ fn page(limit: usize) -> usize {
 }
 
 #[async_trait]
-impl<K: Kv> Store for KvStore<K> {
+impl<K: Ground> Store for KvStore<K> {
     async fn known(&self, packet: PacketId, manifest_digest: Digest) -> Result<Known, StoreError> {
         self.engine
             .read(move |r| accept::known(r, &packet, &manifest_digest))
@@ -112,19 +121,27 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, StoreError> {
-        let leases = Arc::clone(&self.leases);
-        self.engine
-            .read(move |r| lease::lease(r, &leases, &request))
-            .await
+        let mut leased = Vec::new();
+        let mut rest = Some((request.tokens.clone(), None));
+        let request = Arc::new(request);
+        while let Some(next) = rest.take().filter(|(tokens, _)| !tokens.is_empty()) {
+            let (leases, request) = (Arc::clone(&self.leases), Arc::clone(&request));
+            let claimed = self
+                .engine
+                .read(move |r| lease::lease(r, leases.as_ref(), &request, &next));
+            let (some, more) = claimed.await?;
+            leased.extend(some);
+            rest = more;
+        }
+        Ok(leased)
     }
 
     async fn renew(&self, token: DeliveryId, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.leases.renew(token, now, until))
+        self.leases.renew(token, now, until).await
     }
 
     async fn release(&self, token: DeliveryId) -> Result<(), StoreError> {
-        self.leases.release(token);
-        Ok(())
+        self.leases.release(token).await
     }
 
     async fn content(
@@ -304,12 +321,8 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     async fn keep(&self, of: CeilingOf, ceiling: Ceiling, signed: bytes::Bytes) -> Result<(), StoreError> {
-        if self
-            .engine
-            .read(move |r| oversight::kept(r, of, ceiling.version))
-            .await?
-            .is_some()
-        {
+        let known = move |r: &Committed<'_>| oversight::kept(r, of, ceiling.version);
+        if self.engine.read(known).await?.is_some() {
             return Ok(());
         }
         let length = signed.len() as u64;
@@ -323,21 +336,10 @@ impl<K: Kv> Store for KvStore<K> {
 
     async fn kept(&self, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError> {
         let row = self.engine.read(move |r| oversight::kept(r, of, version)).await?;
-        let Some(row) = row else { return Ok(None) };
-        let digest = |bytes: &[u8]| {
-            Digest::try_from(bytes).map_err(|_| StoreError::Corrupt("a kept directory or bundle".into()))
-        };
-        let mut signed = row.inline;
-        if signed.is_empty() {
-            let mut reader = self.contents.open(digest(&row.sha256)?, row.length).await?;
-            while let Some(chunk) = reader.next().await? {
-                signed.extend_from_slice(&chunk);
-            }
+        match row {
+            Some(row) => oversight::whole(row, &self.contents).await.map(Some),
+            None => Ok(None),
         }
-        Ok(Some(Kept {
-            digest: digest(&row.digest)?,
-            signed: signed.into(),
-        }))
     }
 
     async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError> {
@@ -482,6 +484,8 @@ impl<K: Kv> Store for KvStore<K> {
     fn health(&self) -> StoreHealth {
         if self.engine.stopped().is_some() {
             StoreHealth::Stopped
+        } else if !self.kv.is_reached() {
+            StoreHealth::Away
         } else if self.kv.has_room(0) {
             StoreHealth::Ready
         } else {

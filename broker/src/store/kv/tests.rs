@@ -12,7 +12,7 @@ use super::super::error::StoreError;
 use super::super::memory::MemoryKv;
 use super::super::{Store, StoreHealth};
 use super::txn::{Committed, Read, Txn};
-use super::{Batch, CommitError, Kv, KvStore, NoFaults, Rows};
+use super::{Batch, CommitError, Kv, KvStore, NoFaults, Rows, View};
 
 /// A map whose disk fails at the sync, once it is told to.
 #[derive(Default)]
@@ -22,13 +22,16 @@ struct Failing {
     panics: AtomicBool,
 }
 
-impl Kv for Failing {
+impl View for Failing {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.rows.get(key)
     }
     fn scan(&self, p: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         self.rows.scan(p, after, limit)
     }
+}
+
+impl Kv for Failing {
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         self.rows.commit(batch)?;
         assert!(!self.panics.load(Ordering::SeqCst), "broken on purpose");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use super::super::error::StoreError;
-use super::{Batch, Kv, Rows, keys, record};
+use super::{Batch, Rows, View, keys, record};
 
 /// Reading rows, whether committed or in progress.
 pub(crate) trait Read {
@@ -77,7 +77,7 @@ pub(crate) trait Read {
 }
 
 /// What is durable.
-pub(crate) struct Committed<'a>(pub(crate) &'a dyn Kv);
+pub(crate) struct Committed<'a>(pub(crate) &'a dyn View);
 
 impl Read for Committed<'_> {
     fn record(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -90,13 +90,13 @@ impl Read for Committed<'_> {
 
 /// One verb's changes, over those of the verbs before it in the same group.
 pub(crate) struct Txn<'a> {
-    kv: &'a dyn Kv,
+    kv: &'a dyn View,
     group: &'a Batch,
     own: Batch,
 }
 
 impl<'a> Txn<'a> {
-    pub(crate) fn new(kv: &'a dyn Kv, group: &'a Batch) -> Self {
+    pub(crate) fn new(kv: &'a dyn View, group: &'a Batch) -> Self {
         Self {
             kv,
             group,

@@ -3,7 +3,7 @@
 use super::super::conformance::{Backend, Bench, filed};
 use super::super::error::StoreError;
 use super::super::kv::txn::{Committed, Read, Txn};
-use super::super::kv::{Batch, Kv, keys};
+use super::super::kv::{Batch, Kv, View, keys};
 use super::{SledOptions, SledStore, open};
 
 /// Takes the files away, and their mark; or sets the mark to `kept`, as after a start of an older program in between.

@@ -25,9 +25,11 @@ use schakel_proto::ids::Digest;
 use super::content::Contents;
 use super::durable::write_durably;
 use super::error::StoreError;
-use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows};
+use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
 mod open;
+
+pub(super) use open::lock;
 
 mod scrub;
 
@@ -201,7 +203,7 @@ fn length(batch: &Batch) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-impl Kv for SledKv {
+impl View for SledKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.db()?.get(key).map_err(read_error)?.map(|v| v.to_vec()))
     }
@@ -222,7 +224,9 @@ impl Kv for SledKv {
         }
         Ok(found)
     }
+}
 
+impl Kv for SledKv {
     fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         // A write that fails for want of room would end sled: look ahead.
         let needed = length(batch)

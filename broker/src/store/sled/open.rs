@@ -11,12 +11,9 @@ use std::time::Duration;
 use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
 use super::super::kv::txn::{Committed, Read, Txn};
-use super::super::kv::{Batch, CommitError, Kv, keys};
+use super::super::kv::{Batch, CommitError, Kv, SCHEMA_VERSION, View, keys};
 use super::super::verbs::filed;
 use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged};
-
-/// The schema that this program reads and writes.
-const SCHEMA_VERSION: u64 = 1;
 
 fn unusable(why: impl AsRef<str>) -> StoreError {
     StoreError::Unusable(why.as_ref().into())
@@ -99,7 +96,9 @@ pub(super) fn file_all(kv: &SledKv) -> Result<(), StoreError> {
                     );
                     break;
                 }
-                Err(CommitError::Fatal(why)) => return Err(unusable(why)),
+                Err(CommitError::Fatal(why) | CommitError::Unknown(why) | CommitError::Away(why)) => {
+                    return Err(unusable(why));
+                }
             }
         }
         if !more {
@@ -115,7 +114,7 @@ pub(super) fn file_all(kv: &SledKv) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+pub(in super::super) fn lock(folder: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     let path = folder.join(LOCK);
     let file = options

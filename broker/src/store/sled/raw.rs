@@ -2,7 +2,7 @@
 //! checksum. Not in a broker that is built for use.
 
 use super::super::error::StoreError;
-use super::super::kv::{Batch, CommitError, Kv, Rows, record};
+use super::super::kv::{Batch, CommitError, Kv, Rows, View, record};
 use super::SledStore;
 
 /// Bytes of the checksum that a record begins with.
@@ -30,7 +30,9 @@ impl SledStore {
         let batch = Batch::from([(key.to_vec(), record.map(<[u8]>::to_vec))]);
         self.kv().commit(&batch).map_err(|error| match error {
             CommitError::Full => StoreError::Full,
-            CommitError::Fatal(why) => StoreError::Stopped(why.into()),
+            CommitError::Fatal(why) | CommitError::Unknown(why) | CommitError::Away(why) => {
+                StoreError::Stopped(why.into())
+            }
         })
     }
 }

@@ -11,7 +11,7 @@ use super::super::content::Contents;
 use super::super::error::StoreError;
 use super::super::kv::rows::{EntryRow, PacketRow, PartRow};
 use super::super::kv::txn::{Committed, Read};
-use super::super::kv::{Kv, Rows, keys, record};
+use super::super::kv::{Rows, View, keys, record};
 use super::super::verbs::{FORGOTTEN, log};
 use super::{MARK, SledKv, damaged};
 

@@ -9,7 +9,7 @@ use schakel_proto::ids::{PacketId, PartId};
 
 use super::super::conformance::{Backend, Bench};
 use super::super::kv::txn::{Committed, Read};
-use super::super::kv::{Batch, Kv, keys, record};
+use super::super::kv::{Batch, Kv, View, keys, record};
 use super::super::*;
 use super::{SledOptions, SledStore};
 use crate::log::sequencer::Sequencer;

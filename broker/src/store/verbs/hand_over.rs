@@ -31,7 +31,7 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
     }
     if !step
         .leases
-        .holds(hand_over.token, packet, recipient, hand_over.at)
+        .holds(hand_over.token, packet, recipient, hand_over.at)?
     {
         return Ok(HandedOver::LeaseLost);
     }

@@ -9,82 +9,75 @@ use super::super::WAITING_MAX_COUNT;
 use super::super::delivery::{Lease, LeaseRequest, Waiting};
 use super::super::error::StoreError;
 use super::super::kv::keys;
-use super::super::kv::leases::Leases;
+use super::super::kv::leases::{Claim, Claimed, LeaseTable};
 use super::super::kv::rows::PacketRow;
 use super::super::kv::txn::Read;
-use super::{PAGE, packet_row, packets, states_of};
+use super::{packet_row, packets, states_of};
 
-/// Leases packets of a queue, in its order, one per token.
+/// Tokens that are still free, and the place in the queue that was come to.
+pub(crate) type Rest = (Vec<DeliveryId>, Option<Vec<u8>>);
+
+/// Leases packets of a queue, in its order, one per token. What cannot be given out leaves its token to others: then there
+/// is a rest, to be claimed with in a new read.
 pub(crate) fn lease(
     read: &impl Read,
-    leases: &Leases,
+    leases: &dyn LeaseTable,
     request: &LeaseRequest,
-) -> Result<Vec<Lease>, StoreError> {
+    (tokens, after): &Rest,
+) -> Result<(Vec<Lease>, Option<Rest>), StoreError> {
     let prefix = keys::queue_prefix(&request.recipient);
     let until = request.now.plus_millis(request.lease_millis);
-    let mut tokens = request.tokens.iter().copied();
-    let mut token = tokens.next();
-    let mut leased = Vec::new();
-    let mut after: Option<Vec<u8>> = None;
-    while token.is_some() {
-        let page = read.records(&prefix, after.as_deref(), PAGE)?;
-        for (key, _) in &page {
-            let Some(next) = token else { break };
-            let Some(packet) = keys::last_packet(key) else {
-                tracing::error!("alarm: a row of a queue is damaged");
-                continue;
-            };
-            let work = (packet, request.recipient.clone());
-            if leases.is_aside(&work, request.now) {
-                continue;
+    let claim = Claim {
+        prefix: &prefix,
+        after: after.as_deref(),
+        recipient: &request.recipient,
+        tokens,
+        now: request.now,
+        until,
+    };
+    let claimed = leases.claim(read, &claim)?;
+    let all = claimed.len() == tokens.len();
+    let last = claimed.last().map(|one| one.key.clone());
+    let (mut leased, mut free, mut over) = (Vec::new(), Vec::new(), Vec::new());
+    for one in claimed {
+        match load(read, request, &one, until) {
+            Ok(Some(lease)) => leased.push(lease),
+            Ok(None) => over.push(one.token),
+            // A damaged packet stays where it is and is looked at again; the others have its turn.
+            Err(StoreError::Corrupt(what)) => {
+                tracing::error!(packet = %one.packet, %what, "alarm: a waiting packet is damaged and not handed over");
+                leases.set_aside((one.packet, request.recipient.clone()), one.token, until)?;
+                free.push(one.token);
             }
-            match take(read, leases, request, packet, next, until) {
-                Ok(Some(lease)) => {
-                    leased.push(lease);
-                    token = tokens.next();
-                }
-                Ok(None) => {}
-                // A damaged packet stays where it is and is looked at again; the others have its turn.
-                Err(StoreError::Corrupt(what)) => {
-                    tracing::error!(%packet, %what, "alarm: a waiting packet is damaged and not handed over");
-                    leases.set_aside(work, next, until);
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        match page.last() {
-            Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-            _ => break,
+            Err(other) => return Err(other),
         }
     }
-    Ok(leased)
+    leases.give_back(&over)?;
+    free.append(&mut over);
+    let more = all && !free.is_empty();
+    Ok((leased, more.then_some((free, last))))
 }
 
-fn take(
+/// What was leased; `None`: its life has ended.
+fn load(
     read: &impl Read,
-    leases: &Leases,
     request: &LeaseRequest,
-    packet: PacketId,
-    token: DeliveryId,
+    claimed: &Claimed,
     until: Timestamp,
 ) -> Result<Option<Lease>, StoreError> {
-    let recipient = &request.recipient;
+    let (packet, recipient) = (claimed.packet, &request.recipient);
     let row = packet_row(read, &packet)?;
     if row.expires_ms <= request.now.millis() {
         return Ok(None);
     }
-    let work = (packet, recipient.clone());
-    let Some(attempt) = leases.take(&work, token, request.now, until) else {
-        return Ok(None);
-    };
     Ok(Some(Lease {
-        token,
+        token: claimed.token,
         recipient: recipient.clone(),
         packet: packets::load(read, &packet, &row)?,
         opening: read.must(&keys::recipient(&packet, recipient))?,
         parts: states_of(read, &packet, &row, recipient)?,
         key_packets: key_packets(read, &packet, &row, recipient)?,
-        attempt,
+        attempt: claimed.attempt,
         until,
     }))
 }
