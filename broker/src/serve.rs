@@ -227,9 +227,11 @@ async fn share(
     let directory = source.load(now)?;
     let _key_of_the_file = log_key(config, &directory)?;
     let keys = ErasureKeys::open(&config.erasure_dir)?;
-    make_private(&config.data_dir)?;
     let store = match lent {
-        Some(store) => store,
+        Some(store) => {
+            make_private(&config.data_dir)?;
+            store
+        }
         None => open_store(config).await?,
     };
     halt::may_sign(store.as_ref()).await?;

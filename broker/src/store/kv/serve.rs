@@ -31,6 +31,7 @@ use super::super::verbs::{
     packets, shards,
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
+use super::txn::Committed;
 use super::{Ground, KvStore};
 
 /// How long a page of an audit goes on with further rows: nothing is committed meanwhile.
@@ -267,12 +268,8 @@ impl<K: Ground> Store for KvStore<K> {
     }
 
     async fn keep(&self, of: CeilingOf, ceiling: Ceiling, signed: bytes::Bytes) -> Result<(), StoreError> {
-        if self
-            .engine
-            .read(move |r| oversight::kept(r, of, ceiling.version))
-            .await?
-            .is_some()
-        {
+        let known = move |r: &Committed<'_>| oversight::kept(r, of, ceiling.version);
+        if self.engine.read(known).await?.is_some() {
             return Ok(());
         }
         let length = signed.len() as u64;
@@ -286,21 +283,10 @@ impl<K: Ground> Store for KvStore<K> {
 
     async fn kept(&self, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError> {
         let row = self.engine.read(move |r| oversight::kept(r, of, version)).await?;
-        let Some(row) = row else { return Ok(None) };
-        let digest = |bytes: &[u8]| {
-            Digest::try_from(bytes).map_err(|_| StoreError::Corrupt("a kept directory or bundle".into()))
-        };
-        let mut signed = row.inline;
-        if signed.is_empty() {
-            let mut reader = self.contents.open(digest(&row.sha256)?, row.length).await?;
-            while let Some(chunk) = reader.next().await? {
-                signed.extend_from_slice(&chunk);
-            }
+        match row {
+            Some(row) => oversight::whole(row, &self.contents).await.map(Some),
+            None => Ok(None),
         }
-        Ok(Some(Kept {
-            digest: digest(&row.digest)?,
-            signed: signed.into(),
-        }))
     }
 
     async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError> {

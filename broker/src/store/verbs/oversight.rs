@@ -3,7 +3,7 @@
 use schakel_proto::ids::{CaseRef, PacketId};
 use schakel_proto::time::Timestamp;
 
-use super::super::content::StoredContent;
+use super::super::content::{Contents, StoredContent};
 use super::super::entry::LoggedEntry;
 use super::super::error::StoreError;
 use super::super::facts::{Ceiling, CeilingOf};
@@ -11,7 +11,7 @@ use super::super::kv::engine::Step;
 use super::super::kv::keys;
 use super::super::kv::rows::{ContactRow, KeptRow, PacketRow, ReviewRow};
 use super::super::kv::txn::Read;
-use super::super::oversight::{Contact, KEPT_MAX_COUNT, LastContact, OpenDelivery, OpenReview, Page};
+use super::super::oversight::{Contact, KEPT_MAX_COUNT, Kept, LastContact, OpenDelivery, OpenReview, Page};
 use super::super::packet::Acceptance;
 use super::{id, log};
 
@@ -66,6 +66,22 @@ fn damaged(what: &str) -> StoreError {
 /// What was in force under this version: its own digest, and where its bytes lie.
 pub(crate) fn kept(read: &impl Read, of: CeilingOf, version: u64) -> Result<Option<KeptRow>, StoreError> {
     read.row(&keys::kept(of, version))
+}
+
+/// The bytes of a row, out of their file if they lie in one.
+pub(crate) async fn whole(row: KeptRow, contents: &Contents) -> Result<Kept, StoreError> {
+    let digest = |bytes: &[u8]| id(bytes).map_err(|_| damaged("a kept directory or bundle"));
+    let mut signed = row.inline;
+    if signed.is_empty() {
+        let mut reader = contents.open(digest(&row.sha256)?, row.length).await?;
+        while let Some(chunk) = reader.next().await? {
+            signed.extend_from_slice(&chunk);
+        }
+    }
+    Ok(Kept {
+        digest: digest(&row.digest)?,
+        signed: signed.into(),
+    })
 }
 
 /// Entries in the tree, with everything that opens them.
