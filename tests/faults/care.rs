@@ -289,7 +289,7 @@ fn d17_a_backup_that_is_killed_at_any_step_leaves_no_file_that_restores_to_less(
         ("openat", 40),
     ];
     let (mut died, mut left) = (0, 0);
-    for (number, step) in steps(&kinds, 10, &mut rng).into_iter().enumerate() {
+    for (number, step) in steps(&kinds, 8, &mut rng).into_iter().enumerate() {
         let file = scratch.join(format!("{number}.backup"));
         let (status, _) = killed(&config, &["backup", path(&file)], step);
         died += u64::from(status.is_none());
@@ -350,7 +350,7 @@ fn d17_a_restore_that_is_killed_at_any_step_is_refused_or_whole_and_can_be_given
         ("mkdir", 4),
     ];
     let (mut died, mut refused) = (0, 0);
-    for step in steps(&kinds, 12, &mut rng) {
+    for step in steps(&kinds, 8, &mut rng) {
         std::fs::remove_dir_all(&data).ok();
         let (status, said) = killed(&config, &["restore", path(&file)], step);
         assert!(matches!(status, None | Some(0)), "{step:?}: {said}");
@@ -424,7 +424,7 @@ fn d16_killed_at_each_step_of_a_compaction_or_migration_one_store_opens_with_eve
         ("pwrite64", 4),
         ("mkdir", 2),
     ];
-    for step in steps(&kinds, 14, &mut rng) {
+    for step in steps(&kinds, 10, &mut rng) {
         let (status, said) = killed(&config, &["compact"], step);
         assert!(matches!(status, None | Some(0)), "{step:?}: {said}");
         died += u64::from(status.is_none());
@@ -511,4 +511,72 @@ fn d15_nothing_is_done_with_a_store_that_a_broker_uses_and_a_moved_one_starts_no
     let (status, said) = run(verify);
     assert_eq!(status, Some(0), "{said}");
     town.take_broker().stop();
+}
+
+/// The command's text.
+fn checked(config: &Path) -> Said {
+    run(care(config, &["check"]))
+}
+
+#[test]
+fn d10_d11_a_check_names_what_is_damaged_beside_a_running_broker_and_without_one() {
+    let _turn = turn::take();
+    let mut rng = seeded();
+    let (mut town, _) = stopped_town(&mut rng);
+    let (config, data) = (town.network().broker_config(), town.network().broker_data());
+    let (status, said) = checked(&config);
+    assert!(
+        status == Some(0) && said.contains("3 part files checked; 0 wrong"),
+        "{said}"
+    );
+    town.start_broker();
+    let mut parts: Vec<PathBuf> = std::fs::read_dir(data.join("parts"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    parts.sort();
+    let mut bytes = std::fs::read(&parts[0]).unwrap();
+    bytes[77_777] ^= 4;
+    std::fs::write(&parts[0], bytes).unwrap();
+    std::fs::remove_file(&parts[1]).unwrap();
+    let named = |path: &Path| format!("part file sha256:{}", path.file_name().unwrap().to_str().unwrap());
+    let both = |said: &str| {
+        said.contains(&format!(
+            "{}: has other bytes than its name says",
+            named(&parts[0])
+        )) && said.contains(&format!("{}: is not there", named(&parts[1])))
+    };
+    let (status, said) = checked(&config);
+    assert!(
+        status == Some(1) && said.contains("; 2 wrong") && both(&said),
+        "{said}"
+    );
+    town.take_broker().stop();
+    // Under a right checksum and under a wrong one; the tree notices the first, its checksum the second.
+    runtime().block_on(async {
+        let store = SledStore::open(&data).await.unwrap();
+        let rows = store.raw_rows().unwrap();
+        let node = rows.iter().find(|(key, _)| key.starts_with(b"O\x01")).unwrap();
+        let other = schakel_broker::store::sled::raw::seal(&node.0, &[vec![0], vec![7; 32]].concat());
+        store.raw_put(&node.0, Some(&other)).unwrap();
+        let manifest = rows.iter().find(|(key, _)| key.first() == Some(&b'M')).unwrap();
+        let mut record = manifest.1.clone();
+        record[20] ^= 1;
+        store.raw_put(&manifest.0, Some(&record)).unwrap();
+        store.close().await;
+    });
+    let (status, said) = checked(&config);
+    assert!(
+        status == Some(1) && said.contains("; 4 wrong") && both(&said),
+        "{said}"
+    );
+    assert!(said.contains("node 0 of level 1 of the tree"), "{said}");
+    assert!(said.contains("of table M does not match its checksum"), "{said}");
+    let file = town.scratch("backups").join("one.backup");
+    let (status, said) = run(care(&config, &["backup", path(&file)]));
+    assert!(
+        status == Some(69) && !file.exists(),
+        "a damaged store is not backed up: {said}"
+    );
 }
