@@ -25,6 +25,7 @@ use crate::inbox::accept::Answering;
 use crate::inbox::record::{Delivery, Names};
 use crate::inbox::{Inbox, keep};
 use crate::keyring::{Keyring, TlsIdentity};
+use crate::link::Link;
 use crate::outbox::plan::Own;
 use crate::outbox::record::{Recalled, Record, State};
 use crate::outbox::seal::{Before, Context};
@@ -32,7 +33,7 @@ use crate::outbox::{Bounds, Outbox};
 use crate::problem::{Kind, Problem};
 use crate::request::{FulfilledRequest, OpenRequest, RecallRequest, SendRequest};
 use crate::statements::StatementRequest;
-use crate::transport::{Client, Transport, bounded, tls::Pins};
+use crate::transport::{Transport, bounded, tls::Pins};
 use crate::witness::Witness;
 
 /// Longest wait for the case's facts before sealing without the newest.
@@ -55,8 +56,7 @@ pub struct Agent {
     pub(crate) facts: Facts,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) inbox: Inbox,
-    transport: Transport,
-    client: Mutex<Client>,
+    pub(crate) transport: Transport,
     locks: Mutex<HashMap<PacketId, Arc<tokio::sync::Mutex<()>>>>,
     /// Rung when there is something to submit.
     pub(crate) outgoing: Notify,
@@ -67,7 +67,7 @@ pub struct Agent {
     /// Counts changes of outbox and inbox, for those who wait.
     changes: watch::Sender<u64>,
     /// How the connection stands, for people.
-    pub(crate) link: Mutex<Option<Problem>>,
+    pub(crate) link: Mutex<Link>,
     pub(crate) beats: Beats,
 }
 
@@ -80,6 +80,7 @@ impl Agent {
         development: bool,
     ) -> Result<Self, Problem> {
         disk.make_dir(&config.data_dir)?;
+        disk.settle(&config.data_dir)?;
         let keyring = Keyring::load(&config)?;
         let identity = TlsIdentity::load(&config)?;
         let pins = Arc::new(Pins::default());
@@ -105,7 +106,6 @@ impl Agent {
             config.at_rest,
             config.quarantine_max,
         )?;
-        let client = Mutex::new(transport.client());
         Ok(Self {
             witness: Witness::of(disk.clone(), dir("audit"), &config, &network)?,
             audit: Audit::open(disk.clone(), dir("audit"))?,
@@ -118,25 +118,14 @@ impl Agent {
             keyring,
             network,
             transport,
-            client,
             locks: Mutex::default(),
             outgoing: Notify::new(),
             stirred: Mutex::default(),
             stirring: Notify::new(),
             changes: watch::Sender::new(0),
-            link: Mutex::new(Some(not_yet())),
+            link: Mutex::default(),
             beats: Beats::default(),
         })
-    }
-
-    /// A client over the shared connection.
-    pub(crate) fn client(&self) -> Client {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Gives up the connection: the next call opens a new one, with the keys pinned by now.
-    pub(crate) fn reconnect(&self) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = self.transport.client();
     }
 
     /// The outbox.
@@ -156,19 +145,6 @@ impl Agent {
 
     pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// Notes how the connection stands.
-    pub(crate) fn note_link(&self, problem: Option<Problem>) {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        // That nothing is known yet says less than why.
-        if link.is_some() && problem.as_ref().is_some_and(|p| p.code == "NO_DIRECTORY") {
-            return;
-        }
-        if link.is_some() && problem.is_none() {
-            self.outgoing.notify_one();
-        }
-        *link = problem;
     }
 
     /// One thing at a time with one packet.
@@ -382,7 +358,8 @@ impl Agent {
         };
         let mut waits = crate::transport::backoff::Backoff::new(randomness());
         for attempt in 1.. {
-            let answer = self.client().submit_statement(bounded(request.clone())).await;
+            let (stay, mut client) = self.at_broker();
+            let answer = client.submit_statement(bounded(request.clone())).await;
             match answer.map_err(Problem::from) {
                 Ok(answer) => {
                     self.roster_version(case).await;
@@ -390,6 +367,7 @@ impl Agent {
                     return Ok((id, answer.into_inner()));
                 }
                 Err(problem) if problem.is_temporary() && attempt < STATEMENT_ATTEMPTS_COUNT => {
+                    self.brokers().failed(stay, &problem);
                     tokio::time::sleep(waits.next(problem.retry_after_ms)).await;
                 }
                 Err(problem) => return Err(problem),
@@ -458,16 +436,6 @@ impl Agent {
         self.inbox.taken(&delivery, part.part, self.clock.now())?;
         Ok(names)
     }
-}
-
-fn not_yet() -> Problem {
-    let sentence = "the broker has not been reached since the agent was started";
-    Problem::new(
-        Kind::Later,
-        "NOT_CONNECTED_YET",
-        sentence,
-        "Wait, or check `broker` in agent.toml.",
-    )
 }
 
 pub(crate) fn no_rules() -> Problem {

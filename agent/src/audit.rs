@@ -18,6 +18,7 @@ use schakel_proto::tlog::witnessed::same_history;
 use schakel_proto::wire;
 use tokio::sync::Mutex;
 
+use self::shards::SHORTER;
 use crate::disk::{self, Disk};
 use crate::problem::{Kind, Problem};
 use crate::transport::Client;
@@ -231,8 +232,16 @@ impl Audit {
     ) -> Result<SignedCheckpoint, Problem> {
         let from = state.last.as_ref().map_or(0, SignedCheckpoint::size);
         let answer = match self.fetch(client, shards, from).await {
-            // The broker says that its log is shorter than what we saw: fetch its side, to keep both.
-            Err(problem) if problem.code == "LOG_SHORTER" => self.fetch(client, shards, 0).await?,
+            // The broker says for seconds that its log is shorter than what we saw: fetch its side, to keep both.
+            Err(problem) if problem.code == SHORTER => {
+                let short = self.fetch(client, shards, 0).await?;
+                if short.checkpoint.size() < from {
+                    short
+                } else {
+                    // It has caught up just now.
+                    self.fetch(client, shards, from).await?
+                }
+            }
             answer => answer?,
         };
         if let Some(last) = state.last.clone() {

@@ -1,5 +1,7 @@
 //! `agent.toml`: every setting parsed, every error with file and line, private files private.
 
+mod brokers;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use schakel_proto::party::{AgencyId, NetworkName};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::brokers::BrokerAddress;
+use self::brokers::{RawBrokers, brokers};
 use crate::inbox::quarantine::QuarantineMax;
 use crate::problem::{Kind, Problem};
 use crate::retention::Retention;
@@ -30,12 +34,8 @@ pub struct Config {
     pub network: NetworkName,
     /// Who this agent is.
     pub agency: AgencyId,
-    /// Host of the broker.
-    pub broker_host: String,
-    /// Port of the broker.
-    pub broker_port: u16,
-    /// DNS name in the broker's certificate.
-    pub broker_name: String,
+    /// The network's brokers, one at least; the agent is at one of them at a time.
+    pub brokers: Vec<BrokerAddress>,
     /// Folder of everything the agent keeps.
     pub data_dir: PathBuf,
     /// OpenPGP keyring of the network's authority.
@@ -75,8 +75,8 @@ pub struct Config {
 struct Raw {
     network: Spanned<String>,
     agency: Spanned<String>,
-    broker: Spanned<String>,
-    broker_name: Spanned<String>,
+    broker: Spanned<RawBrokers>,
+    broker_name: Option<Spanned<String>>,
     data_dir: Spanned<PathBuf>,
     authority: Spanned<PathBuf>,
     authority_threshold: Option<Spanned<u32>>,
@@ -215,16 +215,13 @@ impl Config {
             let remedy = "See docs/operating/agent.md for every setting.";
             source.error(offset, e.message().replace('\n', " "), remedy)
         })?;
-        let (broker_host, broker_port) = address(&source, &raw.broker)?;
         let name = |e: schakel_proto::party::NameError, v: &Spanned<String>| {
             source.wrong(v, e.to_string(), "For example \"pz-rupel\".")
         };
         let config = Self {
             network: NetworkName::new(raw.network.get_ref()).map_err(|e| name(e, &raw.network))?,
             agency: AgencyId::new(raw.agency.get_ref()).map_err(|e| name(e, &raw.agency))?,
-            broker_host,
-            broker_port,
-            broker_name: server_name(&source, &raw.broker_name)?,
+            brokers: brokers(&source, &raw.broker, raw.broker_name.as_ref())?,
             data_dir: data_dir(&source, &raw.data_dir)?,
             authority: source.file(&raw.authority, false)?,
             authority_threshold: source.bounded(raw.authority_threshold, 1, (1, 16))? as usize,
@@ -255,30 +252,6 @@ impl Config {
     /// The socket of the local API.
     pub fn socket(&self) -> PathBuf {
         self.data_dir.join("agent.sock")
-    }
-}
-
-fn address(source: &Source<'_>, value: &Spanned<String>) -> Result<(String, u16), Problem> {
-    let remedy = "Write host:port, for example \"broker.rupel.example:7443\".";
-    let wrong = || source.wrong(value, "the broker's address is not host:port", remedy);
-    let (host, port) = value.get_ref().rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = port.parse::<u16>().ok().filter(|p| *p != 0).ok_or_else(wrong)?;
-    if host.is_empty() || host.contains(char::is_whitespace) {
-        return Err(wrong());
-    }
-    Ok((host.to_owned(), port))
-}
-
-fn server_name(source: &Source<'_>, value: &Spanned<String>) -> Result<String, Problem> {
-    let name = value.get_ref().clone();
-    match rustls::pki_types::ServerName::try_from(name.clone()) {
-        Ok(_) => Ok(name),
-        Err(e) => Err(source.wrong(
-            value,
-            format!("not a DNS name: {e}"),
-            "Write the name that stands in the broker's certificate.",
-        )),
     }
 }
 
@@ -372,10 +345,11 @@ ca = "ca.pem"
         let dir = folder();
         let config = parse(dir.path(), GOOD).unwrap();
         assert_eq!(config.agency.as_str(), "pz-rupel");
-        assert_eq!(
-            (config.broker_host.as_str(), config.broker_port),
-            ("127.0.0.1", 7443)
-        );
+        let [broker] = &config.brokers[..] else {
+            panic!("one broker");
+        };
+        assert_eq!(broker.to_string(), "127.0.0.1:7443");
+        assert_eq!(broker.name, "broker.rupel.example");
         assert_eq!(config.at_rest, AtRest::Sealed);
         assert_eq!(config.data_dir, dir.path().join("data"));
         assert_eq!(config.socket(), dir.path().join("data/agent.sock"));

@@ -12,6 +12,7 @@ use crate::beats::{self, Monitor};
 use crate::clock::{Clock, randomness};
 use crate::config::Config;
 use crate::disk::Disk;
+use crate::link::Loop;
 use crate::problem::{Kind, Problem};
 use crate::transport::backoff::Backoff;
 use crate::{keeper, local_api, receipts, receive, submitter, witness};
@@ -73,8 +74,10 @@ async fn refresh(agent: Arc<Agent>) {
     loop {
         let version = || agent.network.view().map(|view| view.directory().version()).ok();
         let (known, before) = (version().is_some(), version());
-        match agent.network.refresh(&mut agent.client()).await {
+        let (stay, mut client) = agent.at_broker();
+        match agent.network.refresh(&mut client).await {
             Ok(()) => {
+                agent.does(Loop::Rules);
                 if version() != before {
                     // What did not hold under the former directory is judged again.
                     agent.changed();
@@ -100,7 +103,7 @@ async fn refresh(agent: Arc<Agent>) {
                         "directory or bundle refused"
                     );
                 }
-                agent.note_link(Some(problem.clone()));
+                agent.failed_at(stay, Loop::Rules, &problem);
                 if !known {
                     agent.reconnect();
                 }

@@ -1,6 +1,7 @@
 //! What this agent knows of the network: the directory that the pinned authority signed and the policy
 //! bundles that two officers signed. Kept on disk; never replaced by something older than the newest seen.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -82,7 +83,8 @@ pub struct Network {
     name: NetworkName,
     agency: AgencyId,
     own_key: Fingerprint,
-    broker_name: String,
+    /// The names of the brokers in our settings.
+    broker_names: BTreeSet<String>,
     development: bool,
     pins: Arc<Pins>,
     clock: Arc<dyn Clock>,
@@ -94,6 +96,12 @@ pub struct Network {
     view: RwLock<Option<Arc<View>>>,
     newest: RwLock<Newest>,
     engine: RwLock<Option<Arc<Engine>>>,
+}
+
+/// The TLS keys that a directory lists for a broker's name.
+fn keys_of(directory: &Directory, name: &str) -> Vec<Digest> {
+    let brokers = directory.brokers().iter().filter(|b| b.name() == name);
+    brokers.flat_map(|b| b.tls_identities().iter().copied()).collect()
 }
 
 fn directory_problem(error: DirectoryError) -> Problem {
@@ -126,7 +134,7 @@ impl Network {
             name: config.network.clone(),
             agency: config.agency.clone(),
             own_key,
-            broker_name: config.broker_name.clone(),
+            broker_names: config.brokers.iter().map(|broker| broker.name.clone()).collect(),
             development,
             pins,
             clock,
@@ -242,9 +250,13 @@ impl Network {
             self.disk.write(&self.dir.join("directory.bin"), &encoded)?;
             self.remember(|newest| newest.directory_version = next.version())?;
         }
-        let brokers = next.brokers().iter().filter(|b| b.name() == self.broker_name);
-        self.pins
-            .set(brokers.flat_map(|b| b.tls_identities().iter().copied()).collect());
+        let keys = |name: &String| keys_of(&next, name);
+        self.pins.set(
+            self.broker_names
+                .iter()
+                .map(|name| (name.clone(), keys(name)))
+                .collect(),
+        );
         let view = View {
             directory: next,
             judged: now,
@@ -436,19 +448,13 @@ impl Network {
     fn check_first_contact(&self) -> Result<(), Problem> {
         let view = self.view()?;
         let seen = self.pins.last_seen();
-        let brokers = view
-            .directory()
-            .brokers()
-            .iter()
-            .filter(|b| b.name() == self.broker_name);
-        let listed = brokers
-            .flat_map(|b| b.tls_identities())
-            .any(|key| Some(*key) == seen);
-        if listed {
+        let listed = |(name, key): &(String, Digest)| keys_of(view.directory(), name).contains(key);
+        if seen.as_ref().is_some_and(listed) {
             return Ok(());
         }
         let sentence = "the broker's TLS key is not the one in the directory";
-        Err(Problem::distrust("BROKER_KEY", sentence).at(&self.broker_name))
+        let name = seen.map(|(name, _)| name).unwrap_or_default();
+        Err(Problem::distrust("BROKER_KEY", sentence).at(name))
     }
 
     async fn refresh_bundle(&self, client: &mut Client) -> Result<(), Problem> {

@@ -96,6 +96,14 @@ impl Disk {
         self.run(path, || File::open(path)?.sync_all())
     }
 
+    /// Makes everything on the file system of `path` durable as it is found. A process that was killed before its sync
+    /// left names and bytes that are read like any others and are on no disk: nothing may be answered from them before.
+    pub fn settle(&self, path: &Path) -> Result<(), Problem> {
+        self.run(path, || {
+            rustix::fs::syncfs(File::open(path)?).map_err(io::Error::from)
+        })
+    }
+
     /// Makes a new file (mode 0600) that must not exist yet. Not durable before `seal_file`.
     pub fn create(&self, path: &Path) -> Result<File, Problem> {
         self.run(path, || {

@@ -41,6 +41,8 @@ pub mod ground;
 
 pub mod agent;
 
+pub mod link;
+
 pub mod submitter;
 
 pub mod decide;

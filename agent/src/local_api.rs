@@ -155,7 +155,7 @@ fn id<T: FromStr<Err = impl std::fmt::Display>>(text: &str) -> Result<T, Problem
 }
 
 async fn status(State(agent): Shared) -> Answered {
-    let link = agent.link.lock().map(|link| link.clone()).unwrap_or_default();
+    let link = agent.problem();
     let view = agent.network.view().ok();
     let records = agent.outbox().all();
     let unsettled = records.iter().filter(|r| !r.state.is_final()).count();
@@ -165,6 +165,7 @@ async fn status(State(agent): Shared) -> Answered {
         "network": agent.network.name(),
         "connected": link.is_none() && view.is_some(),
         "problem": link,
+        "brokers": agent.brokers().status(),
         "trust": agent.audit.trust().err(),
         "witness": witness::status(&agent),
         "clock": agent.network.skew().problem(),

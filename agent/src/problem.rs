@@ -59,6 +59,9 @@ pub struct Problem {
     /// The refusals per recipient, if the problem is a packet refused for all of them.
     #[serde(default, skip_serializing_if = "nobody")]
     pub recipients: Box<[RecipientProblem]>,
+    /// The broker did not serve us, and another one of the network might: nothing to tell people.
+    #[serde(skip)]
+    pub unserved: bool,
 }
 
 fn nobody(recipients: &[RecipientProblem]) -> bool {
@@ -93,6 +96,7 @@ impl Problem {
             remedy: remedy.to_owned(),
             retry_after_ms: 0,
             recipients: Box::default(),
+            unserved: false,
         }
     }
 
@@ -174,6 +178,9 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// Refusals with the code of a broker that does not serve, though it does: these have another reason.
+const SERVED: [&str; 4] = ["LOG_EMPTY", "FACTS_BUSY", "REQUEST_TOO_SLOW", "SUBMIT_TOO_SLOW"];
+
 impl From<tonic::Status> for Problem {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code;
@@ -187,19 +194,29 @@ impl From<tonic::Status> for Problem {
             Code::NotFound => Kind::NotFound,
             _ => Kind::Later,
         };
-        if let Some(refusal) = refusal::from_status(&status) {
-            return from_wire(kind, refusal);
+        // That we are too fast, or unknown, we are anywhere.
+        let elsewhere = matches!(status.code(), Code::ResourceExhausted | Code::Unauthenticated);
+        let problem = from_status(kind, &status);
+        Self {
+            unserved: kind == Kind::Later && !elsewhere && !SERVED.contains(&problem.code.as_str()),
+            ..problem
         }
-        if let Some(why) = certificate_refused(&status) {
-            let remedy = "Check this machine's clock first, then `ca` and `broker_name` in agent.toml; the agent \
-                          tries again by itself.";
-            return Self::new(kind, "BROKER_CERTIFICATE", printable(&why, 300), remedy);
-        }
-        let code = format!("BROKER_{:?}", status.code()).to_ascii_uppercase();
-        let sentence = printable(status.message(), 300);
-        let remedy = "Check that the broker runs and can be reached; the agent tries again by itself.";
-        Self::new(kind, &code, sentence, remedy)
     }
+}
+
+fn from_status(kind: Kind, status: &tonic::Status) -> Problem {
+    if let Some(refusal) = refusal::from_status(status) {
+        return from_wire(kind, refusal);
+    }
+    if let Some(why) = certificate_refused(status) {
+        let remedy = "Check this machine's clock first, then `ca` and `broker_name` in agent.toml; the agent \
+                      tries again by itself.";
+        return Problem::new(kind, "BROKER_CERTIFICATE", printable(&why, 300), remedy);
+    }
+    let code = format!("BROKER_{:?}", status.code()).to_ascii_uppercase();
+    let sentence = printable(status.message(), 300);
+    let remedy = "Check that the broker runs and can be reached; the agent tries again by itself.";
+    Problem::new(kind, &code, sentence, remedy)
 }
 
 /// Why the broker's TLS certificate is not accepted, if that is what went wrong.
@@ -234,6 +251,7 @@ fn from_wire(kind: Kind, refusal: wire::Refusal) -> Problem {
         remedy: printable(&refusal.remedy, 300),
         retry_after_ms: u32::try_from(refusal.retry_after_ms).unwrap_or(u32::MAX),
         recipients: refusal.recipients.into_iter().take(64).map(recipient).collect(),
+        unserved: false,
     }
 }
 

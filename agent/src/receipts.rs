@@ -22,10 +22,12 @@ use crate::beats::Monitor;
 use crate::clock::randomness;
 use crate::disk;
 use crate::inbox::record::Kind;
+use crate::link::gone_on;
 use crate::outbox::record::{Accepted, Fulfilled, HandedOver, Outcome, PartState, Record};
 use crate::problem::Problem;
 use crate::transport::Client;
 use crate::transport::backoff::Backoff;
+use crate::transport::brokers::Stay;
 use judge::{Said, Word, judge};
 
 /// What was not proved is judged again at least this often.
@@ -41,7 +43,8 @@ const CURSOR: &str = "evidence-cursor.json";
 pub async fn run(agent: Arc<Agent>) {
     let mut backoff = Backoff::new(randomness());
     loop {
-        let problem = match follow(&agent, &mut backoff).await {
+        let (stay, client) = agent.at_broker();
+        let problem = match follow(&agent, (stay, client), &mut backoff).await {
             Ok(()) => Problem::from(tonic::Status::unavailable("the stream of evidence ended")),
             Err(problem) => problem,
         };
@@ -54,16 +57,20 @@ pub async fn run(agent: Arc<Agent>) {
                 "evidence does not hold"
             );
         }
+        agent.brokers().failed(stay, &problem);
         let pause = backoff.next(problem.retry_after_ms);
         let pause = pause.max(Duration::from_millis(50));
         agent.beats.rest(Monitor::Receipts, pause).await;
     }
 }
 
-async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem> {
+async fn follow(
+    agent: &Arc<Agent>,
+    (stay, mut client): (Stay, Client),
+    backoff: &mut Backoff,
+) -> Result<(), Problem> {
     let path = agent.config.data_dir.join(CURSOR);
     let after_index_plus_one: u64 = disk::read_json(&path)?.unwrap_or_default();
-    let mut client = agent.client();
     let request = wire::FollowEvidenceRequest { after_index_plus_one };
     let mut frames = client.follow_evidence(request).await?.into_inner();
     let mut next = after_index_plus_one;
@@ -75,6 +82,7 @@ async fn follow(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem
         let frame = tokio::select! {
             frame = frames.message() => frame?,
             _ = changes.changed() => continue,
+            () = agent.brokers().left(stay) => return Err(gone_on()),
             () = agent.beats.rest(Monitor::Receipts, JUDGE_AGAIN_EVERY) => {
                 judged = None;
                 continue;

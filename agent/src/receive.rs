@@ -21,9 +21,11 @@ use crate::inbox::record::{Answer, Delivery};
 use crate::inbox::spool::Incoming;
 use crate::inbox::verify::{Context, ProvedDelivery, Rejection, VerifiedDelivery, prove, verify};
 use crate::later::{self, Line, Sent, Word};
+use crate::link::{Loop, gone_on};
 use crate::problem::{Kind, Problem};
 use crate::transport::Client;
 use crate::transport::backoff::Backoff;
+use crate::transport::brokers::Stay;
 
 /// Frames read ahead of the disk.
 const FRAMES_AHEAD_COUNT: usize = 4;
@@ -34,7 +36,8 @@ const INCOMING_MAX_COUNT: usize = 16;
 pub async fn run(agent: Arc<Agent>) {
     let mut backoff = Backoff::new(randomness());
     loop {
-        let problem = match session(&agent, &mut backoff).await {
+        let (stay, client) = agent.at_broker();
+        let problem = match session(&agent, (stay, client), &mut backoff).await {
             Ok(()) => Problem::from(tonic::Status::unavailable("the stream of deliveries ended")),
             Err(problem) => problem,
         };
@@ -48,19 +51,18 @@ pub async fn run(agent: Arc<Agent>) {
                 "no deliveries are taken"
             );
         }
-        agent.note_link(Some(problem.clone()));
-        tokio::time::sleep(
-            backoff
-                .next(problem.retry_after_ms)
-                .max(Duration::from_millis(50)),
-        )
-        .await;
+        agent.failed_at(stay, Loop::Stream, &problem);
+        let wait = backoff.next(problem.retry_after_ms);
+        tokio::time::sleep(wait.max(Duration::from_millis(50))).await;
     }
 }
 
-async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Problem> {
+async fn session(
+    agent: &Arc<Agent>,
+    (stay, mut client): (Stay, Client),
+    backoff: &mut Backoff,
+) -> Result<(), Problem> {
     agent.audit.trust()?;
-    let mut client = agent.client();
     shards::contact(agent, &mut client).await?;
     let (requests, outgoing) = mpsc::unbounded_channel();
     let credit = wire::Credit {
@@ -72,7 +74,7 @@ async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Proble
         .receive(UnboundedReceiverStream::new(outgoing))
         .await?
         .into_inner();
-    agent.note_link(None);
+    agent.does(Loop::Stream);
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD_COUNT);
     let worker = {
         let (agent, client) = (Arc::clone(agent), client.clone());
@@ -83,6 +85,7 @@ async fn session(agent: &Arc<Agent>, backoff: &mut Backoff) -> Result<(), Proble
     let received = tokio::select! {
         received = pump(&mut frames, &sender, backoff) => received,
         told = later::tell(agent, &line, &sent) => told,
+        () = agent.brokers().left(stay) => Err(gone_on()),
     };
     drop(line);
     drop(sender);

@@ -27,6 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub async fn run(agent: Arc<Agent>) {
     let mut backoff = Backoff::new(randomness());
     loop {
+        let stay = agent.brokers().stay();
         let wait = match round(&agent).await {
             None => {
                 backoff.reset();
@@ -34,6 +35,7 @@ pub async fn run(agent: Arc<Agent>) {
             }
             Some(problem) => {
                 tracing::warn!(code = problem.code, "submission is tried again");
+                agent.brokers().failed(stay, &problem);
                 backoff.next(problem.retry_after_ms)
             }
         };

@@ -191,8 +191,10 @@ pub fn status(agent: &Agent) -> serde_json::Value {
 pub async fn run(agent: Arc<Agent>) {
     loop {
         agent.beats.rest(Monitor::Audit, ROUND_EVERY).await;
-        let rounds = [witnessed::note_overdue(&agent).await, round(&agent).await];
+        let (stay, client) = agent.at_broker();
+        let rounds = [witnessed::note_overdue(&agent).await, round(&agent, client).await];
         for problem in rounds.into_iter().filter_map(Result::err) {
+            agent.brokers().failed(stay, &problem);
             let (code, sentence) = (&problem.code, &problem.sentence);
             if problem.is_temporary() || *code == "NO_DIRECTORY" {
                 tracing::debug!(code, "the witness tries again");
@@ -204,10 +206,9 @@ pub async fn run(agent: Arc<Agent>) {
 }
 
 /// One round: cosigns what is held up, then takes up what enough witnesses cosigned.
-async fn round(agent: &Arc<Agent>) -> Result<(), Problem> {
+async fn round(agent: &Arc<Agent>, mut client: Client) -> Result<(), Problem> {
     agent.audit.trust()?;
     let view = agent.network.view()?;
-    let mut client = agent.client();
     let ask = wire::CosignRequest::default();
     let mut answer = client.cosign(bounded(ask)).await?.into_inner();
     if agent.witness.is_listed(view.directory(), agent.network.agency())

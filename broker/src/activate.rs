@@ -18,6 +18,10 @@ use crate::redact::{Code, OfRules, Short, safe};
 use crate::state::{Alarms, State};
 use crate::store::{Ceiling, CeilingOf, Raised, Store};
 
+mod others;
+
+pub use others::{catch_up, must_be_current, newest_bundle, newest_directory};
+
 /// Commits that `ceiling` is in force from now on. The entry is shown to the agencies whose officers sign
 /// bundles.
 ///
@@ -142,6 +146,10 @@ pub async fn rules(
 pub async fn refresh(state: &Arc<State>) {
     let _one_at_a_time = state.refreshing.lock().await;
     let mut changed = false;
+    if state.store.is_shared() {
+        // First what is in force: the files may be older.
+        changed |= others::follow(state).await.unwrap_or(false);
+    }
     match next_directory(state).await {
         Ok(new) => changed |= new,
         Err(refusal) => refused(state, "directory", &refusal),
@@ -157,14 +165,20 @@ pub async fn refresh(state: &Arc<State>) {
     remind(state);
     shards::remind(state);
     if changed {
-        match state.store.reconsider(None).await {
-            Ok(recipients) => recipients.iter().for_each(|agency| state.bells.ring(agency)),
-            Err(error) => {
-                tracing::error!(
-                    code = safe(Code(&error.into())),
-                    "held parts are not decided again yet"
-                );
-            }
+        decide_again(state).await;
+    }
+}
+
+/// Held parts are decided again, under what has come into force. Several brokers may do so one after the other: what is
+/// held again leaves no second entry.
+async fn decide_again(state: &State) {
+    match state.store.reconsider(None).await {
+        Ok(recipients) => recipients.iter().for_each(|agency| state.bells.ring(agency)),
+        Err(error) => {
+            tracing::error!(
+                code = safe(Code(&error.into())),
+                "held parts are not decided again yet"
+            );
         }
     }
 }
@@ -229,7 +243,11 @@ async fn aside<T: Send + 'static>(
 
 async fn next_directory(state: &Arc<State>) -> Result<bool, Refusal> {
     let now = state.clock.now();
-    let Some(next) = aside(state, move |state| state.directories.next(now)).await? else {
+    let Some(next) = aside(state, move |state| {
+        state.directories.next(now, state.store.is_shared())
+    })
+    .await?
+    else {
         return Ok(false);
     };
     let newer = next.version() > state.directories.current().version();
@@ -280,6 +298,10 @@ async fn next_rules(state: &Arc<State>) -> Result<bool, Refusal> {
             return Err(refusal);
         }
     };
+    if state.store.is_shared() && next.version() < state.rules.current().version() {
+        state.rules.pass_over(file);
+        return Ok(false);
+    }
     match rules(state.store.as_ref(), &state.entries, (&next, &current), now).await {
         Ok(raised) => {
             state.rules.activate(next, file);

@@ -1,5 +1,6 @@
 //! Plain HTTP for monitors: few connections at once, each for a short time, whatever its client does.
 
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
+use crate::descriptors;
+
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX_COUNT: usize = 32;
 /// Longest life of a connection: monitors connect again.
@@ -21,13 +24,35 @@ const LIFE: Duration = Duration::from_secs(5);
 pub struct Brief {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    /// Given to a monitor when there is no other descriptor: it is then that it must be answered.
+    spare: Option<File>,
 }
 
 impl Brief {
     /// Over `listener`.
     pub fn new(listener: TcpListener) -> Self {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX_COUNT));
-        Self { listener, places }
+        Self {
+            listener,
+            places,
+            spare: descriptors::spare(),
+        }
+    }
+
+    /// The next connection, whatever fails.
+    async fn next(&mut self) -> (TcpStream, std::net::SocketAddr) {
+        loop {
+            self.spare = self.spare.take().or_else(descriptors::spare);
+            match self.listener.accept().await {
+                Ok(next) => return next,
+                Err(error) if descriptors::ran_out(&error) && self.spare.take().is_some() => {
+                    if let Ok(next) = self.listener.accept().await {
+                        return next;
+                    }
+                }
+                Err(_) => tokio::time::sleep(descriptors::REST).await,
+            }
+        }
     }
 }
 
@@ -40,7 +65,7 @@ impl axum::serve::Listener for Brief {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return std::future::pending().await;
         };
-        let (stream, from) = axum::serve::Listener::accept(&mut self.listener).await;
+        let (stream, from) = self.next().await;
         let short = Short {
             stream,
             until: Box::pin(tokio::time::sleep(LIFE)),

@@ -14,7 +14,7 @@ use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
-use crate::directory::read;
+use crate::directory::{Once, read};
 
 /// A bundle that may decide, with what agents need to check it themselves.
 pub struct Rules {
@@ -149,6 +149,8 @@ pub struct RulesInForce {
     current: RwLock<(Arc<Rules>, Digest)>,
     /// What the operator was reminded of last, and on which day since 1970.
     reminded: Mutex<(Ending, i64)>,
+    /// The older file that was told of.
+    older: Once,
 }
 
 impl RulesInForce {
@@ -158,6 +160,7 @@ impl RulesInForce {
             source,
             current: RwLock::new((Arc::new(first), file)),
             reminded: Mutex::new((Ending::Far, 0)),
+            older: Once::default(),
         }
     }
 
@@ -191,6 +194,23 @@ impl RulesInForce {
     /// Remembers that the file with this digest was looked at and refused.
     pub fn refuse(&self, file: Digest) {
         self.current.write().unwrap_or_else(PoisonError::into_inner).1 = file;
+    }
+
+    /// Remembers that the file with this digest is older than what another broker brought into force: told once.
+    pub fn pass_over(&self, file: Digest) {
+        if self.older.is_news(file) {
+            let version = self.current().version();
+            tracing::warn!(
+                version,
+                "the bundle file is older than what another broker brought into force: replace it"
+            );
+        }
+        self.refuse(file);
+    }
+
+    /// Puts `next` in force, which came from no file.
+    pub fn follow(&self, next: Rules) {
+        self.current.write().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(next);
     }
 
     /// Puts `next` in force.

@@ -14,6 +14,7 @@ use schakel_proto::wire::{self, receive_frame::Frame};
 use tokio::sync::mpsc;
 
 use crate::accept::stored_profile;
+use crate::activate;
 use crate::decide::{self, Decided};
 use crate::redact::safe;
 use crate::roles::Caller;
@@ -408,6 +409,7 @@ pub async fn send(
         consignment: Some(consignment),
     };
     let place = line.place().await?;
+    activate::must_be_current(state).await?;
     let _still = caller.again(state.directories.current())?;
     let now = state.clock.now();
     let until = now.plus_millis(time_for(&streamed));

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use prost::Message;
 use schakel_proto::directory::{Authority, Directory, DirectoryError};
 use schakel_proto::ids::Digest;
 use schakel_proto::limits;
@@ -70,7 +71,11 @@ impl Source {
         read(&self.file, 2 * limits::DIRECTORY_MAX_BYTES)
     }
 
-    fn verify(&self, encoded: &[u8], now: Timestamp) -> Result<Directory, Refusal> {
+    /// Verifies a directory that is to come into force.
+    ///
+    /// # Errors
+    /// It does not hold, has ended, or was minted for development and may not be.
+    pub fn verify(&self, encoded: &[u8], now: Timestamp) -> Result<Directory, Refusal> {
         let directory = Directory::verify_encoded(encoded, &self.authority, &self.network, now)?;
         if now > directory.valid_until() {
             return Err(DirectoryError::Expired {
@@ -126,6 +131,18 @@ pub fn read(file: &Path, max: usize) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
+/// What is told once, and again only of another file.
+#[derive(Debug, Default)]
+pub(crate) struct Once(Mutex<Option<Digest>>);
+
+impl Once {
+    /// Whether this was not told last.
+    pub(crate) fn is_news(&self, file: Digest) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(file) != Some(file)
+    }
+}
+
 /// How long the judgement of a directory's keys holds, in milliseconds.
 const JUDGED_MAX_MILLIS: i64 = 10 * 60 * 1000;
 
@@ -135,6 +152,8 @@ pub struct Directories {
     current: RwLock<Arc<Directory>>,
     /// The file that was looked at last, and when it was judged.
     seen: Mutex<Option<(Digest, Timestamp)>>,
+    /// The older file that was told of.
+    older: Once,
 }
 
 impl Directories {
@@ -144,7 +163,13 @@ impl Directories {
             source,
             current: RwLock::new(Arc::new(first)),
             seen: Mutex::new(None),
+            older: Once::default(),
         }
+    }
+
+    /// What directories are checked against.
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// The one in force at this moment. A call takes it once and is judged by it throughout.
@@ -153,11 +178,12 @@ impl Directories {
     }
 
     /// What the file holds now, if that is to replace the current one: newer, or the same with its keys
-    /// judged at `now`. The caller logs a newer one, then calls `activate`. None: looked at a moment ago.
+    /// judged at `now`. The caller logs a newer one, then calls `activate`. None: looked at a moment ago. On a store that
+    /// is `shared` another broker may have brought a newer one into force: an older file is told of once.
     ///
     /// # Errors
     /// The file is refused; the current directory stays in force.
-    pub fn next(&self, now: Timestamp) -> Result<Option<Directory>, Refusal> {
+    pub fn next(&self, now: Timestamp, shared: bool) -> Result<Option<Directory>, Refusal> {
         let encoded = self.source.bytes()?;
         let file = Digest::of(&encoded);
         let before = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,8 +194,21 @@ impl Directories {
             return Ok(None);
         }
         let judged = self.source.verify(&encoded, now).and_then(|next| {
-            let next = Directory::accept_newer(&self.current(), next)?;
-            Ok(Some(next))
+            let current = self.current();
+            let next = if shared && next.version() < current.version() {
+                if self.older.is_news(file) {
+                    let (file, version) = (next.version(), current.version());
+                    tracing::warn!(
+                        file,
+                        version,
+                        "the directory file is older than what another broker brought into force: replace it"
+                    );
+                }
+                self.source.verify(&current.signed().encode_to_vec(), now)?
+            } else {
+                next
+            };
+            Ok(Some(Directory::accept_newer(&current, next)?))
         });
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, now));
         judged

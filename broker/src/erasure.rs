@@ -2,11 +2,16 @@
 //! synced files of mode 0600 in a folder **outside the store and outside its backups**. Destroying a
 //! case's key takes the meaning from its leaves; the tree stays valid. In its place stays a note that the case is
 //! erased, so that no other key is ever made for it.
+//!
+//! Several processes may use one folder. A key is linked into its place, which never replaces one that is there: of
+//! two that make the key of one case at the same moment one wins, and both go on with its. Whoever takes a key looks
+//! for the note afterwards: a case that is erased meanwhile gets none.
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand::RngCore;
 use schakel_proto::evidence::ErasureKey;
@@ -14,13 +19,20 @@ use schakel_proto::ids::CaseRef;
 use schakel_proto::time::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::clock::seeded_rng;
 use crate::store::StoreError;
-use crate::store::durable::{sync_folder, write_durably};
+use crate::store::durable::sync_folder;
 
 /// What a key's file name ends with.
 const KEY: &str = "key";
 /// What the name of the note ends with that a case is erased.
 const ERASED: &str = "erased";
+/// What the name of a key on its way to its place ends with.
+const MAKING: &str = "making";
+/// What the name of the mark of whoever erases a case ends with.
+const GOING: &str = "going";
+/// A mark, and a key on its way, of which nothing has come in this time were left by a process that ended.
+const LEFT_AFTER: Duration = Duration::from_secs(600);
 
 /// Most keys kept in memory; the rest is read again when needed.
 const CACHE_MAX_COUNT: usize = 4_096;
@@ -127,18 +139,61 @@ impl ErasureKeys {
         }
     }
 
+    /// Marks a case as being erased, for one process at a time; `None`: another is about it, or it is erased. The mark
+    /// goes with what is given back. One that is older than ten minutes was left by a process that ended, and counts
+    /// for nothing.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written.
+    pub async fn claim(&self, case: CaseRef) -> Result<Option<Claim>, StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.claim(case)).await
+    }
+
     /// Whether the key of a case, or that of no case, is there; it is not read.
     pub fn is_there(&self, case: Option<CaseRef>) -> bool {
         self.0.is_erased(case).is_ok_and(|erased| !erased) && self.0.path(case, KEY).exists()
     }
 }
 
-/// Removes keys whose case is erased: what a crash left of them, or somebody restored from a copy.
+/// The mark of whoever erases a case; dropped, it goes.
+#[derive(Debug)]
+pub struct Claim(PathBuf);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // One that stays is too old after a while.
+        let _stays = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Whether what lies there was left by a process that ended.
+fn is_left(path: &Path) -> bool {
+    let modified = std::fs::metadata(path).and_then(|found| found.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_AFTER))
+}
+
+/// Whether it is the name of a key on its way, of this case or of any.
+fn is_making(path: &Path, of: Option<&str>) -> bool {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let on_its_way = name.strip_suffix(MAKING).is_some_and(|rest| rest.ends_with('.'));
+    on_its_way && of.is_none_or(|case| name.strip_prefix(case).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Removes keys whose case is erased: what a crash left of them, or somebody restored from a copy; and keys that never
+/// came to their place.
 fn finish(folder: &Path) -> Result<(), StoreError> {
     let on = StoreError::on("the folder of erasure keys");
     let mut removed = 0_u64;
     for entry in std::fs::read_dir(folder).map_err(&on)? {
         let path = entry.map_err(&on)?.path();
+        if is_making(&path, None) && is_left(&path) {
+            remove(&path)?;
+            continue;
+        }
         let name = path
             .file_stem()
             .and_then(|name| name.to_str())
@@ -196,15 +251,42 @@ impl Inner {
     /// Under the lock of the cache, so that no key is made or read meanwhile.
     fn destroy(&self, case: CaseRef) -> Result<(), StoreError> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_erased(Some(case))? {
-            write_durably(&self.path(Some(case), ERASED), &[], 0o600)?;
+        let on = StoreError::on("an erasure key");
+        // Empty, it is there whole as soon as its name is; so it is for whoever else makes it now.
+        match create(&self.path(Some(case), ERASED)) {
+            Ok(note) => note.sync_all().map_err(&on)?,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(on(e)),
         }
+        sync_folder(&self.folder)?;
         cache.remove(&Some(case));
         remove(&self.path(Some(case), KEY))?;
+        let name = hex::encode(case.as_bytes());
+        for entry in std::fs::read_dir(&self.folder).map_err(&on)? {
+            let path = entry.map_err(&on)?.path();
+            if is_making(&path, Some(&name)) {
+                remove(&path)?;
+            }
+        }
         sync_folder(&self.folder)
     }
 
-    /// Under the lock of the cache, so that two callers never make two keys for one case.
+    fn claim(&self, case: CaseRef) -> Result<Option<Claim>, StoreError> {
+        let path = self.path(Some(case), GOING);
+        if is_left(&path) {
+            remove(&path)?;
+        }
+        let claim = match create(&path) {
+            Ok(_mark) => Claim(path),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(e) => return Err(StoreError::io("an erasure key", e)),
+        };
+        // Whoever had it before may have come to the end.
+        Ok((!self.is_erased(Some(case))?).then_some(claim))
+    }
+
+    /// Under the lock of the cache, so that two callers never make two keys for one case; and two processes do not,
+    /// since a link replaces nothing.
     fn load(
         &self,
         case: Option<CaseRef>,
@@ -218,20 +300,65 @@ impl Inner {
             return Ok(Some(key.clone()));
         }
         let path = self.path(case, KEY);
+        let made = fresh.is_some();
         let key = match (read_key(&path)?, fresh) {
-            (Some(key), _) => key,
-            (None, None) => return Ok(None),
+            (Some(key), _) => Some(key),
+            (None, None) => None,
             (None, Some(fresh)) => {
-                write_durably(&path, fresh.as_bytes(), 0o600)?;
-                fresh
+                self.make(case, &path, &fresh)?;
+                read_key(&path)?
             }
         };
+        // Erased by another process since: whichever of the two came later sees the other.
+        if self.is_erased(case)? {
+            remove(&path)?;
+            sync_folder(&self.folder)?;
+            return Ok(None);
+        }
+        let Some(key) = key else {
+            // Made a moment ago, and gone without a note: somebody takes keys away by hand.
+            return if made {
+                Err(StoreError::Missing("erasure key"))
+            } else {
+                Ok(None)
+            };
+        };
+        if made {
+            // Another process may have put it there, and not have come to this yet.
+            sync_folder(&self.folder)?;
+        }
         if cache.len() >= CACHE_MAX_COUNT {
             cache.clear();
         }
         cache.insert(case, key.clone());
         Ok(Some(key))
     }
+
+    /// Puts a key into its place, unless there is one: written and synced beside it, then linked.
+    fn make(&self, case: Option<CaseRef>, path: &Path, key: &ErasureKey) -> Result<(), StoreError> {
+        use std::io::Write;
+        let on = StoreError::on("an erasure key");
+        let own = format!("{:016x}.{MAKING}", seeded_rng().next_u64());
+        let beside = self.path(case, &own);
+        let mut file = create(&beside).map_err(&on)?;
+        let written = file.write_all(key.as_bytes()).and_then(|()| file.sync_all());
+        let linked = written.and_then(|()| std::fs::hard_link(&beside, path));
+        remove(&beside)?;
+        match linked {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // Taken away by whoever erases the case: what follows finds that out.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(on(e)),
+        }
+    }
+}
+
+/// A new file that only the broker's user may read.
+fn create(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn read_key(path: &Path) -> Result<Option<ErasureKey>, StoreError> {
@@ -260,104 +387,4 @@ fn read_key(path: &Path) -> Result<Option<ErasureKey>, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
-
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_key_is_made_once_kept_private_and_found_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("erasure");
-        let mut rng = StdRng::seed_from_u64(1);
-        let case = CaseRef::random(&mut rng);
-        let keys = ErasureKeys::open(&folder).unwrap();
-        assert!(keys.existing(Some(case)).await.unwrap().is_none());
-        let key = keys.obtain(Some(case), &mut rng).await.unwrap();
-        let none = keys.obtain(None, &mut rng).await.unwrap();
-        assert_ne!(key.as_bytes(), none.as_bytes());
-        assert_eq!(
-            keys.obtain(Some(case), &mut rng).await.unwrap().as_bytes(),
-            key.as_bytes()
-        );
-        let again = ErasureKeys::open(&folder)
-            .unwrap()
-            .existing(Some(case))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(again.as_bytes(), key.as_bytes());
-        let mut count = 0;
-        for file in std::fs::read_dir(&folder).unwrap() {
-            assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
-            count += 1;
-        }
-        assert_eq!(count, 2);
-    }
-
-    #[tokio::test]
-    async fn a_destroyed_key_is_gone_at_once_and_no_other_comes_in_its_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("erasure");
-        let mut rng = StdRng::seed_from_u64(1);
-        let (case, other) = (CaseRef::random(&mut rng), CaseRef::random(&mut rng));
-        let keys = ErasureKeys::open(&folder).unwrap();
-        // Another desk of the same broker, with the key in its own memory.
-        let second = ErasureKeys::open(&folder).unwrap();
-        let key = keys.obtain(Some(case), &mut rng).await.unwrap();
-        keys.obtain(Some(other), &mut rng).await.unwrap();
-        assert!(second.existing(Some(case)).await.unwrap().is_some());
-        keys.destroy(case).await.unwrap();
-        keys.destroy(case).await.unwrap();
-        let file = |end: &str| folder.join(format!("{}.{end}", hex::encode(case.as_bytes())));
-        assert!(!file("key").exists());
-        assert_eq!(std::fs::metadata(file("erased")).unwrap().mode() & 0o777, 0o600);
-        // A copy of the key that somebody puts back changes nothing, and does not outlast the next start.
-        std::fs::write(file("key"), key.as_bytes()).unwrap();
-        std::fs::set_permissions(file("key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        let none = keys.obtain(None, &mut rng).await.unwrap();
-        std::fs::write(folder.join("no-case.erased"), "").unwrap();
-        let again = ErasureKeys::open(&folder).unwrap();
-        assert!(!file("key").exists());
-        let kept = again.existing(None).await.unwrap().unwrap();
-        assert_eq!(
-            kept.as_bytes(),
-            none.as_bytes(),
-            "the key of no case is never destroyed"
-        );
-        for keys in [&keys, &second, &again] {
-            assert!(keys.is_erased(case).unwrap() && !keys.is_there(Some(case)));
-            assert!(keys.existing(Some(case)).await.unwrap().is_none());
-            let made = keys.obtain(Some(case), &mut rng).await;
-            assert!(matches!(made, Err(StoreError::Erased)));
-            assert!(!file("key").exists());
-            assert!(keys.existing(Some(other)).await.unwrap().is_some());
-        }
-    }
-
-    #[tokio::test]
-    async fn an_erased_key_is_gone_and_a_readable_one_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut rng = StdRng::seed_from_u64(1);
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        ErasureKeys::open(dir.path())
-            .unwrap()
-            .obtain(None, &mut rng)
-            .await
-            .unwrap();
-        let file = dir.path().join("no-case.key");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let keys = ErasureKeys::open(dir.path()).unwrap();
-        assert!(matches!(keys.existing(None).await, Err(StoreError::Unusable(_))));
-        std::fs::remove_file(&file).unwrap();
-        assert!(keys.existing(None).await.unwrap().is_none());
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            ErasureKeys::open(dir.path()),
-            Err(StoreError::Unusable(_))
-        ));
-    }
-}
+mod tests;

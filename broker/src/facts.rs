@@ -1,6 +1,8 @@
 //! Facts: statements come in, are judged by the policy (action `state`), numbered, chained and logged; and
 //! are shown to those whom the policy lets see them (action `inspect`).
 
+use std::sync::Arc;
+
 use schakel_policy::asking::{self, BrokenGlass};
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::CaseRef;
@@ -13,6 +15,7 @@ use schakel_proto::statement::{
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
 
+use crate::activate;
 use crate::inspect::{Audience, Reader, audience};
 use crate::log::entry::EntryDraft;
 use crate::redact::{Code, safe};
@@ -53,7 +56,7 @@ pub fn to_wire(case: CaseRef, facts: store::Facts) -> wire::CaseFacts {
 /// # Errors
 /// Malformed, forged, not the caller's, not permitted, or not possible as the case stands.
 pub async fn submit(
-    state: &State,
+    state: &Arc<State>,
     caller: &Caller,
     request: wire::SubmitStatementRequest,
 ) -> Result<wire::SubmitStatementAnswer, Refusal> {
@@ -67,22 +70,11 @@ pub async fn submit(
         )
         .at("statement")
     })?;
-    let parsed = ParsedStatement::parse(&signed)?;
-    if parsed.statement().agency() != caller.agency() {
-        let sentence = "The statement names another agency than the connection belongs to";
-        let remedy = "Only the agency itself hands in its statements.";
-        return Err(Refusal::new(
-            Fault::Forbidden,
-            "STATEMENT_NOT_CALLER",
-            sentence,
-            remedy,
-        ));
-    }
     let now = state.clock.now();
-    let _valid = state.directories.valid(now)?;
-    let statement = VerifiedStatement::verify(parsed, caller.directory(), &state.network, now)?;
+    let mut caller = caller.clone();
+    let mut statement = verified(state, &caller, &signed, now)?;
     for _ in 0..JUDGED_MAX_COUNT {
-        let (added, audience) = attempt(state, caller, &statement, now).await?;
+        let (added, audience) = attempt(state, &caller, &statement, now).await?;
         match added {
             StatementAdded::New { answer, reconsider } => {
                 let kind = statement.statement().body().kind();
@@ -92,7 +84,12 @@ pub async fn submit(
                 return Ok(answer_to(answer));
             }
             StatementAdded::Repeated(answer) => return Ok(answer_to(answer)),
-            StatementAdded::Conflict => {}
+            StatementAdded::Conflict => {
+                // If it is not the facts: another directory is in force, and what it says of the caller counts.
+                activate::catch_up(state).await?;
+                caller = caller.again(state.directories.current())?;
+                statement = verified(state, &caller, &signed, now)?;
+            }
             StatementAdded::ConflictingDigest => {
                 let sentence = "This statement id was used for another statement";
                 let remedy = "Make the statement anew, with a new id.";
@@ -109,6 +106,29 @@ pub async fn submit(
     Err(Refusal::new(Fault::Unavailable, "FACTS_BUSY", sentence, "Try again.").retry_after(1_000))
 }
 
+/// Checks that it is the caller's, under the directory that the caller is known by.
+fn verified(
+    state: &State,
+    caller: &Caller,
+    signed: &wire::Signed,
+    now: Timestamp,
+) -> Result<VerifiedStatement, Refusal> {
+    let parsed = ParsedStatement::parse(signed)?;
+    if parsed.statement().agency() != caller.agency() {
+        let sentence = "The statement names another agency than the connection belongs to";
+        let remedy = "Only the agency itself hands in its statements.";
+        return Err(Refusal::new(
+            Fault::Forbidden,
+            "STATEMENT_NOT_CALLER",
+            sentence,
+            remedy,
+        ));
+    }
+    let _valid = state.directories.valid(now)?;
+    let (directory, network) = (caller.directory(), &state.network);
+    Ok(VerifiedStatement::verify(parsed, directory, network, now)?)
+}
+
 /// Judges and commits once, on the facts as they are now.
 async fn attempt(
     state: &State,
@@ -116,7 +136,7 @@ async fn attempt(
     statement: &VerifiedStatement,
     now: Timestamp,
 ) -> Result<(StatementAdded, Audience), Refusal> {
-    let fields = statement.statement();
+    let (fields, judged_by) = (statement.statement(), state.rules.current().version());
     let mut facts = to_wire(fields.case_ref(), state.store.facts(fields.case_ref()).await?);
     let chain = FactChain::check(&facts)?;
     let repeated = chain.statements().any(|known| known.id() == fields.id());
@@ -158,6 +178,8 @@ async fn attempt(
             .body()
             .roster()
             .map_or(chain.roster_version(), |(version, _)| version),
+        bundle_version: judged_by,
+        directory_version: caller.directory().version(),
         reviews: match fields.body() {
             StatementBody::BreakGlassReviewed { packet, .. } => Some(*packet),
             _ => None,

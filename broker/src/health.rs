@@ -24,6 +24,8 @@ pub enum Readiness {
     Ready,
     /// Told to stop; finishes what is in flight.
     Draining,
+    /// The store's database is not reached: nothing is accepted until it is.
+    Away,
     /// The store or the log stopped: nothing is accepted until the cause is removed and the broker restarted.
     Failed,
 }
@@ -35,6 +37,7 @@ impl Readiness {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Away => "away",
             Self::Failed => "failed",
         }
     }
@@ -50,7 +53,7 @@ pub async fn serve(
     let router = Router::new()
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
-        .with_state((Arc::new(readiness), Arc::clone(&beats)))
+        .with_state((Arc::new(readiness), Arc::clone(&beats), Arc::clone(&meters)))
         .route(
             "/metrics",
             get(move || metrics(Arc::clone(&gauges), Arc::clone(&meters), Arc::clone(&beats))),
@@ -73,12 +76,19 @@ async fn metrics(
 }
 
 /// That is looked at here, so that no other monitor is needed to find one that fell silent.
-async fn ready(
-    State((readiness, beats)): State<(Arc<watch::Receiver<Readiness>>, Arc<Beats>)>,
-) -> (StatusCode, String) {
+async fn ready(State((readiness, beats, meters)): State<Looked>) -> (StatusCode, String) {
     let now = *readiness.borrow();
+    if now == Readiness::Ready && meters.do_newcomers_wait() {
+        return (StatusCode::SERVICE_UNAVAILABLE, NO_DESCRIPTORS.to_owned());
+    }
     said(now, &beats.silent())
 }
+
+/// What readiness is told from.
+type Looked = (Arc<watch::Receiver<Readiness>>, Arc<Beats>, Arc<Meters>);
+
+/// Who is connected is served; who comes anew waits.
+const NO_DESCRIPTORS: &str = "no file descriptors\n";
 
 /// Ready, and nothing that runs beside the calls has fallen silent.
 fn said(now: Readiness, silent: &[(Monitor, Duration)]) -> (StatusCode, String) {
@@ -112,7 +122,12 @@ mod tests {
             super::said(Readiness::Ready, &[]),
             (StatusCode::OK, "ready\n".into())
         );
-        for word in [Readiness::Starting, Readiness::Draining, Readiness::Failed] {
+        for word in [
+            Readiness::Starting,
+            Readiness::Draining,
+            Readiness::Away,
+            Readiness::Failed,
+        ] {
             let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", word.word()));
             assert_eq!(super::said(word, &silent), expected);
         }
@@ -121,12 +136,16 @@ mod tests {
     #[tokio::test]
     async fn ready_says_so_with_its_status() {
         let (set, readiness) = watch::channel(Readiness::Starting);
-        let state = State((Arc::new(readiness), Arc::default()));
+        let meters = Arc::new(Meters::default());
+        let state = State((Arc::new(readiness), Arc::default(), Arc::clone(&meters)));
         assert_eq!(
             ready(state.clone()).await,
             (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into())
         );
         set.send(Readiness::Ready).unwrap();
-        assert_eq!(ready(state).await, (StatusCode::OK, "ready\n".into()));
+        assert_eq!(ready(state.clone()).await, (StatusCode::OK, "ready\n".into()));
+        meters.newcomers_wait(true);
+        let full = (StatusCode::SERVICE_UNAVAILABLE, NO_DESCRIPTORS.into());
+        assert_eq!(ready(state).await, full);
     }
 }

@@ -102,6 +102,8 @@ pub mod seen;
 
 pub mod beats;
 
+pub mod descriptors;
+
 pub mod brief;
 
 pub mod health;

@@ -1,7 +1,7 @@
 //! What was closed, throttled and refused, counted for `/metrics`. No label names an agency, a case or an address.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::refusals::{Refusals, Refused};
 use crate::retention::Swept;
@@ -75,6 +75,8 @@ pub struct Meters {
     left_out: AtomicU64,
     /// Connections served now.
     connections: AtomicU64,
+    /// Whether newcomers wait because no file descriptor is left.
+    newcomers_wait: AtomicBool,
     /// Cases, packets and entries whose retention had ended.
     went: [AtomicU64; 3],
     /// Whether the half-year of the log's shard is over, and whether the log is frozen: 0 or 1.
@@ -111,6 +113,16 @@ impl Meters {
     /// One connection more is served.
     pub fn entered(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Newcomers wait for want of file descriptors, or no longer.
+    pub fn newcomers_wait(&self, wait: bool) {
+        self.newcomers_wait.store(wait, Ordering::Relaxed);
+    }
+
+    /// Whether newcomers wait for want of file descriptors.
+    pub fn do_newcomers_wait(&self) -> bool {
+        self.newcomers_wait.load(Ordering::Relaxed)
     }
 
     /// How the log's shard is.
@@ -156,9 +168,12 @@ impl Meters {
             "# HELP schakel_rejections_left_out_total Rejections that got no log entry of their own.\n\
              # TYPE schakel_rejections_left_out_total counter\nschakel_rejections_left_out_total {}\n\
              # HELP schakel_connections Connections served now.\n# TYPE schakel_connections gauge\n\
-             schakel_connections {}\n",
+             schakel_connections {}\n\
+             # HELP schakel_newcomers_wait Whether no file descriptor is left for new connections.\n\
+             # TYPE schakel_newcomers_wait gauge\nschakel_newcomers_wait {}\n",
             left_out.load(Ordering::Relaxed),
             connections.load(Ordering::Relaxed),
+            u64::from(self.do_newcomers_wait()),
         );
         text.push_str(
             "# HELP schakel_retention_total What went because its retention had ended.\n\

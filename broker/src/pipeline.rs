@@ -6,7 +6,10 @@
 //! Lease  -> Decided  -> Streamed       -> Committed      -> Proved         -> Sent
 //! ```
 
+use std::sync::Arc;
+
 use crate::accept::{self, AcceptedPacket};
+use crate::activate;
 use crate::admit::{self, Admission};
 use crate::decide;
 use crate::deliver::{self, Commit, Line, Sent};
@@ -45,7 +48,7 @@ pub async fn submit(
 /// # Errors
 /// Why nothing could be handed over; the packet waits for another turn.
 pub async fn hand_over(
-    state: &State,
+    state: &Arc<State>,
     caller: &Caller,
     line: &Line,
     lease: Lease,
@@ -58,6 +61,8 @@ pub async fn hand_over(
             Commit::Committed(committed) => *committed,
             Commit::Nothing => return Ok(None),
             Commit::Changed(again) => {
+                // What another broker brought into force is taken up first, or it would change for ever.
+                activate::catch_up(state).await?;
                 lease = *again;
                 continue;
             }

@@ -133,10 +133,14 @@ pub async fn cosign(
     caller: &Caller,
     request: &wire::CosignRequest,
 ) -> Result<wire::CosignAnswer, Refusal> {
-    let (directory, now) = (caller.directory(), state.clock.now());
+    let (store, directory, now) = (state.store.as_ref(), caller.directory(), state.clock.now());
     if !request.cosignature.is_empty() {
-        state.cosigned.take(caller.agency(), request, directory, now)?;
+        let brought = (caller.agency(), request);
+        state.cosigned.take(store, brought, (directory, now)).await?;
     }
-    let newest = state.store.latest_checkpoint().await?;
-    state.cosigned.held_up(newest.as_ref(), directory, now)
+    let newest = store.latest_checkpoint().await?;
+    state
+        .cosigned
+        .held_up(store, newest.as_ref(), (directory, now))
+        .await
 }

@@ -10,6 +10,7 @@ use schakel_proto::directory::Directory;
 use schakel_proto::ids::Digest;
 use schakel_proto::limits;
 use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::time::Timestamp;
 use schakel_proto::wire::broker_server::BrokerServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +51,8 @@ use crate::store::{Store, StoreError};
 use crate::tls;
 
 mod chores;
+
+mod hearing;
 
 /// Calls of one agency that only read, per minute and at once.
 const READS: (u32, usize) = (12_000, 64);
@@ -123,6 +126,8 @@ pub struct Running {
     desk: Arc<Desk>,
     drain_max: Duration,
     data_dir: PathBuf,
+    /// The store was opened by somebody else, who closes it.
+    lent: bool,
 }
 
 /// Starts everything; returns once the broker takes work.
@@ -130,6 +135,29 @@ pub struct Running {
 /// # Errors
 /// What keeps it from starting.
 pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> Result<Running, ServeError> {
+    started(config, development, clock, None).await
+}
+
+/// The same on a store that the caller opened, and closes: several brokers of one process on one store.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn start_on(
+    store: Arc<dyn Store>,
+    config: Config,
+    development: bool,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, ServeError> {
+    started(config, development, clock, Some(store)).await
+}
+
+async fn started(
+    config: Config,
+    development: bool,
+    clock: Arc<dyn Clock>,
+    store: Option<Arc<dyn Store>>,
+) -> Result<Running, ServeError> {
+    let lent = store.is_some();
     let (stop, stopped) = watch::channel(false);
     let (readiness, ready) = watch::channel(Readiness::Starting);
     let health_listener = listen(config.health_listen).await?;
@@ -149,7 +177,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         &config,
         development,
         (clock, gauges, meters, beats),
-        stopped.clone(),
+        (stopped.clone(), store),
     )
     .await?;
     let desk = Arc::new(Desk::running(&state, &config, development)?);
@@ -183,6 +211,7 @@ pub async fn start(config: Config, development: bool, clock: Arc<dyn Clock>) -> 
         desk,
         drain_max,
         data_dir: config.data_dir,
+        lent,
     })
 }
 
@@ -191,19 +220,25 @@ async fn share(
     config: &Config,
     development: bool,
     (clock, gauges, meters, beats): (Arc<dyn Clock>, Arc<Gauges>, Arc<Meters>, Arc<Beats>),
-    stop: watch::Receiver<bool>,
+    (stop, lent): (watch::Receiver<bool>, Option<Arc<dyn Store>>),
 ) -> Result<(Arc<State>, Sequencer), ServeError> {
     let now = clock.now();
     let source = directory::Source::new(config, development)?;
     let directory = source.load(now)?;
-    let secret = log_key(config, &directory)?;
+    let _key_of_the_file = log_key(config, &directory)?;
     let keys = ErasureKeys::open(&config.erasure_dir)?;
-    let store = open_store(config).await?;
+    make_private(&config.data_dir)?;
+    let store = match lent {
+        Some(store) => store,
+        None => open_store(config).await?,
+    };
     halt::may_sign(store.as_ref()).await?;
+    let directory = activate::newest_directory(store.as_ref(), &source, directory, now).await?;
+    let secret = log_key(config, &directory)?;
     let entries = EntryMaker::new(config.network.clone(), keys.clone());
     shards::follow(store.as_ref(), &entries, directory.log().shards(), now).await?;
     activate::directory(store.as_ref(), &entries, &directory, now).await?;
-    let rules = load_rules(config, &directory, clock.as_ref()).await?;
+    let rules = load_rules(config, store.as_ref(), &directory, now).await?;
     let current = rules.current();
     config
         .overdue
@@ -293,19 +328,25 @@ fn make_private(folder: &Path) -> Result<(), ConfigError> {
 /// The bundle compiles and runs its own cases: off the threads that serve.
 async fn load_rules(
     config: &Config,
+    store: &dyn Store,
     directory: &Directory,
-    clock: &dyn Clock,
+    now: Timestamp,
 ) -> Result<RulesInForce, ServeError> {
+    let source = Arc::new(bundle::Source::new(config.bundle.clone(), config.network.clone()));
+    let file = source.bytes()?;
+    let seen = Digest::of(&file);
+    let load = |bytes: Vec<u8>| {
+        let (source, directory) = (Arc::clone(&source), directory.clone());
+        tokio::task::spawn_blocking(move || source.load(&bytes, &directory, now))
+    };
+    let failed = |error: tokio::task::JoinError| ServeError::Server(error.to_string());
+    let mut rules = load(file).await.map_err(failed)??;
+    // Another broker on the store may have brought a newer one into force.
+    if let Some(newer) = activate::newest_bundle(store, rules.version()).await? {
+        rules = load(newer).await.map_err(failed)??;
+    }
     let source = bundle::Source::new(config.bundle.clone(), config.network.clone());
-    let (directory, now) = (directory.clone(), clock.now());
-    let loaded = tokio::task::spawn_blocking(move || {
-        let bytes = source.bytes()?;
-        let rules = source.load(&bytes, &directory, now)?;
-        Ok::<_, Refusal>(RulesInForce::new(source, rules, Digest::of(&bytes)))
-    });
-    Ok(loaded
-        .await
-        .map_err(|error| ServeError::Server(error.to_string()))??)
+    Ok(RulesInForce::new(source, rules, seen))
 }
 
 /// The gRPC server and the log's files beside it, with every limit of HTTP/2 set. Connections have no greatest age: streams of deliveries last for
@@ -376,7 +417,9 @@ impl Running {
         rejection::settle(&self.state, true).await;
         self.desk.settle().await;
         self.sequencer.stop().await;
-        self.state.store.close().await;
+        if !self.lent {
+            self.state.store.close().await;
+        }
         tracing::info!("stopped");
         match ended {
             Ok(Ok(Err(error))) => Err(ServeError::Server(error.to_string())),

@@ -154,6 +154,15 @@ impl Bells {
         Arc::clone(hurried.entry(agency.clone()).or_default())
     }
 
+    /// Rings for everybody that a stream was ever open for, or somebody rang for.
+    pub fn hurry_all(&self) {
+        let agencies: Vec<AgencyId> = {
+            let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+            bells.keys().cloned().collect()
+        };
+        agencies.iter().for_each(|agency| self.hurry(agency));
+    }
+
     /// Rings for `agency`.
     pub fn ring(&self, agency: &AgencyId) {
         self.of(agency).notify_one();

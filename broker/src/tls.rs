@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::config::{Bounds, ConfigError, TlsFiles};
+use crate::descriptors;
 use crate::guard::pace::Pace;
 use crate::guard::{Answers, Guard, Limits, Started};
 use crate::meters::{Closed, Meters};
@@ -34,8 +35,6 @@ use crate::state::Alarms;
 
 /// The client's preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Rest after a failed accept, e.g. for want of file descriptors.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How much the thread that computes handshakes gives way (see nice(2)).
 const HANDSHAKE_NICE: i32 = 5;
 /// Connections past their handshake that wait to be served.
@@ -323,7 +322,7 @@ pub fn accept(
                 }
                 Some(Err(error)) => {
                     tracing::warn!(kind = %error.kind(), "cannot accept connections for the moment");
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    descriptors::rest(&error, &door.meters).await;
                 }
             }
         }

@@ -200,6 +200,8 @@ impl Place {
             expected_head: head,
             expected_count: count,
             roster_version: 1,
+            bundle_version: 1,
+            directory_version: 1,
             reviews: None,
             accepted_at: now(),
             entry,

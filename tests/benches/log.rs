@@ -5,7 +5,9 @@
 //!
 //! `SCHAKEL_ENTRIES=1000000` sets another size (several with commas), `SCHAKEL_FOLDER` another place for the store. One entry
 //! in four carries a recall with an OpenPGP signature; the others carry nothing signed. The entries belong to 1,000 cases,
-//! but for one in 20,000, which belong to one case that is spread over the whole log.
+//! but for one in 20,000, which belong to one case that is spread over the whole log. They are committed and integrated as the
+//! broker does it, group by group, each group synced; only sled's cache is larger while they are. Each figure is printed as soon
+//! as it is there (standard error), and a table's row at the end (standard output).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,9 +16,11 @@
     reason = "a measurement that cannot be set up stops"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -31,7 +35,8 @@ use schakel_broker::erasure::ErasureKeys;
 use schakel_broker::log::entry::{EntryDraft, EntryMaker};
 use schakel_broker::log::key;
 use schakel_broker::log::sequencer::Sequencer;
-use schakel_broker::store::sled::SledStore;
+use schakel_broker::store::kv::NoFaults;
+use schakel_broker::store::sled::{SledOptions, SledStore};
 use schakel_broker::store::{Filed, Store};
 use schakel_certs_dev::Network;
 use schakel_proto::evidence::Event;
@@ -47,6 +52,12 @@ const AT_ONCE: usize = 512;
 const CASES: u64 = 1_000;
 /// Every so many-th entry belongs to the one spread case.
 const SPREAD: u64 = 20_000;
+/// Entries between two words on how far it is.
+const TOLD_EVERY: u64 = 250_000;
+/// sled's cache while the store is filled; a broker's own is smaller, and so is that of the measurement.
+const FILL_CACHE_BYTES: u64 = 1 << 30;
+/// Entries up to which the rows are counted by table: for that they are all held in memory.
+const COUNTED_MAX: u64 = 200_000;
 /// Proofs and lists measured.
 const PROOFS: usize = 3_000;
 const LISTS: usize = 200;
@@ -116,9 +127,15 @@ fn draft(number: u64, (packet, signed): &(PacketId, wire::Signed)) -> EntryDraft
 }
 
 async fn fill(data: &Path, config: &Config, network: &Network, numbers: std::ops::Range<u64>) {
-    let began = Instant::now();
+    let (began, numbers_before) = (Instant::now(), numbers.start);
     let keys = ErasureKeys::open(&config.erasure_dir).unwrap();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(data).await.unwrap());
+    let options = SledOptions {
+        cache_bytes: FILL_CACHE_BYTES,
+        ..SledOptions::default()
+    };
+    let opened = SledStore::open_with(data, options, Arc::new(NoFaults)).await;
+    let store: Arc<dyn Store> = Arc::new(opened.unwrap());
+    eprintln!("opened to be filled in {:.0} s", began.elapsed().as_secs_f64());
     let maker = EntryMaker::new(config.network.clone(), keys);
     let directory = Source::new(config, true).unwrap().load(now()).unwrap();
     activate::directory(store.as_ref(), &maker, &directory, now())
@@ -127,11 +144,18 @@ async fn fill(data: &Path, config: &Config, network: &Network, numbers: std::ops
     let secret = key::load(&config.log_key).unwrap();
     let (sequencer, _log) = Sequencer::start(Arc::clone(&store), secret).await.unwrap();
     let recalled = recall(network);
-    let count = numbers.end - numbers.start;
+    let (count, began) = (numbers.end - numbers.start, Instant::now());
+    let done = AtomicU64::new(0);
     let one = async |number: u64| {
         let mut rng = StdRng::seed_from_u64(number);
         let entry = maker.make(draft(number, &recalled), &mut rng).await.unwrap();
         store.record(entry).await.unwrap();
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(TOLD_EVERY) {
+            let rate = done as f64 / began.elapsed().as_secs_f64();
+            let bytes = size(data) / (numbers_before + done);
+            eprintln!("{done} of {count} filled, {rate:.0} a second; {bytes} bytes on disk an entry");
+        }
     };
     futures_util::stream::iter(numbers)
         .map(one)
@@ -142,9 +166,46 @@ async fn fill(data: &Path, config: &Config, network: &Network, numbers: std::ops
     store.close().await;
     let seconds = began.elapsed().as_secs_f64();
     eprintln!(
-        "filled {count} entries in {seconds:.0} s, {:.0} a second",
-        count as f64 / seconds
+        "filled {count} entries in {seconds:.0} s, {:.0} a second; {} MiB on disk, {} bytes an entry; peak {} MiB",
+        count as f64 / seconds,
+        size(data) >> 20,
+        size(data) / (numbers_before + count),
+        peak()
     );
+}
+
+/// Rows and bytes of each table.
+fn count(store: &SledStore, entries: u64) {
+    let mut tables: BTreeMap<char, (u64, u64, u64)> = BTreeMap::new();
+    for (key, record) in store.raw_rows().unwrap() {
+        let of = tables.entry(char::from(key[0])).or_default();
+        *of = (of.0 + 1, of.1 + key.len() as u64, of.2 + record.len() as u64);
+    }
+    let all = tables.values().map(|of| of.1 + of.2).sum::<u64>();
+    eprintln!(
+        "{} bytes of rows an entry; by table: rows, bytes of keys and of records an entry",
+        all / entries
+    );
+    for (table, (rows, keys, records)) in tables {
+        let each = |bytes: u64| bytes as f64 / entries as f64;
+        eprintln!("  {table} {rows} {:.1} {:.1}", each(keys), each(records));
+    }
+}
+
+/// Says how far the verification is, and how fast it went there.
+async fn follow(mut told: tokio::sync::mpsc::Receiver<serde_json::Value>) {
+    let mut said = Instant::now();
+    let (mut what, mut began, mut from) = (String::new(), Instant::now(), 0);
+    while let Some(word) = told.recv().await {
+        let (now, done) = (word["what"].to_string(), word["done"].as_u64().unwrap());
+        if now != what {
+            (what, began, from) = (now, Instant::now(), done);
+        } else if said.elapsed() > Duration::from_secs(15) {
+            said = Instant::now();
+            let rate = (done - from) as f64 / began.elapsed().as_secs_f64();
+            eprintln!("verify: {done} {what}, {rate:.0} a second");
+        }
+    }
 }
 
 /// Most memory that this process had, in MiB.
@@ -188,8 +249,13 @@ fn list(of: CaseRef) -> Ask {
 /// Opens the store as the broker does, and looks; one line of figures.
 async fn measure(data: &Path, config: &Config, entries: u64) {
     let began = Instant::now();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(data).await.unwrap());
+    let opened = Arc::new(SledStore::open(data).await.unwrap());
+    let store: Arc<dyn Store> = opened.clone();
     let started = began.elapsed().as_secs_f64();
+    eprintln!("{entries} entries: opened in {started:.1} s, {} MiB", peak());
+    if entries <= COUNTED_MAX {
+        count(&opened, entries);
+    }
     let opened = peak();
     let desk = Desk::on(config, Arc::new(SystemClock), Arc::clone(&store)).unwrap();
     let size_of_log = store.latest_checkpoint().await.unwrap().unwrap().size;
@@ -205,6 +271,7 @@ async fn measure(data: &Path, config: &Config, entries: u64) {
         let root = entry.checkpoint.root;
         check_inclusion(leaf, index, size_of_log, &entry.inclusion, &root).unwrap();
     }
+    eprintln!("{entries} entries: proof {} ms", of(proofs.clone()));
     let (mut few, mut page) = (Vec::new(), Vec::new());
     for number in 0..LISTS {
         for (of, times, expected) in [
@@ -221,9 +288,17 @@ async fn measure(data: &Path, config: &Config, entries: u64) {
             assert!(found["entries"].as_array().unwrap().len() >= expected);
         }
     }
+    eprintln!(
+        "{entries} entries: spread case {} ms, page of a case {} ms",
+        of(few.clone()),
+        of(page.clone())
+    );
+    let (sender, told) = tokio::sync::mpsc::channel(16);
+    let following = tokio::spawn(follow(told));
     let began = Instant::now();
-    let verified = desk.answer(Ask::Verify, &Told::default()).await.unwrap();
+    let verified = desk.answer(Ask::Verify, &Told::to(sender)).await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
+    following.await.unwrap();
     assert_eq!(verified["wrong"], 0, "{verified:#}");
     let bytes = size(data);
     println!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use schakel_proto::evidence::{self, CheckedEvidence, Event};
 use schakel_proto::ids::{CaseRef, SubjectRef};
 use schakel_proto::wire;
@@ -11,7 +11,7 @@ use schakel_tests::system::network::{Town, now};
 use schakel_tests::system::office::{Document, Office, outcomes, text};
 use schakel_tests::system::peer::runtime;
 use schakel_tests::system::player::Player;
-use schakel_tests::system::told::{seeded, skip};
+use schakel_tests::system::told::{count, rounds, seeded, skip};
 use schakel_tests::system::wait;
 use serde_json::{Value, json};
 
@@ -325,4 +325,82 @@ fn n13_a_daemon_in_2040_or_with_a_clock_that_stands_still_says_what_is_wrong() {
     alarm(&police, false);
     let packet = police.send(&order(&town, case));
     Office::of(&town, PROSECUTOR).received(&packet);
+}
+
+/// What was taken on and came to an end, by how it ended; each packet that was settled stands once in the inbox.
+fn ends(town: &Town, packets: &[String]) -> (usize, usize) {
+    let (police, prosecutor) = (Office::of(town, POLICE), Office::of(town, PROSECUTOR));
+    let (mut received, mut refused) = (Vec::new(), 0);
+    for packet in packets {
+        let record = police.packet(packet, "settled");
+        if text(&record, "state") == "settled" {
+            assert_eq!(outcomes(&record)[0].2, "received", "{record:#}");
+            received.push(packet);
+        } else {
+            // Signed an hour ahead of the broker's clock: refused for good, and the sender knows what to do.
+            assert!(record.to_string().contains("SIGNATURE_IN_FUTURE"), "{record:#}");
+            refused += 1;
+        }
+    }
+    let inbox = prosecutor.inbox();
+    for packet in packets {
+        let times = inbox.iter().filter(|one| text(one, "packet") == **packet).count();
+        assert_eq!(
+            times,
+            usize::from(received.contains(&packet)),
+            "{packet} in the inbox"
+        );
+    }
+    (received.len(), refused)
+}
+
+#[test]
+fn n12_the_brokers_clock_jumps_by_an_hour_under_load_and_each_packet_has_one_end() {
+    let _turn = turn::take();
+    let mut town = Town::rupel();
+    town.lift_rates();
+    let Some(clock) = clock(&town, "+0") else { return };
+    let command = clock.over(town.broker_command());
+    town.start_broker_as(command);
+    [POLICE, PROSECUTOR]
+        .iter()
+        .for_each(|agent| town.start_agent(agent));
+    let (mut rng, jumps) = (seeded(), rounds(4, 60));
+    let (case, police) = (CaseRef::random(&mut rng), Office::of(&town, POLICE));
+    police.open_case(case, &[POLICE, PROSECUTOR]);
+    let order = order(&town, case);
+    let mut packets = Vec::new();
+    let mut send = |most: Duration| {
+        let began = std::time::Instant::now();
+        while began.elapsed() < most {
+            let (status, answer) = police.try_ask("POST", "/v1/packets", Some(&order)).unwrap();
+            if status == 200 {
+                packets.push(text(&answer, "packet"));
+            } else {
+                assert!(!text(&answer, "remedy").is_empty(), "{answer:#}");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    for jump in 0..jumps {
+        clock.set(if jump % 2 == 0 { "+1h" } else { "-1h" });
+        send(Duration::from_secs(2));
+        if rng.random() {
+            clock.set("+0");
+            send(Duration::from_secs(1));
+        }
+    }
+    clock.set("+0");
+    send(Duration::from_secs(1));
+    let (received, refused) = ends(&town, &packets);
+    assert!(received > 0);
+    // Set right again it works as before, without a hand.
+    let last = police.send(&order);
+    Office::of(&town, PROSECUTOR).received(&last);
+    count(
+        jumps,
+        &format!(
+            "jumps of the clock by an hour, {received} packets received once, {refused} refused with the reason"
+        ),
+    );
 }

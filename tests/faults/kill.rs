@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use rand::seq::IndexedRandom;
@@ -11,6 +11,7 @@ use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use schakel_proto::evidence;
 use schakel_proto::ids::CaseRef;
 use schakel_proto::wire;
+use schakel_tests::system::backend::Backend;
 use schakel_tests::system::network::{Places, Town, now};
 use schakel_tests::system::office::{Document, Office, outcomes, text};
 use schakel_tests::system::peer::runtime;
@@ -25,8 +26,17 @@ pub const RECIPIENTS: [&str; 2] = ["parket-antwerpen", "pz-rupel-opvolgcel"];
 /// Purpose and basis.
 pub const TRIAGE: (&str, &str) = ("triage", "legal_duty");
 
+/// Tells the load to stop when it is dropped, also by a failure.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends until told to stop; what the agent took on, with its content.
-fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) -> BTreeMap<String, Vec<u8>> {
+pub fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) -> BTreeMap<String, Vec<u8>> {
     let (police, folder) = (Office::in_network(&places.network, "pz-rupel"), &places.scratch);
     let mut taken = BTreeMap::new();
     let mut number = 0;
@@ -86,18 +96,33 @@ fn kill_some(town: &mut Town, rng: &mut StdRng) -> Vec<&'static str> {
     victims
 }
 
-#[test]
-fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
-    let _turn = turn::take();
-    let (mut rng, kills) = (seeded(), rounds(30, 2_000));
-    let mut town = Town::rupel();
+/// A town under whose broker lies this store, with a case and three agents.
+fn running(backend: Backend, rng: &mut StdRng) -> (Town, CaseRef) {
+    let mut town = backend.town();
     town.lift_rates();
     town.start_broker();
     for agent in ["pz-rupel", RECIPIENTS[0], RECIPIENTS[1]] {
         town.start_agent(agent);
     }
-    let case = CaseRef::random(&mut rng);
+    let case = CaseRef::random(rng);
     Office::of(&town, "pz-rupel").open_case(case, &["pz-rupel", RECIPIENTS[0], RECIPIENTS[1]]);
+    (town, case)
+}
+
+#[test]
+fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
+    killed_at_random(Backend::Sled);
+}
+
+#[test]
+fn d01_d03_d04_killed_at_random_on_a_database_every_packet_arrives_exactly_once() {
+    killed_at_random(Backend::Postgres);
+}
+
+fn killed_at_random(backend: Backend) {
+    let _turn = turn::take();
+    let (mut rng, kills) = (seeded(), rounds(60, 2_000));
+    let (mut town, case) = running(backend, &mut rng);
     let stop = AtomicBool::new(false);
     let taken = std::thread::scope(|scope| {
         let sender = StdRng::from_rng(&mut rng);
@@ -105,7 +130,7 @@ fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
         let stop = &stop;
         let load = scope.spawn(move || load(&places, case, sender, stop));
         for round in 1..=kills {
-            std::thread::sleep(Duration::from_millis(rng.random_range(20..700)));
+            std::thread::sleep(Duration::from_millis(rng.random_range(20..500)));
             println!("round {round}: killed {:?}", kill_some(&mut town, &mut rng));
         }
         stop.store(true, Ordering::Relaxed);
@@ -121,7 +146,47 @@ fn d01_d03_d04_killed_at_random_under_load_every_packet_arrives_exactly_once() {
     count(
         kills,
         &format!(
-            "kills, {} packets, each once in both inboxes, {entries} log entries",
+            "kills over {backend:?}, {} packets, each once in both inboxes, {entries} log entries",
+            taken.len()
+        ),
+    );
+}
+
+/// From one kill to the next.
+const STORM: Duration = Duration::from_secs(3);
+
+#[test]
+fn n17_a_broker_that_is_killed_every_three_seconds_gets_on() {
+    let _turn = turn::take();
+    let (mut rng, kills) = (seeded(), rounds(10, 200));
+    let (mut town, case) = running(Backend::Sled, &mut rng);
+    let (stop, mut known, mut got_on) = (AtomicBool::new(false), 0, 0);
+    let taken = std::thread::scope(|scope| {
+        let sender = StdRng::from_rng(&mut rng);
+        let (places, stop) = (town.places("load"), &stop);
+        let load = scope.spawn(move || load(&places, case, sender, stop));
+        for _ in 0..kills {
+            let began = Instant::now();
+            town.take_broker().kill();
+            town.start_broker();
+            std::thread::sleep(STORM.saturating_sub(began.elapsed()));
+            let now = Office::of(&town, RECIPIENTS[0]).inbox().len();
+            got_on += u64::from(now > known);
+            known = now;
+        }
+        stop.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(
+        got_on * 2 >= kills,
+        "something arrived between only {got_on} of {kills} kills"
+    );
+    check_arrivals(&town, &taken);
+    let entries = runtime().block_on(check_log(&town, &taken));
+    count(
+        kills,
+        &format!(
+            "kills three seconds apart, {} packets, {known} of them arrived in between, each once; {entries} log entries",
             taken.len()
         ),
     );

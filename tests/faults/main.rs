@@ -28,8 +28,25 @@ mod keys;
 
 mod race;
 
+mod roads;
+
+mod weather;
+
+mod herd;
+
 mod released;
 
 mod steps;
 
+mod sweep;
+
+mod errors;
+
+mod found;
+
+mod cuts;
+
+mod short;
+
 mod care;
+mod database;

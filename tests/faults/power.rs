@@ -104,7 +104,7 @@ fn d05_power_cuts_of_the_brokers_disk_lose_nothing_that_was_accepted() {
         Ok(disk) => disk,
         Err(why) => return skip(&why),
     };
-    let (mut rng, cuts) = (seeded(), rounds(30, 10_000));
+    let (mut rng, cuts) = (seeded(), rounds(60, 1_000));
     let mut town = Town::rupel();
     town.put_broker_on(&disk.path());
     town.lift_rates();

@@ -3,7 +3,7 @@
 //! which three agents check at each contact.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -11,12 +11,12 @@ use schakel_proto::ids::CaseRef;
 use schakel_tests::system::network::Town;
 use schakel_tests::system::office::{Document, Office};
 use schakel_tests::system::peer::runtime;
-use schakel_tests::system::process::command;
+use schakel_tests::system::strace::{Tracer, has_strace};
 use schakel_tests::system::told::{count, rounds, seeded, skip};
 use schakel_tests::system::wait;
 
 use crate::kill::{RECIPIENTS, TRIAGE, check_arrivals, check_log};
-use crate::{store, turn};
+use crate::turn;
 
 /// What the broker does where it can die: rows and part files written, synced, put in their place; checkpoints are
 /// rows like others; answers to agents. With the number of calls, of any one thread, before which it is tried.
@@ -31,41 +31,10 @@ const STEPS: [(&str, u64); 6] = [
 /// Longest wait for a call that may not come so often.
 const REACHED: Duration = Duration::from_secs(6);
 
-/// A tracer on the running broker.
-struct Tracer(Child);
-
-impl Tracer {
-    /// Ends the process `id` at the `when`-th of these `calls`. Back when the tracer sees all its threads.
-    fn new(id: u32, calls: &str, when: u64) -> Self {
-        let mut tracer = command("strace");
-        tracer.args(["--follow-forks", "--quiet=all", "--output=/dev/null"]);
-        tracer.arg(format!("--trace={calls}"));
-        tracer.arg(format!("--inject={calls}:signal=KILL:when={when}"));
-        tracer.arg(format!("--attach={id}"));
-        let tracer = tracer.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        wait::until("the tracer", || {
-            let threads = std::fs::read_dir(format!("/proc/{id}/task")).ok()?;
-            let seen = |status: String| !status.contains("TracerPid:\t0\n");
-            threads
-                .flatten()
-                .all(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(seen))
-                .then_some(())
-        });
-        Self(tracer)
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 #[test]
 fn d02_killed_at_each_step_the_log_is_one_history_and_nothing_taken_on_is_missing() {
     let _turn = turn::take();
-    if let Err(why) = store::has_strace() {
+    if let Err(why) = has_strace() {
         return skip(&why);
     }
     let mut rng = seeded();
@@ -84,7 +53,7 @@ fn d02_killed_at_each_step_the_log_is_one_history_and_nothing_taken_on_is_missin
     let (case, police) = (CaseRef::random(&mut rng), Office::of(&town, "pz-rupel"));
     police.open_case(case, &["pz-rupel", RECIPIENTS[0], RECIPIENTS[1]]);
     let scratch = town.scratch("steps");
-    let (mut taken, mut reached) = (BTreeMap::new(), 0);
+    let (mut taken, mut reached, nowhere) = (BTreeMap::new(), 0, Path::new("/dev/null"));
     for (number, (calls, when)) in steps.iter().enumerate() {
         let content = vec![number as u8; if number % 2 == 0 { 900 } else { 90_000 }];
         let file = scratch.join(format!("{number}.bin"));
@@ -95,7 +64,7 @@ fn d02_killed_at_each_step_the_log_is_one_history_and_nothing_taken_on_is_missin
             TRIAGE,
             &[Document::new("facts_summary", &file)],
         );
-        let tracer = Tracer::new(town.broker().id(), calls, *when);
+        let tracer = Tracer::new(town.broker().id(), calls, "signal=KILL", *when, nowhere);
         let packet = police.send(&order);
         let mut broker = town.take_broker();
         let died = wait::try_until(REACHED, || broker.ended()).is_some();

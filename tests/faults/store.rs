@@ -7,21 +7,22 @@ use std::time::Duration;
 
 use rand::{Rng, rngs::StdRng};
 use schakel_tests::system::disk::{Disk, SmallDisk};
-use schakel_tests::system::process::{Process, binary, command, run, signal};
+use schakel_tests::system::process::{Process, binary, signal};
 use schakel_tests::system::storm::{Printed, WRITERS, check};
+use schakel_tests::system::strace::{end_traced, has_strace, tampered, traced};
 use schakel_tests::system::told::{count, rounds, seeded, skip};
 use schakel_tests::system::{peer, wait};
 
 use crate::turn;
 
 /// A storm on `folder`, its lines in a file elsewhere.
-struct Storm {
-    process: Process,
+pub struct Storm {
+    pub process: Process,
     lines: tempfile::NamedTempFile,
 }
 
 impl Storm {
-    fn start(mut program: Command, folder: &Path, rng: &mut StdRng) -> Self {
+    pub fn start(mut program: Command, folder: &Path, rng: &mut StdRng) -> Self {
         let lines = tempfile::NamedTempFile::new().unwrap();
         program.arg(folder).arg(rng.random::<u64>().to_string());
         Self {
@@ -46,55 +47,26 @@ impl Storm {
     /// `kill -9`, of what is traced too.
     fn end(self) {}
 
-    fn read(&self, printed: &mut Printed) {
+    pub fn read(&self, printed: &mut Printed) {
         printed.read(&std::fs::read_to_string(self.lines.path()).unwrap());
     }
 }
 
-/// A tracer that is killed lets go of what it traced: end that first.
 impl Drop for Storm {
     fn drop(&mut self) {
-        let id = self.process.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        for child in children.split_whitespace() {
-            run("kill", &["-KILL", child]).ok();
-        }
+        end_traced(self.process.id());
     }
 }
 
-fn plain() -> Command {
+pub fn plain() -> Command {
     Command::new(binary("schakel-storm"))
 }
 
-/// The same program, with some of its system calls tampered with by `strace`: one system call an injection.
-/// Without `--seccomp-bpf`, with which strace 6.1 does not count to `when`.
-fn tampered(injections: &[&str]) -> Command {
-    let mut command = command("strace");
-    command.args([
-        "--follow-forks",
-        "--quiet=all",
-        "--trace=fdatasync,fsync",
-        "--output=/dev/null",
-    ]);
-    command.args(injections.iter().map(|injection| format!("--inject={injection}")));
-    command.arg("--").arg(binary("schakel-storm"));
-    command
-}
-
-/// Whether the tracer works here.
-pub fn has_strace() -> Result<(), String> {
-    let tried = run("strace", &["--output=/dev/null", "--trace=fsync", "true"]);
-    tried
-        .map(drop)
-        .map_err(|e| format!("strace cannot be used here: {e}"))
-}
-
-/// The process that a tracer runs.
-fn traced(tracer: u32) -> u32 {
-    wait::until("the traced process", || {
-        let children = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
-    })
+/// The same program, with some of its syncs tampered with.
+pub fn syncs(injections: &[&str]) -> Command {
+    let injections: Vec<String> = injections.iter().map(|&one| one.to_owned()).collect();
+    let nowhere = Path::new("/dev/null");
+    tampered(&binary("schakel-storm"), "fdatasync,fsync", nowhere, &injections)
 }
 
 fn verdict(folder: &Path, printed: &Printed) -> Result<(), String> {
@@ -112,7 +84,7 @@ fn d05_power_cuts_lose_nothing_that_the_store_acknowledged() {
         Ok(disk) => disk,
         Err(why) => return skip(&why),
     };
-    let (mut rng, mut printed, cuts) = (seeded(), Printed::default(), rounds(30, 3_000));
+    let (mut rng, mut printed, cuts) = (seeded(), Printed::default(), rounds(60, 3_000));
     let folder: PathBuf = disk.path().join("store");
     std::fs::create_dir(&folder).unwrap();
     for cut in 1..=cuts {
@@ -153,7 +125,7 @@ fn d05_a_store_that_does_not_sync_is_found_out() {
         let mut printed = Printed::default();
         // Every sync says "done" and does nothing: what a disk cache without power, or a store without sync, does.
         let mut storm = Storm::start(
-            tampered(&["fdatasync:retval=0", "fsync:retval=0"]),
+            syncs(&["fdatasync:retval=0", "fsync:retval=0"]),
             &folder,
             &mut rng,
         );
@@ -189,7 +161,7 @@ fn d02_killed_inside_any_sync_the_store_opens_and_has_all() {
             ("fdatasync", 3 * kill)
         };
         let injection = format!("{call}:signal=KILL:when={when}");
-        let mut storm = Storm::start(tampered(&[&injection]), folder.path(), &mut rng);
+        let mut storm = Storm::start(syncs(&[&injection]), folder.path(), &mut rng);
         wait::until("the end inside a sync", || storm.process.ended());
         storm.read(&mut printed);
         if let Err(lost) = verdict(folder.path(), &printed) {
@@ -216,7 +188,7 @@ fn d07_after_a_failed_sync_nothing_is_acknowledged_any_more() {
         let folder = tempfile::tempdir().unwrap();
         let mut printed = Printed::default();
         let injection = format!("fdatasync:error=EIO:when={}", 3 + 4 * when);
-        let mut storm = Storm::start(tampered(&[&injection]), folder.path(), &mut rng);
+        let mut storm = Storm::start(syncs(&[&injection]), folder.path(), &mut rng);
         let lines = storm.lines.path().to_owned();
         let refused = || {
             std::fs::read_to_string(&lines)

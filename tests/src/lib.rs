@@ -5,3 +5,5 @@ pub mod system;
 pub mod demo;
 
 pub mod bench;
+
+pub mod sabotage;

@@ -21,3 +21,5 @@ mod words;
 mod links;
 
 mod catalogue;
+
+mod sabotage;

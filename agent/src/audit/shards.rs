@@ -1,12 +1,15 @@
 //! What a former shard's key signed beyond the end of its shard: whoever shows it to us has a stolen key, or got it from
 //! somebody who has. It is kept beside the shard's last checkpoint, and proves that to anybody.
 
+use std::time::Duration;
+
 use schakel_proto::evidence::EvidenceError;
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{CheckpointError, NOTE_MAX_BYTES, SignedCheckpoint};
 use schakel_proto::tlog::proof::PROOF_MAX_COUNT;
 use schakel_proto::tlog::shards::{Opens, Shards};
 use schakel_proto::wire;
+use tokio::time::Instant;
 
 use super::{Answer, Audit, COSIGNED, LAST};
 use crate::agent::Agent;
@@ -18,6 +21,13 @@ use crate::transport::{Client, bounded};
 pub const FROZEN: &str = "LOG_FROZEN";
 /// The code of a checkpoint of a shard that our directory does not name.
 pub const UNKNOWN: &str = "LOG_SHARD_UNKNOWN";
+
+/// The code of a broker whose log has fewer leaves than we saw.
+pub(super) const SHORTER: &str = "LOG_SHORTER";
+/// How long a broker may say so before it counts: brokers on one database are some 100 ms behind each other.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
+/// How often it is asked meanwhile.
+const ASK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 
 /// A checkpoint of a name that the directory does not have: ours may be older than the log's newest shard.
 fn unknown() -> Problem {
@@ -112,8 +122,30 @@ impl Audit {
         self.fetch_between(client, shards, (from_size, 0)).await
     }
 
-    /// The newest checkpoint, and the proof between two sizes; 0 as the second: to the newest.
+    /// The newest checkpoint, and the proof between two sizes; 0 as the second: to the newest. A broker that says that its
+    /// log is shorter is asked again for a while: it may be a moment behind another one, at which we saw more.
     pub(super) async fn fetch_between(
+        &self,
+        client: &mut Client,
+        shards: &Shards,
+        sizes: (u64, u64),
+    ) -> Result<Answer, Problem> {
+        let until = Instant::now() + BEHIND_MAX;
+        loop {
+            match self.fetch_once(client, shards, sizes).await {
+                Err(problem) if problem.code == SHORTER && Instant::now() < until => {
+                    tracing::debug!(
+                        from = sizes.0,
+                        "the broker's log is shorter than what was seen: asked again"
+                    );
+                    tokio::time::sleep(ASK_AGAIN_EVERY).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn fetch_once(
         &self,
         client: &mut Client,
         shards: &Shards,

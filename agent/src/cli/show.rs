@@ -272,22 +272,39 @@ fn text(value: &Value, key: &str) -> String {
     }
 }
 
+fn is_in_use(broker: &Value) -> bool {
+    broker.get("in_use") == Some(&Value::Bool(true))
+}
+
 /// How the daemon stands.
 pub fn status(value: &Value) -> String {
+    let brokers = value.get("brokers").and_then(Value::as_array);
+    let brokers: &[Value] = brokers.map_or(&[], Vec::as_slice);
+    let (at, others): (Vec<_>, Vec<_>) = brokers.iter().partition(|one| is_in_use(one));
+    let at = at.first().map(|one| text(one, "address")).unwrap_or_default();
     let mut lines = vec![format!(
         "{} on network {}: {}, directory {}, rules {}, {} unsettled, {} answers to settle",
         text(value, "agency"),
         text(value, "network"),
         if value.get("connected") == Some(&Value::Bool(true)) {
-            "connected"
+            format!("connected to {at}")
         } else {
-            "NOT CONNECTED"
+            "NOT CONNECTED".to_owned()
         },
         text(value, "directory_version"),
         text(value, "bundle_version"),
         text(value, "unsettled"),
         text(value, "unanswered"),
     )];
+    for one in others {
+        if let Some(problem) = one.get("problem").filter(|p| !p.is_null()) {
+            let (address, code) = (text(one, "address"), text(problem, "code"));
+            let (sentence, remedy) = (text(problem, "sentence"), text(problem, "remedy"));
+            lines.push(format!(
+                "  broker {address}, when it was tried last: {code}: {sentence}. {remedy}"
+            ));
+        }
+    }
     let overdue = value.get("receipts_overdue").and_then(Value::as_array);
     if let Some(overdue) = overdue.filter(|list| !list.is_empty()) {
         let count = overdue.len();
@@ -307,7 +324,17 @@ pub fn status(value: &Value) -> String {
     for key in ["problem", "trust", "clock"] {
         if let Some(problem) = value.get(key).filter(|p| !p.is_null()) {
             let (code, sentence) = (text(problem, "code"), text(problem, "sentence"));
-            lines.push(format!("  {code}: {sentence}. {}", text(problem, "remedy")));
+            let place = problem
+                .get("place")
+                .and_then(Value::as_str)
+                .filter(|place| !place.is_empty());
+            let place = place
+                .map(|place| format!(" (at {})", printable(place, 200)))
+                .unwrap_or_default();
+            lines.push(format!(
+                "  {code}: {sentence}{place}. {}",
+                text(problem, "remedy")
+            ));
         }
     }
     lines.join("\n")

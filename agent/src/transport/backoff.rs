@@ -13,13 +13,23 @@ const CEILING_MILLIS: u64 = 15_000;
 /// Chooses the waits of one loop.
 pub struct Backoff {
     attempts: u32,
+    ceiling_millis: u64,
     rng: StdRng,
 }
 
 impl Backoff {
     /// For one loop, with its own randomness.
     pub fn new(rng: StdRng) -> Self {
-        Self { attempts: 0, rng }
+        Self::up_to(CEILING_MILLIS, rng)
+    }
+
+    /// The same, with another longest wait.
+    pub fn up_to(ceiling_millis: u64, rng: StdRng) -> Self {
+        Self {
+            attempts: 0,
+            ceiling_millis,
+            rng,
+        }
     }
 
     /// Something worked: the next wait is short again.
@@ -27,12 +37,17 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// The next wait: anything from 0 to the ceiling, which doubles with each failure up to 15 s;
+    /// Anything from 0 to this, whatever happened before.
+    pub fn spread(&mut self, millis: u64) -> Duration {
+        Duration::from_millis(self.rng.random_range(0..=millis))
+    }
+
+    /// The next wait: anything from 0 to the ceiling, which doubles with each failure up to the longest (15 s);
     /// never shorter than `at_least_millis`, the wait that the other side asked for (also bounded).
     pub fn next(&mut self, at_least_millis: u32) -> Duration {
         let doubled = BASE_MILLIS.saturating_mul(1 << self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
-        let wait = self.rng.random_range(0..=doubled.min(CEILING_MILLIS));
+        let wait = self.rng.random_range(0..=doubled.min(self.ceiling_millis));
         Duration::from_millis(wait.saturating_add(u64::from(at_least_millis).min(4 * CEILING_MILLIS)))
     }
 }

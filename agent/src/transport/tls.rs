@@ -1,6 +1,7 @@
 //! The TLS side of the connection to the broker: TLS 1.3 only, X25519MLKEM768 first, the network's CA,
 //! the broker's name, and the broker's key as the directory pins it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::client::WebPkiServerVerifier;
@@ -14,18 +15,18 @@ use schakel_proto::ids::Digest;
 use crate::keyring::TlsIdentity;
 use crate::problem::{Kind, Problem};
 
-/// Which keys the broker may show: the SHA-256 of their SubjectPublicKeyInfo, from the directory.
-/// Before the first directory is known any key under the network's CA passes, and is remembered,
-/// so that it can be compared as soon as the directory is there.
+/// Which keys the brokers may show, by their names: the SHA-256 of their SubjectPublicKeyInfo, from the directory. A name
+/// that it does not list has none. Before the first directory is known any key under the network's CA passes, and is
+/// remembered, so that it can be compared as soon as the directory is there.
 #[derive(Default)]
 pub struct Pins {
-    allowed: RwLock<Option<Vec<Digest>>>,
-    seen: Mutex<Option<Digest>>,
+    allowed: RwLock<Option<BTreeMap<String, Vec<Digest>>>>,
+    seen: Mutex<Option<(String, Digest)>>,
 }
 
 impl Pins {
     /// Sets the keys that pass from now on.
-    pub fn set(&self, allowed: Vec<Digest>) {
+    pub fn set(&self, allowed: BTreeMap<String, Vec<Digest>>) {
         *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = Some(allowed);
     }
 
@@ -37,16 +38,16 @@ impl Pins {
             .is_some()
     }
 
-    /// The key that the last handshake showed.
-    pub fn last_seen(&self) -> Option<Digest> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The name and the key that the last handshake showed.
+    pub fn last_seen(&self) -> Option<(String, Digest)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn check(&self, key: Digest) -> bool {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    fn check(&self, name: &str, key: Digest) -> bool {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_owned(), key));
         match &*self.allowed.read().unwrap_or_else(PoisonError::into_inner) {
             None => true,
-            Some(allowed) => allowed.contains(&key),
+            Some(allowed) => allowed.get(name).is_some_and(|keys| keys.contains(&key)),
         }
     }
 }
@@ -77,7 +78,7 @@ impl ServerCertVerifier for PinnedVerifier {
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let key = Digest::of(parsed.subject_public_key_info().as_ref());
-        if self.pins.check(key) {
+        if self.pins.check(&server_name.to_str(), key) {
             Ok(verified)
         } else {
             Err(rustls::Error::General(
@@ -163,10 +164,11 @@ mod tests {
     fn i06_before_a_directory_any_key_is_remembered_and_after_it_only_pinned_ones_pass() {
         let pins = Pins::default();
         let (good, bad) = (Digest::of(b"good"), Digest::of(b"bad"));
-        assert!(pins.check(bad));
-        assert_eq!(pins.last_seen(), Some(bad));
-        pins.set(vec![good]);
-        assert!(pins.check(good));
-        assert!(!pins.check(bad));
+        assert!(pins.check("a.example", bad));
+        assert_eq!(pins.last_seen(), Some(("a.example".to_owned(), bad)));
+        pins.set(BTreeMap::from([("a.example".to_owned(), vec![good])]));
+        assert!(pins.check("a.example", good));
+        assert!(!pins.check("a.example", bad));
+        assert!(!pins.check("b.example", good), "another broker's key");
     }
 }

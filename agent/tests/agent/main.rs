@@ -11,6 +11,8 @@
 
 mod support;
 
+mod brokers;
+
 mod facts;
 
 mod flow;

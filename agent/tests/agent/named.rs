@@ -1,5 +1,7 @@
 //! Who the broker is: the name in its certificate and the key that the directory lists.
 
+use std::collections::BTreeMap;
+
 use schakel_agent::keyring::TlsIdentity;
 use schakel_agent::transport::{Transport, tls::Pins};
 use schakel_proto::ids::Digest;
@@ -16,9 +18,10 @@ async fn i06_n15_a_broker_with_another_name_or_key_is_not_spoken_to() {
     let ask = |keys: Option<Vec<Digest>>| {
         let pins = std::sync::Arc::new(Pins::default());
         if let Some(keys) = keys {
-            pins.set(keys);
+            let name = config.brokers[0].name.clone();
+            pins.set(BTreeMap::from([(name, keys)]));
         }
-        let mut client = Transport::new(&config, &identity, pins).unwrap().client();
+        let (_, mut client) = Transport::new(&config, &identity, pins).unwrap().client();
         async move {
             client
                 .get_directory(wire::GetDirectoryRequest { known_version: 0 })
@@ -32,7 +35,7 @@ async fn i06_n15_a_broker_with_another_name_or_key_is_not_spoken_to() {
     let config = other_town.config(RECIPIENT);
     let identity = TlsIdentity::load(&config).unwrap();
     let pins = std::sync::Arc::new(Pins::default());
-    let mut client = Transport::new(&config, &identity, pins).unwrap().client();
+    let (_, mut client) = Transport::new(&config, &identity, pins).unwrap().client();
     let asked = client
         .get_directory(wire::GetDirectoryRequest { known_version: 0 })
         .await;

@@ -22,6 +22,8 @@ pub(super) use bundles::Known;
 
 mod bundles;
 
+mod cosigned;
+
 mod force;
 
 mod shards;
@@ -104,6 +106,7 @@ pub(super) async fn all(desk: &Desk, told: &Told) -> Result<Value, Refusal> {
     walk.entries(told).await?;
     walk.activated().await?;
     walk.shards().await?;
+    walk.cosigned().await?;
     walk.rows(told).await?;
     walk.let_go().await?;
     Ok(walk.verdict.into_json())
@@ -425,6 +428,17 @@ impl<'a> Walk<'a> {
         self.verdict.signatures += good;
         for what in wrong {
             self.verdict.wrong(None, "a shard of the log", what);
+        }
+        Ok(())
+    }
+
+    /// What witnesses cosigned.
+    async fn cosigned(&mut self) -> Result<(), Refusal> {
+        let (directory, _) = (self.desk.view)();
+        let (wrong, good) = cosigned::check(self.desk, &directory).await?;
+        self.verdict.signatures += good;
+        for what in wrong {
+            self.verdict.wrong(None, "a cosigned checkpoint", what);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use schakel_proto::refusal::{Fault, Refusal};
 
 use crate::roles::Caller;
 use crate::state::State;
-use crate::store::StoreHealth;
+use crate::store::{StoreError, StoreHealth};
 use frames::{Frames, SubmitStream};
 use rates::Place;
 use turns::Turn;
@@ -43,8 +43,10 @@ pub async fn receive(state: &State, caller: Caller, stream: SubmitStream) -> Res
     let now = state.clock.now();
     let place = state.submissions.enter(caller.agency(), now)?;
     let _valid = state.directories.valid(now)?;
-    if state.store.health() == StoreHealth::Full {
-        return Err(crate::store::StoreError::Full.into());
+    match state.store.health() {
+        StoreHealth::Full => return Err(StoreError::Full.into()),
+        StoreHealth::Away => return Err(StoreError::Away("it is not reached".into()).into()),
+        StoreHealth::Ready | StoreHealth::Stopped => {}
     }
     let idle = Duration::from_secs(state.bounds.body_max_seconds);
     let mut frames = Frames::new(stream).of(caller.agency(), &state.held, idle);

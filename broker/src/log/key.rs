@@ -1,6 +1,7 @@
 //! The log key's file: the signed note's signer form, mode 0600.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngCore;
 use schakel_proto::tlog::checkpoint::LogSecret;
@@ -30,6 +31,26 @@ pub fn create(path: &Path, origin: &str, rng: &mut dyn RngCore) -> Result<LogSec
         .map_err(|_| StoreError::Unusable("the log's origin must be printable ASCII without '+'".into()))?;
     write_durably(path, secret.to_text().as_bytes(), 0o600)?;
     Ok(secret)
+}
+
+/// The keys that checkpoints may be signed with: of the shard in force, and of the one that is to follow.
+#[derive(Clone, Default)]
+pub(crate) struct Keys(Arc<Mutex<Vec<Arc<LogSecret>>>>);
+
+impl Keys {
+    /// Takes one, in the place of a former one of the same name.
+    pub(crate) fn add(&self, secret: LogSecret) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|one| one.public().origin() != secret.public().origin());
+        keys.push(Arc::new(secret));
+    }
+
+    /// The one of this name.
+    pub(crate) fn of(&self, origin: &str) -> Option<Arc<LogSecret>> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = keys.iter();
+        keys.find(|one| one.public().origin() == origin).map(Arc::clone)
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,37 @@
 //! The log's only writer: puts pending leaves into the tree in the order of their commits, signs a
 //! checkpoint over it, and wakes whoever waits for a leaf. It compares and swaps the tree's size: when
 //! anybody else has written, it stops loudly, for a second writer would fork the log.
+//!
+//! On a store that several brokers share each has one of these, and the same comparison lets one of them write at a
+//! time: whoever finds that another has written takes up the tree anew and follows, until leaves wait and nobody
+//! writes. A checkpoint leaves this process only out of the store: what a loser signed is dropped unseen.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{LogSecret, SignedCheckpoint};
 use schakel_proto::tlog::tree::Frontier;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::beats::{Beats, Monitor};
-use crate::store::{Integrated, Integration, PAGE_MAX_COUNT, Shard, Store, StoreError, StoredCheckpoint};
+use crate::clock::seeded_rng;
+use crate::log::key::Keys;
+use crate::store::{
+    Ear, Heard, Integrated, Integration, PAGE_MAX_COUNT, Shard, Store, StoreError, StoredCheckpoint,
+};
 
 /// Longest wait of a pending leaf for its checkpoint when nobody rings, in milliseconds.
 const INTERVAL_MILLIS: u64 = 200;
 /// Pause after a write that could not be confirmed, in milliseconds.
 const RETRY_MILLIS: u64 = 100;
+/// How often one that follows looks at the tree by itself, in milliseconds.
+const FOLLOW_MILLIS: u64 = 500;
+/// How long leaves wait, while another may write, before one that follows tries: shortest and longest, in milliseconds.
+const PATIENCE_MILLIS: (u64, u64) = (500, 1_000);
+/// How often that doubles when another was faster each time.
+const DOUBLED_MAX_COUNT: u32 = 2;
 
 /// Where the log stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,24 +48,6 @@ pub enum LogState {
     },
     /// The sequencer has stopped; nothing gets under a checkpoint any more.
     Stopped(Arc<str>),
-}
-
-/// The keys that checkpoints may be signed with: of the shard in force, and of the one that is to follow.
-#[derive(Clone, Default)]
-struct Keys(Arc<Mutex<Vec<Arc<LogSecret>>>>);
-
-impl Keys {
-    fn add(&self, secret: LogSecret) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|one| one.public().origin() != secret.public().origin());
-        keys.push(Arc::new(secret));
-    }
-
-    fn of(&self, origin: &str) -> Option<Arc<LogSecret>> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut keys = keys.iter();
-        keys.find(|one| one.public().origin() == origin).map(Arc::clone)
-    }
 }
 
 /// For whoever waits for leaves. Cheap to clone.
@@ -131,16 +128,24 @@ impl Sequencer {
         beats: Arc<Beats>,
     ) -> Result<(Self, LogHandle), StoreError> {
         let keys = Keys::default();
+        // Whoever comes to a tree that others write lets them.
+        let following = store.is_shared().then(Follower::default);
         let mut writer = Writer {
+            ear: Ear::on(store.as_ref()),
             store: Arc::clone(&store),
             first: secret.public().origin().to_owned(),
             keys: keys.clone(),
             frontier: Frontier::default(),
             beats,
             frozen: false,
+            following,
+            lost: 0,
         };
         keys.add(secret);
         writer.reload().await?;
+        if let Some(following) = &mut writer.following {
+            following.size = writer.frontier.size();
+        }
         let (sender, state) = watch::channel(writer.state());
         let stop = Arc::new(Notify::new());
         let task = tokio::spawn(writer.run(sender, Arc::clone(&stop)));
@@ -154,8 +159,21 @@ impl Sequencer {
     }
 }
 
+/// One that lets another write.
+#[derive(Debug, Default)]
+struct Follower {
+    /// Leaves in the tree at the last look.
+    size: u64,
+    /// When it tries itself, if leaves wait and the tree has not grown until then.
+    tries: Option<Instant>,
+    /// It was said that the newest checkpoint is by a key that is not here.
+    told: bool,
+}
+
 struct Writer {
     store: Arc<dyn Store>,
+    /// What others change, on a store that is shared.
+    ear: Ear,
     /// Name of the first shard, for an empty store.
     first: String,
     keys: Keys,
@@ -163,11 +181,16 @@ struct Writer {
     beats: Arc<Beats>,
     /// The shard is frozen and has no successor.
     frozen: bool,
+    /// Another broker writes, as far as is known.
+    following: Option<Follower>,
+    /// How often another was faster since this one has written.
+    lost: u32,
 }
 
 impl Writer {
     fn state(&self) -> LogState {
-        let size = self.frontier.size();
+        let following = self.following.as_ref();
+        let size = following.map_or_else(|| self.frontier.size(), |one| one.size);
         if self.frozen {
             LogState::Frozen { size }
         } else {
@@ -242,10 +265,15 @@ impl Writer {
             leaves.truncate(last.saturating_add(1));
         }
         let origin = shard.map_or_else(|| self.first.clone(), |shard| shard.origin);
-        let secret = self.keys.of(&origin).ok_or_else(|| {
+        let Some(secret) = self.keys.of(&origin) else {
+            if self.store.is_shared() {
+                // Another broker has brought that shard into force: its directory is on its way to this one.
+                self.follow();
+                return Ok(true);
+            }
             let text = format!("the log is in its shard {origin}, and its key is not configured");
-            StoreError::Stopped(text.into())
-        })?;
+            return Err(StoreError::Stopped(text.into()));
+        };
         let mut frontier = self.frontier.clone();
         let mut nodes = Vec::new();
         for leaf in &leaves {
@@ -262,10 +290,16 @@ impl Writer {
         match self.store.integrate(step).await? {
             Integrated::Done { .. } => {
                 self.frontier = frontier;
+                self.lost = 0;
                 self.frozen = last.is_some();
             }
             // It changed since it was looked at.
             Integrated::Frozen => return Ok(true),
+            Integrated::Conflict { .. } if self.store.is_shared() => {
+                // Nothing of this step was seen by anybody: another broker has written.
+                self.follow();
+                return Ok(true);
+            }
             Integrated::Conflict { size } => {
                 let text = format!(
                     "another writer has extended the log to {size} leaves where this one expected \
@@ -277,15 +311,122 @@ impl Writer {
         Ok(full && last.is_none())
     }
 
+    /// Lets another write from now on.
+    fn follow(&mut self) {
+        tracing::info!(size = self.frontier.size(), "another broker writes the log");
+        self.lost = self.lost.saturating_add(1);
+        self.following = Some(Follower {
+            size: self.frontier.size(),
+            ..Follower::default()
+        });
+    }
+
+    /// Looks how far another has come, without taking up the tree. A checkpoint by a key that is not here (of a shard
+    /// that the directory here does not name yet) is not gone by: what it covers waits for the directory.
+    async fn glance(&mut self) -> Result<(), StoreError> {
+        let shards = self.store.shards().await?;
+        self.frozen = shards.last().is_some_and(|last| last.end.is_some());
+        let newest = self.store.latest_checkpoint().await?;
+        let known = newest
+            .as_ref()
+            .is_none_or(|newest| self.is_known(newest, &shards));
+        if let Some(newest) = newest
+            .as_ref()
+            .filter(|newest| known && !self.is_ours(newest, &shards))
+        {
+            let text = format!(
+                "the log's newest checkpoint, of {} leaves, is forged",
+                newest.size
+            );
+            return Err(StoreError::Unusable(text.into()));
+        }
+        let Some(following) = &mut self.following else {
+            return Ok(());
+        };
+        if !known && !following.told {
+            tracing::error!("alarm: the log goes on under a key that is not configured here");
+        }
+        following.told = !known;
+        let size = newest.map_or(0, |newest| newest.size);
+        if known && size != following.size {
+            (following.size, following.tries) = (size, None);
+        }
+        Ok(())
+    }
+
+    /// Whether the key that a checkpoint names is here, or that of the shard which goes on from it.
+    fn is_known(&self, stored: &StoredCheckpoint, shards: &[Shard]) -> bool {
+        let line = stored.note.split(|byte| *byte == b'\n').next();
+        let name = line.and_then(|name| std::str::from_utf8(name).ok());
+        let named = name.is_some_and(|name| self.keys.of(name).is_some());
+        named
+            || shards
+                .last()
+                .is_some_and(|last| self.keys.of(&last.origin).is_some())
+    }
+
+    /// Whether it is time to write instead of following: leaves have waited, and nobody has written meanwhile.
+    async fn takes_over(&mut self) -> Result<bool, StoreError> {
+        let waits = !self.frozen && !self.store.pending(1).await?.is_empty();
+        let Some(following) = &mut self.following else {
+            return Ok(true);
+        };
+        if !waits || following.told {
+            following.tries = None;
+            return Ok(false);
+        }
+        let (shortest, longest) = PATIENCE_MILLIS;
+        let patience = rand::Rng::random_range(&mut seeded_rng(), shortest..=longest);
+        let patience = patience << self.lost.saturating_sub(1).min(DOUBLED_MAX_COUNT);
+        let tries = *following
+            .tries
+            .get_or_insert_with(|| Instant::now() + Duration::from_millis(patience));
+        if Instant::now() < tries {
+            return Ok(false);
+        }
+        self.reload().await?;
+        self.following = None;
+        tracing::info!(size = self.frontier.size(), "this broker writes the log");
+        Ok(true)
+    }
+
+    /// Waits until there may be something to do; true: the broker stops.
+    async fn wait(&mut self, signal: &Notify, stop: &Notify) -> bool {
+        let rest = match &self.following {
+            None => Duration::from_millis(INTERVAL_MILLIS),
+            Some(following) => {
+                let tries = following
+                    .tries
+                    .map(|at| at.saturating_duration_since(Instant::now()));
+                let rest = Duration::from_millis(FOLLOW_MILLIS);
+                tries.map_or(rest, |tries| rest.min(tries))
+            }
+        };
+        let end = tokio::time::sleep(rest);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                // Who follows is not woken by each leaf: the tree that grows says it.
+                () = signal.notified(), if self.following.is_none() => return false,
+                () = &mut end => return false,
+                () = stop.notified() => return true,
+                word = self.ear.next() => {
+                    // One's own checkpoints are no news.
+                    if self.following.is_some() && matches!(word, Heard::Tree | Heard::Everything) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
     async fn run(mut self, state: watch::Sender<LogState>, stop: Arc<Notify>) {
         let signal = self.store.pending_signal();
         loop {
-            let stopping = tokio::select! {
-                () = signal.notified() => false,
-                () = tokio::time::sleep(Duration::from_millis(INTERVAL_MILLIS)) => false,
-                () = stop.notified() => true,
-            };
-            if let Err(why) = self.drain(&state).await {
+            let stopping = self.wait(&signal, &stop).await;
+            // What is pending when one stops that follows is another's to write.
+            let leaves = stopping && self.following.is_some();
+            if !leaves && let Err(why) = self.drain(&state).await {
                 tracing::error!(%why, "the log has stopped");
                 state.send_replace(LogState::Stopped(why.to_string().into()));
                 return;
@@ -297,20 +438,35 @@ impl Writer {
         }
     }
 
-    /// Integrates everything pending. A write that could not be confirmed is looked up, never assumed;
-    /// any error but that one and a full store ends the sequencer.
+    /// One round: as a follower a look, else a step; `true`: there may be more.
+    async fn round(&mut self) -> Result<bool, StoreError> {
+        if self.following.is_some() {
+            self.glance().await?;
+            if !self.takes_over().await? {
+                return Ok(false);
+            }
+        }
+        self.step().await
+    }
+
+    /// Integrates everything pending, or looks how far another has come. A write that could not be confirmed is looked
+    /// up, never assumed; any error but that one, a full store, and one of a shared store that passes, ends the sequencer.
     async fn drain(&mut self, state: &watch::Sender<LogState>) -> Result<(), StoreError> {
         loop {
             self.beats.beat(Monitor::Sequencer);
-            let more = match self.step().await {
+            let more = match self.round().await {
                 Ok(more) => more,
                 Err(StoreError::Unconfirmed(why)) => {
                     tracing::warn!(%why, "a checkpoint could not be confirmed; looking it up");
                     tokio::time::sleep(Duration::from_millis(RETRY_MILLIS)).await;
+                    if self.store.is_shared() {
+                        self.follow();
+                        return Ok(());
+                    }
                     self.reload().await?;
                     true
                 }
-                Err(StoreError::Full) => return Ok(()),
+                Err(why) if self.passes(&why) => return Ok(()),
                 Err(why) => return Err(why),
             };
             let new = self.state();
@@ -324,4 +480,19 @@ impl Writer {
             }
         }
     }
+
+    /// Whether it is tried again with the next round: nothing was assumed, and the comparison guards what comes.
+    fn passes(&self, why: &StoreError) -> bool {
+        let stays = matches!(
+            why,
+            StoreError::Corrupt(_)
+                | StoreError::Unusable(_)
+                | StoreError::Stopped(_)
+                | StoreError::Misused(_)
+        );
+        matches!(why, StoreError::Full) || (self.store.is_shared() && !stays)
+    }
 }
+
+#[cfg(test)]
+mod tests;

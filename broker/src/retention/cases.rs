@@ -80,6 +80,10 @@ async fn one(
         if !is_over(state, now, &chain).await? {
             return Ok(true);
         }
+        // Of several brokers one says it and does it.
+        let Some(_claim) = keys.claim(case).await? else {
+            return Ok(true);
+        };
         // The entry first: whenever this is broken off, no key is gone of which nothing was said.
         if place.told.insert(case) {
             tell(state, &chain).await?;

@@ -1,5 +1,5 @@
 //! What goes on beside the calls, each with a beat of its own: newer files, expired packets, what is overdue, what was
-//! kept for its time, readiness.
+//! kept for its time, what other brokers say, readiness.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(super) fn start(state: &Arc<State>, readiness: &watch::Sender<Readiness>) ->
     let shared = || Arc::clone(state);
     vec![
         tokio::spawn(files(shared())),
+        tokio::spawn(super::hearing::ring(shared())),
+        tokio::spawn(super::hearing::follow(shared())),
         tokio::spawn(expiry(shared())),
         tokio::spawn(watch_overdue(shared())),
         tokio::spawn(retain(shared())),
@@ -102,14 +104,18 @@ async fn watch_readiness(state: Arc<State>, readiness: watch::Sender<Readiness>)
     let mut told: Vec<Monitor> = Vec::new();
     loop {
         state.beats.rest(Monitor::Readiness, WATCH_EVERY).await;
-        let stopped =
-            state.store.health() == StoreHealth::Stopped || matches!(state.log.state(), LogState::Stopped(_));
+        let health = state.store.health();
+        let stopped = health == StoreHealth::Stopped || matches!(state.log.state(), LogState::Stopped(_));
         readiness.send_if_modified(|now| {
-            let failed = stopped && *now == Readiness::Ready;
-            if failed {
-                *now = Readiness::Failed;
-            }
-            failed
+            let next = match *now {
+                Readiness::Ready | Readiness::Away if stopped => Readiness::Failed,
+                Readiness::Ready | Readiness::Away if health == StoreHealth::Away => Readiness::Away,
+                Readiness::Away => Readiness::Ready,
+                as_it_is => as_it_is,
+            };
+            let differs = *now != next;
+            *now = next;
+            differs
         });
         let silent: Vec<Monitor> = state.beats.silent().into_iter().map(|(one, _)| one).collect();
         for one in silent.iter().filter(|one| !told.contains(one)) {

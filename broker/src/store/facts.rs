@@ -25,6 +25,10 @@ pub struct NewStatement {
     pub expected_count: u64,
     /// Head after it: `statement::fact_head(expected_head, signed)`.
     pub head: Digest,
+    /// Version of the bundle that it was judged by.
+    pub bundle_version: u64,
+    /// Version of the directory that it was judged by.
+    pub directory_version: u64,
     /// Roster version after it.
     pub roster_version: u64,
     /// The packet whose emergency it reviews, if it is a review.
@@ -60,7 +64,7 @@ pub enum StatementAdded {
     },
     /// It was accepted before: the original answer. Nothing changed.
     Repeated(AcceptedStatement),
-    /// The case's facts are others than it was judged on: judge again. Nothing changed.
+    /// The case's facts, the bundle or the directory are others than it was judged on: judge again. Nothing changed.
     Conflict,
     /// This id was used for another statement. Nothing changed.
     ConflictingDigest,

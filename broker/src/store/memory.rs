@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use schakel_proto::ids::Digest;
+use tokio::sync::broadcast;
 
 use super::content::Contents;
 use super::error::StoreError;
+use super::heard::{HEARD_MAX_COUNT, Heard};
 use super::kv::{Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
 /// A store in memory.
@@ -19,6 +21,8 @@ pub type MemoryStore = KvStore<MemoryKv>;
 pub struct MemoryKv {
     rows: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
     full: AtomicBool,
+    /// Told what changes, if several brokers of this process share it.
+    heard: Option<broadcast::Sender<Heard>>,
 }
 
 impl MemoryStore {
@@ -30,6 +34,15 @@ impl MemoryStore {
     /// An empty one whose commits `faults` may break.
     pub fn with_faults(faults: Arc<dyn Faults>) -> Result<Self, StoreError> {
         Self::start(MemoryKv::default(), Contents::in_memory(), faults)
+    }
+
+    /// An empty one that several brokers of this process use together, and hear each other's changes through.
+    pub fn shared() -> Result<Self, StoreError> {
+        let kv = MemoryKv {
+            heard: Some(broadcast::Sender::new(HEARD_MAX_COUNT)),
+            ..MemoryKv::default()
+        };
+        Self::start(kv, Contents::in_memory(), Arc::new(NoFaults))
     }
 
     /// Behaves as if the disk were full, or no longer.
@@ -70,6 +83,13 @@ impl Kv for MemoryKv {
                 None => rows.remove(key),
             };
         }
+        drop(rows);
+        if let Some(heard) = &self.heard {
+            for word in Heard::of_batch(batch) {
+                // Nobody may be listening just now.
+                let _unheard = heard.send(word);
+            }
+        }
         Ok(())
     }
 
@@ -79,6 +99,10 @@ impl Kv for MemoryKv {
 
     fn tree_grew(&self, _size: u64, _root: &Digest) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn heard(&self) -> Option<broadcast::Receiver<Heard>> {
+        self.heard.as_ref().map(broadcast::Sender::subscribe)
     }
 
     fn close(&self) {}

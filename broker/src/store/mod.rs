@@ -51,6 +51,7 @@ pub mod shards;
 pub mod audit;
 
 pub mod care;
+pub mod cosigned;
 
 pub mod halt;
 
@@ -81,6 +82,7 @@ pub use backup::{BackedUp, BackupOrder};
 pub use care::{Care, CareError, Tell};
 pub use check::{CheckedRows, FileState, Walked};
 pub use content::{ContentReader, Spool, StoredContent};
+pub use cosigned::{HeldUp, NewCandidate};
 pub use delivery::{
     AckOutcome, Acknowledged, Acknowledging, DecidedPart, DuePacket, Expired, Expiring, HandOver, HandedOver,
     Lease, LeaseRequest, Recall, Recalling, Verdict, Waiting,
@@ -192,8 +194,8 @@ pub trait Store: Care + Send + Sync {
 
     // ---- facts
 
-    /// Commits a statement as the next fact of its case, if the case's facts are still those it was judged
-    /// on; held parts of the case go back into their queues in the same batch. Idempotent by statement id.
+    /// Commits a statement as the next fact of its case, if the case's facts, bundle and directory are still those it was
+    /// judged on; held parts of the case go back into their queues in the same batch. Idempotent by statement id.
     async fn add_statement(&self, statement: NewStatement) -> Result<StatementAdded, StoreError>;
 
     /// All facts of a case at one moment; empty: there are none.
@@ -272,6 +274,20 @@ pub trait Store: Care + Send + Sync {
 
     /// The consistency proof between two sizes, `to` at most the newest checkpoint's.
     async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, StoreError>;
+
+    // ---- witnesses
+
+    /// The checkpoints that are kept for the witnesses, smallest first: the last is the one held up to them, the one
+    /// before it the newest that enough of them signed. Not evidence: what they rest on is signed by others.
+    async fn held_up(&self) -> Result<Vec<HeldUp>, StoreError>;
+
+    /// Holds up another checkpoint, if what is held up is what the caller saw; `false`: it is not, look again. Of
+    /// several brokers one wins.
+    async fn hold_up(&self, candidate: NewCandidate) -> Result<bool, StoreError>;
+
+    /// Keeps a checked cosignature of a checkpoint that is kept, in place of that witness' former one; `false`: that
+    /// checkpoint is not kept any more.
+    async fn keep_cosignature(&self, size: u64, agency: &AgencyId, line: String) -> Result<bool, StoreError>;
 
     // ---- oversight: for the operator and its monitors, never for agencies
 

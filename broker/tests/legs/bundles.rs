@@ -19,7 +19,7 @@ use crate::inbox::Inbox;
 use crate::packet::{new_case, state, submit};
 use crate::peer::{Ground, now};
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub type Files = BTreeMap<String, Vec<u8>>;
 /// Name, code of the one error, bytes of the file.
 type Bad = (String, &'static str, Vec<u8>);
 
@@ -95,7 +95,7 @@ fn rule(id: &str, step: &str, body: &str) -> String {
 }
 
 /// Every agency's first officer; the first two sign bundles.
-fn officers(ground: &Ground) -> Vec<OfficerId> {
+pub fn officers(ground: &Ground) -> Vec<OfficerId> {
     let agencies = ground.network.spec().agencies.iter();
     agencies
         .filter_map(|agency| agency.officers.first().cloned())
@@ -119,12 +119,12 @@ fn signed_for(ground: &Ground, files: &Files, officers: &[OfficerId], network: &
     SignedBundle { archive, signatures }
 }
 
-fn signed(ground: &Ground, files: &Files, officers: &[OfficerId]) -> SignedBundle {
+pub fn signed(ground: &Ground, files: &Files, officers: &[OfficerId]) -> SignedBundle {
     signed_for(ground, files, officers, &ground.network.spec().network)
 }
 
 /// The built-in rules as this version of the bundle.
-fn of_version(version: u64) -> Files {
+pub fn of_version(version: u64) -> Files {
     edited(ABOUT, |text| {
         text.replacen("version = 1", &format!("version = {version}"), 1)
     })

@@ -15,6 +15,8 @@ mod emergency;
 mod erasing;
 mod facts;
 mod inbox;
+mod many;
+mod many_shards;
 mod monitors;
 mod oversight;
 mod packet;

@@ -8,7 +8,7 @@ use schakel_broker::clock::{Clock, SetClock};
 use schakel_broker::config::Config;
 use schakel_broker::retention::{Place, Swept, sweep};
 use schakel_broker::serve::Running;
-use schakel_broker::store::{Filed, Known};
+use schakel_broker::store::{Filed, Known, Store};
 use schakel_proto::evidence::{self, Body, Event};
 use schakel_proto::ids::{CaseRef, Digest};
 use schakel_proto::party::OfficerId;
@@ -19,6 +19,7 @@ use schakel_proto::tlog::proof::check_inclusion;
 use schakel_proto::wire;
 use serde_json::Value;
 
+use crate::many;
 use crate::oversight::{ask, receive};
 use crate::packet::{Client, Sealed, code, new_case, refusal, state, submit};
 use crate::peer::{Ground, agency, now};
@@ -37,6 +38,11 @@ struct Kept {
 
 impl Kept {
     async fn new() -> Self {
+        Self::on(None).await
+    }
+
+    /// On a store that others may use too.
+    async fn on(store: Option<&Arc<dyn Store>>) -> Self {
         let ground = Ground::new();
         let file = ground.network.broker_config();
         let mut text = std::fs::read_to_string(&file).unwrap();
@@ -46,7 +52,10 @@ impl Kept {
         );
         std::fs::write(&file, text).unwrap();
         let clock = Arc::new(SetClock::at(now()));
-        let broker = ground.broker_at(clock.clone()).await;
+        let broker = match store {
+            Some(store) => many::broker_at(&ground, store, "a", clock.clone()).await,
+            None => ground.broker_at(clock.clone()).await,
+        };
         Self {
             ground,
             clock,
@@ -321,4 +330,72 @@ async fn l12_what_was_erased_by_hand_goes_a_day_later_and_its_evidence_of_others
     assert!(state(&mut police, reopening).await.is_err());
     assert_eq!(kept.entries(erased).await, 0);
     kept.broker.stop().await.unwrap();
+}
+
+/// Rounds at both at the same moment, until there is nothing more at either: what went at them together.
+async fn both(kept: &Kept, other: &Running, at: Timestamp) -> Swept {
+    kept.at(at).await;
+    schakel_broker::activate::refresh(other.state()).await;
+    assert!(other.state().directories.current().fresh(at).is_ok());
+    let (mut all, mut places) = (Swept::default(), (Place::default(), Place::default()));
+    for _ in 0..100 {
+        let (one, two) = (kept.broker.state(), other.state());
+        let (one, two) = tokio::join!(sweep(one, &mut places.0), sweep(two, &mut places.1));
+        for went in [one.unwrap(), two.unwrap()] {
+            all.cases += went.cases;
+            all.packets += went.packets;
+            all.entries += went.entries;
+            all.more = went.more;
+        }
+        if !all.more {
+            return all;
+        }
+    }
+    panic!("no end of it: {all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_of_two_brokers_one_lets_each_thing_go_and_it_is_said_once() {
+    let store = many::shared();
+    let kept = Kept::on(Some(&store)).await;
+    let other = many::broker_at(&kept.ground, &store, "b", kept.clock.clone()).await;
+    let mut police = kept.ground.client(other.address(), POLICE).await;
+    let mut cases = Vec::new();
+    for _ in 0..3 {
+        cases.push(case(&kept, &mut police).await.0);
+    }
+    // Nobody fetches this one: both end it.
+    let parts = [("measures", &b"huisverbod"[..], &[PARKET][..])];
+    for one in &cases {
+        let sealed = kept.ground.seal(POLICE, *one, &[PARKET], &parts);
+        submit(&mut police, sealed.frames()).await.unwrap();
+        close(&kept, &mut police, *one).await;
+    }
+    let began = kept.clock.now();
+    kept.at(began.plus_millis(20 * 24 * 3_600_000)).await;
+    let sweeps = [kept.broker.state(), other.state()].map(|state| schakel_broker::expire::sweep(state));
+    for swept in futures_util::future::join_all(sweeps).await {
+        swept.unwrap();
+    }
+    let count = async |event: Event| {
+        let events = many::events(&kept.ground, &kept.broker).await;
+        many::count(&events, event)
+    };
+    assert_eq!(count(Event::Expired).await, 3);
+    let mut went = Swept::default();
+    for years in [3, 4, 5] {
+        let one = both(&kept, &other, began.after_years(years)).await;
+        went.cases += one.cases;
+        went.packets += one.packets;
+        went.entries += one.entries;
+    }
+    assert_eq!((went.cases, count(Event::KeyDestroyed).await), (3, 3));
+    let said = kept.shown(POLICE).await;
+    assert!(said.iter().all(|one| one.case.is_none()), "{said:#?}");
+    // More that went than was said would be wrong, and is looked for.
+    kept.whole().await;
+    let erased = many::left_out(&kept.ground, &kept.broker, Event::RecordsErased).await;
+    assert_eq!(erased, went.packets + went.entries);
+    kept.broker.stop().await.unwrap();
+    other.stop().await.unwrap();
 }

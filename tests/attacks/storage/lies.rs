@@ -307,16 +307,12 @@ fn shown_to_others(town: &Town) {
             })
             .find(|(_, _, _, body)| body.event == event.as_str())
             .unwrap();
-        let (_, place) = copy
-            .of_table(b'J')
-            .find(|(place, _)| place[1..] == key[1..])
-            .unwrap();
         entry.concerns.retain(|one| one.agency != body.recipient);
         entry.concerns.push(ConcernOf {
             agency: body.recipient.clone(),
             sees_hidden,
         });
-        let index = [b"V", body.recipient.as_bytes(), &[0], Copy::value(place)].concat();
+        let index = [b"V", body.recipient.as_bytes(), &[0], &key[1..]].concat();
         let before = copy.rows.iter().find(|row| row.0 == index);
         copy.put(key, &entry.encode_to_vec());
         copy.put(&index, &[u8::from(sees_hidden)]);

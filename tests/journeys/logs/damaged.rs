@@ -3,7 +3,6 @@
 use schakel_broker::config::Config;
 use schakel_broker::store::Store;
 use schakel_broker::store::sled::SledStore;
-use schakel_broker::store::sled::raw::CHECK_BYTES;
 use schakel_tests::system::network::Town;
 use serde_json::{Value, json};
 
@@ -15,10 +14,8 @@ fn flip(town: &Town, index: u64) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = runtime.block_on(SledStore::open_unchecked(&data)).unwrap();
     let rows = store.raw_rows().unwrap();
-    let of = |key: &[u8]| rows.iter().find(|(found, _)| found == key).unwrap().1.clone();
-    let leaf = of(&[&b"A"[..], &index.to_be_bytes()].concat());
-    let entry = [&b"E"[..], &leaf[CHECK_BYTES + 1..]].concat();
-    let mut record = of(&entry);
+    let entry = [&b"E"[..], &index.to_be_bytes()].concat();
+    let mut record = rows.iter().find(|(found, _)| *found == entry).unwrap().1.clone();
     *record.last_mut().unwrap() ^= 1;
     store.raw_put(&entry, Some(&record)).unwrap();
     runtime.block_on(store.close());

@@ -1,6 +1,7 @@
 //! The load: packets sealed beforehand, a sender that keeps so many submissions in flight, recipients that
 //! acknowledge what they are handed with their own keys.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,13 +71,14 @@ impl Senders {
     /// # Errors
     /// A case is not opened.
     pub async fn new(
-        town: &Town,
+        (town, brokers): (&Town, &[SocketAddr]),
         recipients: &[String],
         (connections, cases): (usize, usize),
         mut rng: StdRng,
     ) -> Result<Self, Trouble> {
         let sender = agency(SENDER);
-        let clients: Vec<Client> = (0..connections).map(|_| peer::as_agent(town, &sender)).collect();
+        let to = brokers.iter().cycle().take(connections);
+        let clients: Vec<Client> = to.map(|to| peer::as_agent_at(town, &sender, *to)).collect();
         let own = StdRng::from_rng(&mut rng);
         let mut player = Player::with(town, SENDER, peer::as_agent(town, &sender), own);
         let roster: Vec<&str> = [SENDER]
@@ -248,13 +250,22 @@ pub struct Connected {
 
 impl Recipients {
     /// Takes their keys.
-    pub fn new(town: &Town, recipients: &[String], streams: usize, rng: &mut StdRng) -> Self {
-        let player = |id: &String| {
-            let client = peer::as_agent(town, &agency(id));
+    pub fn new(
+        (town, brokers): (&Town, &[SocketAddr]),
+        recipients: &[String],
+        streams: usize,
+        rng: &mut StdRng,
+    ) -> Self {
+        let player = |(id, at): (&String, &SocketAddr)| {
+            let client = peer::as_agent_at(town, &agency(id), *at);
             Arc::new(Player::with(town, id, client, StdRng::from_rng(&mut *rng)))
         };
         Self {
-            players: recipients.iter().map(player).collect(),
+            players: recipients
+                .iter()
+                .zip(brokers.iter().cycle())
+                .map(player)
+                .collect(),
             streams,
         }
     }

@@ -12,6 +12,8 @@
 
 use std::fmt;
 
+use crate::system::backend::Backend;
+
 pub mod figures;
 
 pub mod usage;
@@ -54,6 +56,10 @@ pub struct Order {
     pub cases: usize,
     /// Time for each reference in each window, milliseconds.
     pub reference_millis: u64,
+    /// What the brokers keep everything in.
+    pub backend: Backend,
+    /// Brokers on it, 1 or 2: connections go to them in turn.
+    pub brokers: usize,
     /// Of case references, contents and the choice of cases.
     pub seed: u64,
 }

@@ -16,8 +16,10 @@ use super::figures::{Figures, Report, SizeReport, medians, millis, percentile, r
 use super::ledger::Ledger;
 use super::load::{Ready, Recipients, Senders, Until};
 use super::{IN_FLIGHT_MAX_COUNT, Order, RECIPIENTS, Trouble, reference, usage};
+use crate::system::backend::Backend;
 use crate::system::network::{Town, now};
 use crate::system::peer::Client;
+use crate::system::several::Second;
 
 /// Ciphertext of one window, bytes, at most; with it the number of large packets is cut.
 const WINDOW_MAX_BYTES: u64 = 128 << 20;
@@ -29,6 +31,7 @@ const WINDOW_MIN_COUNT: usize = 8;
 /// Everything that stays for the whole run.
 struct Bed {
     town: Town,
+    second: Option<Second>,
     order: Order,
     senders: Senders,
     recipients: Recipients,
@@ -43,6 +46,9 @@ struct Bed {
 /// # Errors
 /// A packet was lost, doubled or refused, or the machine cannot do it.
 pub async fn run(order: &Order, tell: impl Fn(&str)) -> Result<Report, Trouble> {
+    if !(1..=2).contains(&order.brokers) || (order.brokers > 1 && order.backend == Backend::Sled) {
+        return Err(Trouble::new("brokers is 1, or 2 on a database".to_owned()));
+    }
     if order.senders * order.in_flight > IN_FLIGHT_MAX_COUNT || order.senders * order.in_flight == 0 {
         let most = IN_FLIGHT_MAX_COUNT;
         return Err(Trouble::new(format!(
@@ -62,6 +68,9 @@ pub async fn run(order: &Order, tell: impl Fn(&str)) -> Result<Report, Trouble> 
     tell(&format!("asking the broker about each of {} packets", all.len()));
     bed.senders.check_outcomes(&all).await?;
     let load = [load_before, usage::load()?];
+    if let Some(second) = &mut bed.second {
+        second.take().stop();
+    }
     bed.town.take_broker().stop();
     Ok(Report {
         seed: order.seed,
@@ -85,13 +94,22 @@ pub async fn run(order: &Order, tell: impl Fn(&str)) -> Result<Report, Trouble> 
 impl Bed {
     async fn new(order: &Order) -> Result<Self, Trouble> {
         let mut rng = StdRng::seed_from_u64(order.seed);
-        let mut town = Town::rupel();
+        let mut town = order.backend.town();
         town.lift_rates();
         town.start_broker();
+        let second = (order.brokers > 1).then(|| {
+            let mut second = Second::beside(&town);
+            second.start();
+            second
+        });
+        let brokers: Vec<_> = [town.address()]
+            .into_iter()
+            .chain(second.iter().map(Second::address))
+            .collect();
         let agencies = RECIPIENTS.map(str::to_owned);
         let own = StdRng::seed_from_u64(rng.next_u64());
-        let senders = Senders::new(&town, &agencies, (order.senders, order.cases), own).await?;
-        let recipients = Recipients::new(&town, &agencies, order.streams, &mut rng);
+        let senders = Senders::new((&town, &brokers), &agencies, (order.senders, order.cases), own).await?;
+        let recipients = Recipients::new((&town, &brokers), &agencies, order.streams, &mut rng);
         let server = BareServer::start(&town).await?;
         let directory = town.network().directory(now()).unwrap();
         Ok(Self {
@@ -101,6 +119,7 @@ impl Bed {
             order: order.clone(),
             senders,
             recipients,
+            second,
             town,
             _server: server,
         })

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use schakel_tests::bench::{Order, Trouble, run};
+use schakel_tests::system::backend::Backend;
 use schakel_tests::system::peer;
 
 /// Sends packets to three agencies through a broker of its own, checks that each came exactly once, and says how fast
@@ -44,6 +45,12 @@ struct Arguments {
     /// Time for each reference in each window, milliseconds.
     #[arg(long, default_value_t = 500)]
     reference_millis: u64,
+    /// What the broker keeps everything in: `sled`, or `postgres` (a server of the run's own, without a standby).
+    #[arg(long, default_value = "sled", value_parser = store)]
+    store: Backend,
+    /// Brokers on the store; 2 only on a database.
+    #[arg(long, default_value_t = 1)]
+    brokers: usize,
     /// A minute: 4 KiB only, three windows of 500 packets.
     #[arg(long)]
     quick: bool,
@@ -65,6 +72,15 @@ fn size(text: &str) -> Result<u64, String> {
     match number.checked_mul(unit) {
         Some(bytes) if (1..=64 << 20).contains(&bytes) => Ok(bytes),
         _ => Err(format!("{text} is not between 1 byte and 64 MiB")),
+    }
+}
+
+/// A store by its name.
+fn store(text: &str) -> Result<Backend, String> {
+    match text {
+        "sled" => Ok(Backend::Sled),
+        "postgres" => Ok(Backend::Postgres),
+        other => Err(format!("{other} is neither sled nor postgres")),
     }
 }
 
@@ -92,6 +108,8 @@ fn measured(arguments: &Arguments, seed: u64) -> Result<(), Trouble> {
         windows: arguments.windows,
         cases: arguments.cases,
         reference_millis: arguments.reference_millis,
+        backend: arguments.store,
+        brokers: arguments.brokers,
         seed,
     };
     if arguments.quick {

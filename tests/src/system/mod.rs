@@ -16,6 +16,16 @@ pub mod process;
 
 pub mod disk;
 
+pub mod cgroup;
+
+pub mod backend;
+
+pub mod database;
+
+pub mod several;
+
+pub mod strace;
+
 pub mod faketime;
 
 pub mod scan;
@@ -27,6 +37,10 @@ pub mod network;
 pub mod office;
 
 pub mod peer;
+
+pub mod proxy;
+
+pub mod own_network;
 
 pub mod h2;
 

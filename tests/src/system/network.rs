@@ -88,6 +88,32 @@ impl Town {
         }
     }
 
+    /// Any network, minted for this test.
+    pub fn of(spec: &NetworkSpec) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("schakel-town-")
+            .tempdir()
+            .unwrap();
+        let (port, health_port) = free_ports();
+        let order = Mint {
+            spec,
+            out: &folder.path().join("network"),
+            port,
+            health_port,
+            at: now(),
+        };
+        let network = mint(&order, &mut StdRng::from_os_rng()).unwrap();
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            folder,
+            network,
+            address: local(port),
+            health: local(health_port),
+            broker: None,
+            agents: BTreeMap::new(),
+        }
+    }
+
     /// The network of the packet vectors (`proto/vectors`): everybody knows its members' keys, and its time is another
     /// than the machine's.
     pub fn of_vectors() -> Self {
@@ -139,6 +165,43 @@ impl Town {
     /// Sets `[limits]` of the broker, a line each.
     pub fn limit(&self, lines: &str) {
         self.change_broker(|text| format!("{text}\n[limits]\n{lines}\n"));
+    }
+
+    /// The broker listens on every address of this machine: in a network of the test's own.
+    pub fn listen_everywhere(&self) {
+        let port = self.address.port();
+        self.change_broker(|text| text.replace(&format!("127.0.0.1:{port}"), &format!("0.0.0.0:{port}")));
+    }
+
+    /// The broker listens on another port from its next start on. Agents do not know of it.
+    pub fn move_broker(&mut self) {
+        let (before, (port, _)) = (self.address, free_ports());
+        let after = SocketAddr::new(before.ip(), port);
+        self.change_broker(|text| text.replace(&before.to_string(), &after.to_string()));
+        self.address = after;
+    }
+
+    /// The brokers that an agency's agent knows, from its next start on.
+    pub fn set_brokers(&self, id: &str, brokers: &[SocketAddr]) {
+        let file = self.network.agent_config(&agency(id));
+        let before = std::fs::read_to_string(&file).unwrap();
+        let list: Vec<String> = brokers.iter().map(|one| format!("\"{one}\"")).collect();
+        let line = |line: &str| {
+            if line.starts_with("broker = ") {
+                format!("broker = [{}]", list.join(", "))
+            } else {
+                line.to_owned()
+            }
+        };
+        let after: Vec<String> = before.lines().map(line).collect();
+        let after = after.join("\n") + "\n";
+        assert_ne!(after, before, "agent.toml is not what this test takes it for");
+        std::fs::write(file, after).unwrap();
+    }
+
+    /// Adds a section to the broker's configuration.
+    pub fn add_to_broker(&self, section: &str) {
+        self.change_broker(|text| format!("{text}{section}"));
     }
 
     fn change_broker(&self, change: impl FnOnce(String) -> String) {
@@ -217,6 +280,16 @@ impl Town {
         self.broker.take().expect("the broker runs")
     }
 
+    /// Puts back a broker that was taken and left running.
+    pub fn put_broker_back(&mut self, broker: Process) {
+        self.broker = Some(broker);
+    }
+
+    /// Puts back an agent that was taken and left running.
+    pub fn put_agent_back(&mut self, id: &str, process: Process) {
+        self.agents.insert(agency(id), process);
+    }
+
     /// Starts an agent and waits until its local API answers.
     pub fn start_agent(&mut self, id: &str) {
         let command = self.agent_command(id);
@@ -280,6 +353,12 @@ impl Town {
         value?.parse().ok()
     }
 
+    /// What a health route of the broker says; none if it does not answer.
+    pub fn health_words(&self, route: &str) -> Option<String> {
+        let said = answer(self.health, route)?;
+        said.split_once("\r\n\r\n").map(|(_, words)| words.to_owned())
+    }
+
     /// Status code of a health route of the broker; none if it does not answer.
     pub fn health(&self, route: &str) -> Option<u16> {
         get(self.health, route)
@@ -325,14 +404,14 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 /// Two ports that nobody listens on just now.
-fn free_ports() -> (u16, u16) {
+pub(super) fn free_ports() -> (u16, u16) {
     let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let [a, b] = listeners.map(|l| l.local_addr().unwrap().port());
     (a, b)
 }
 
 /// Status code of a plain HTTP request.
-fn get(address: SocketAddr, route: &str) -> Option<u16> {
+pub(super) fn get(address: SocketAddr, route: &str) -> Option<u16> {
     answer(address, route)?.split(' ').nth(1)?.parse().ok()
 }
 

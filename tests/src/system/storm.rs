@@ -2,6 +2,7 @@
 //! the store has answered; and a check, after whatever happened to the disk, that everything printed is there.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,10 @@ use schakel_proto::tlog::checkpoint::LogSecret;
 use schakel_proto::wire;
 
 use super::network::{agency, now};
+
+pub mod steps;
+
+pub mod look;
 
 const ORIGIN: &str = "storm.example/log";
 /// Packets on their way at once.
@@ -63,7 +68,13 @@ fn content(packet: PacketId, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes until it is killed or refused. Prints `acked PACKET LEAF LENGTH` for each packet that the store
+/// A line on standard output; if it cannot be written, nothing was said.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _said = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Writes until it is killed or refused. Prints `trying PACKET` before and `acked PACKET LEAF LENGTH` for each packet that the store
 /// answered, `checkpoint SIZE` for each checkpoint, `refused WHY` when the store takes no more.
 ///
 /// # Errors
@@ -75,11 +86,11 @@ pub async fn write(folder: &Path, seed: u64) -> Result<(), StoreError> {
     tokio::spawn(async move {
         while watch.changed().await.is_ok() {
             if let LogState::Running { size } = *watch.borrow_and_update() {
-                println!("checkpoint {size}");
+                say(&format!("checkpoint {size}"));
             }
         }
     });
-    println!("open");
+    say("open");
     let count = Arc::new(AtomicU64::new(0));
     let writer = |number| {
         let (place, count) = (Arc::clone(&place), Arc::clone(&count));
@@ -95,10 +106,10 @@ pub async fn write(folder: &Path, seed: u64) -> Result<(), StoreError> {
                     rng.random_range(100..4_000)
                 };
                 match accept(&place, length, &mut rng).await {
-                    Ok((packet, leaf)) => println!("acked {packet} {leaf} {length}"),
+                    Ok((packet, leaf)) => say(&format!("acked {packet} {leaf} {length}")),
                     Err(error) => {
                         refusals += 1;
-                        println!("refused {error}");
+                        say(&format!("refused {error}"));
                         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     }
                 }
@@ -115,6 +126,7 @@ pub async fn write(folder: &Path, seed: u64) -> Result<(), StoreError> {
 async fn accept(place: &Place, length: usize, rng: &mut StdRng) -> Result<(PacketId, Digest), StoreError> {
     let at = now();
     let (packet, case, part) = (PacketId::new(at, rng), CaseRef::random(rng), PartId::random(rng));
+    say(&format!("trying {packet}"));
     let bytes = content(packet, length);
     let mut spool = place.store.spool(length as u64).await?;
     spool.write(&bytes).await?;
@@ -170,6 +182,8 @@ async fn accept(place: &Place, length: usize, rng: &mut StdRng) -> Result<(Packe
 /// What a writer printed.
 #[derive(Clone, Debug, Default)]
 pub struct Printed {
+    /// Packets that were on their way, whatever came of it.
+    pub tried: Vec<PacketId>,
     /// Packet -> leaf and length of its content.
     pub acked: BTreeMap<String, (String, usize)>,
     /// Size of the newest checkpoint.
@@ -191,6 +205,7 @@ impl Printed {
                     self.acked.insert((*packet).to_owned(), value);
                     self.acked_after_refusal += u64::from(self.refused > 0);
                 }
+                ["trying", packet] => self.tried.push(packet.parse().unwrap()),
                 ["checkpoint", size] => self.checkpoint = self.checkpoint.max(size.parse().unwrap()),
                 ["refused", ..] => self.refused += 1,
                 _ => {}

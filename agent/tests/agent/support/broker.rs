@@ -5,10 +5,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use prost::Message;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use schakel_proto::evidence::{self, Event};
 use schakel_proto::ids::{CaseRef, Digest, PacketId};
+use schakel_proto::refusal::{Fault, Refusal};
 use schakel_proto::wire::broker_server::{Broker, BrokerServer};
 use schakel_proto::wire::receive_frame::Frame;
 use schakel_proto::wire::receive_request::Request as Asked;
@@ -21,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::ledger::{Ledger, body};
 use super::parcel::RECIPIENT;
 use super::town::Town;
+use super::wires;
 
 /// How the broker answers a submission.
 pub enum Answer {
@@ -70,6 +70,8 @@ pub struct Script {
     pub statements: Vec<wire::Signed>,
     pub recalls: Vec<wire::Signed>,
     pub streams_count: usize,
+    /// How often somebody was told that the log is shorter than what it saw.
+    pub shorter_count: usize,
 }
 
 pub type Shared = Arc<Mutex<Script>>;
@@ -77,6 +79,8 @@ pub type Shared = Arc<Mutex<Script>>;
 /// A running broker; stops when dropped.
 pub struct Running {
     pub script: Shared,
+    /// Where it listens.
+    pub port: u16,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -120,97 +124,38 @@ pub async fn start_on(make: fn(u16) -> Town, certificate_of: Option<&str>) -> (T
         statements: Vec::new(),
         recalls: Vec::new(),
         streams_count: 0,
+        shorter_count: 0,
     };
     let script = Arc::new(Mutex::new(script));
+    let running = serve(&town, listener, script, certificate_of);
+    (town, running)
+}
+
+/// Another broker beside one: they share all that they know.
+pub async fn beside(town: &Town, first: &Running, certificate_of: Option<&str>) -> Running {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve(town, listener, Arc::clone(&first.script), certificate_of)
+}
+
+fn serve(
+    town: &Town,
+    listener: tokio::net::TcpListener,
+    script: Shared,
+    certificate_of: Option<&str>,
+) -> Running {
     let folder = match certificate_of {
         None => town.network.broker_folder(),
         Some(id) => town.network.agent_folder(&super::town::agency(id)),
     };
-    let acceptor = acceptor(&folder);
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = wires::acceptor(&folder);
     let service = BrokerServer::new(Said(Arc::clone(&script)));
-    let incoming = async_stream(listener, acceptor);
+    let incoming = wires::connections(listener, acceptor);
     let task = tokio::spawn(async move {
         let served = tonic::transport::Server::builder().add_service(service);
         served.serve_with_incoming(incoming).await.unwrap();
     });
-    (town, Running { script, task })
-}
-
-fn acceptor(folder: &std::path::Path) -> tokio_rustls::TlsAcceptor {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(folder.join("tls-cert.pem"))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    let key = PrivateKeyDer::from_pem_file(folder.join("tls-key.pem")).unwrap();
-    let provider = Arc::new(schakel_agent::transport::tls::provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    tokio_rustls::TlsAcceptor::from(Arc::new(config))
-}
-
-type TlsStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
-
-/// Handshaken connections; those that fail are passed over.
-fn async_stream(
-    listener: tokio::net::TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
-) -> ReceiverStream<std::io::Result<Connection>> {
-    let (sender, receiver) = mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            if let Ok(tls) = acceptor.accept(tcp).await
-                && sender.send(Ok(Connection(tls))).await.is_err()
-            {
-                return;
-            }
-        }
-    });
-    ReceiverStream::new(receiver)
-}
-
-/// A connection that tonic takes.
-pub struct Connection(TlsStream);
-
-impl tonic::transport::server::Connected for Connection {
-    type ConnectInfo = ();
-    fn connect_info(&self) {}
-}
-
-impl tokio::io::AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl tokio::io::AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
+    Running { script, port, task }
 }
 
 /// The service.
@@ -423,8 +368,18 @@ impl Broker for Said {
         &self,
         request: Request<wire::GetConsistencyRequest>,
     ) -> Result<Response<wire::GetConsistencyAnswer>, Status> {
-        let script = self.0.lock().unwrap();
+        let mut script = self.0.lock().unwrap();
         let wire::GetConsistencyRequest { from_size, to_size } = request.into_inner();
+        if script.consistency.is_none() && from_size.max(to_size) > script.ledger.size() {
+            script.shorter_count += 1;
+            let shorter = Refusal::new(
+                Fault::Precondition,
+                "LOG_SHORTER",
+                "The log is shorter",
+                "Keep it.",
+            );
+            return Err(shorter.to_status());
+        }
         let honest = || wire::GetConsistencyAnswer {
             checkpoint: script.ledger.checkpoint().into(),
             proof: script.ledger.consistency_to(from_size, to_size),

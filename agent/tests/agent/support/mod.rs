@@ -8,6 +8,8 @@ pub mod parcel;
 
 pub mod town;
 
+mod wires;
+
 use std::time::{Duration, Instant};
 
 /// Asks until there is an answer; a generous limit only keeps a broken test from hanging.

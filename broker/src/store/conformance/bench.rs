@@ -490,6 +490,8 @@ impl Bench {
             expected_head: facts.head,
             expected_count: facts.count(),
             roster_version: facts.roster_version + 1,
+            bundle_version: 1,
+            directory_version: 1,
             accepted_at: self.now,
         }
     }

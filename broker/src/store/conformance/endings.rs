@@ -259,6 +259,26 @@ pub(super) async fn statements_are_chained_and_judged_on_what_is(mut bench: Benc
         bench.store().add_statement(half).await.unwrap(),
         StatementAdded::Conflict
     );
+    for (bundle, directory) in [(1, 2), (2, 1)] {
+        // Judged by what is in force no more, or not yet.
+        let ceiling = |version| Ceiling {
+            version,
+            digest: Digest::of(b"in force"),
+        };
+        for of in [CeilingOf::Bundle, CeilingOf::Directory] {
+            let entry = bench
+                .entry(EntryDraft::new(Event::BundleActivated, bench.now))
+                .await;
+            bench.store().raise(of, ceiling(1), entry).await.unwrap();
+        }
+        let other = NewStatement {
+            bundle_version: bundle,
+            directory_version: directory,
+            ..second.clone()
+        };
+        let added = bench.store().add_statement(other).await.unwrap();
+        assert_eq!(added, StatementAdded::Conflict);
+    }
     let added = bench.store().add_statement(second.clone()).await.unwrap();
     assert!(matches!(
         added,
@@ -276,8 +296,8 @@ pub(super) async fn statements_are_chained_and_judged_on_what_is(mut bench: Benc
     assert_eq!(facts.entries[1].number, 2);
     assert_eq!(
         bench.store().pending(10).await.unwrap().len(),
-        2,
-        "only what was accepted has a leaf"
+        2 + 2,
+        "only what was accepted has a leaf, and what came into force"
     );
 }
 

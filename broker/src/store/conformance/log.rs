@@ -265,12 +265,72 @@ pub(super) async fn a_sequencer_that_finds_another_writer_stops(mut bench: Bench
     assert!(won, "the rival was never first");
     let _ = store.record(b.clone()).await.unwrap();
     let waited = one_log.wait_for(b.leaf_hash()).await;
-    assert!(matches!(waited, Err(StoreError::Stopped(_))), "{waited:?}");
+    if store.is_shared() {
+        // There it follows, until nobody else writes.
+        assert!(waited.is_ok(), "{waited:?}");
+    } else {
+        assert!(matches!(waited, Err(StoreError::Stopped(_))), "{waited:?}");
+    }
     one.stop().await;
     // Another key than the one that signed the newest checkpoint is refused at the start.
     let other = schakel_proto::tlog::checkpoint::LogSecret::generate("rupel.example/log", &mut bench.rng);
     let refused = Sequencer::start(bench.store(), other.unwrap()).await;
     assert!(matches!(refused.map(|_| ()), Err(StoreError::Unusable(_))));
+}
+
+pub(super) async fn cosignatures_add_up_under_the_one_checkpoint_that_is_held_up(mut bench: Bench) {
+    let next = |size: u64, instead_of, keep| NewCandidate {
+        size,
+        note: bytes::Bytes::from(format!("rupel.example/log\n{size}\n")),
+        since: Timestamp::from_millis(7),
+        instead_of,
+        keep,
+    };
+    let (one, other) = (agency(WELFARE), agency(JUSTICE));
+    let keep = async |bench: &Bench, size, who: &AgencyId, line: &str| {
+        let kept = bench.store().keep_cosignature(size, who, line.to_owned()).await;
+        kept.unwrap()
+    };
+    assert_eq!(bench.store().held_up().await.unwrap(), []);
+    assert!(!keep(&bench, 3, &one, "line").await, "nothing is held up");
+    assert!(bench.store().hold_up(next(3, None, None)).await.unwrap());
+    assert!(
+        !bench.store().hold_up(next(4, None, None)).await.unwrap(),
+        "somebody was first"
+    );
+    assert!(keep(&bench, 3, &one, "first").await && keep(&bench, 3, &other, "other").await);
+    assert!(keep(&bench, 3, &one, "latest").await);
+    bench.reopen().await;
+    let lines = vec![
+        (other.clone(), "other".to_owned()),
+        (one.clone(), "latest".to_owned()),
+    ];
+    let expected = |size, lines: &[(AgencyId, String)]| HeldUp {
+        size,
+        note: next(size, None, None).note,
+        since: Timestamp::from_millis(7),
+        lines: lines.to_vec(),
+    };
+    let mut sorted = lines.clone();
+    sorted.sort();
+    let first = expected(3, &sorted);
+    assert_eq!(bench.store().held_up().await.unwrap(), [first.clone()]);
+    // A line came in since it was looked at; a smaller one takes no place.
+    let store = bench.store();
+    assert!(!store.hold_up(next(5, Some((3, 1)), Some(3))).await.unwrap());
+    assert!(!store.hold_up(next(3, Some((3, 2)), None)).await.unwrap());
+    assert!(store.hold_up(next(5, Some((3, 2)), Some(3))).await.unwrap());
+    assert_eq!(store.held_up().await.unwrap(), [first.clone(), expected(5, &[])]);
+    assert!(
+        keep(&bench, 3, &one, "late").await,
+        "it is kept, and may get more"
+    );
+    assert!(store.hold_up(next(9, Some((5, 0)), Some(3))).await.unwrap());
+    let sizes = |all: Vec<HeldUp>| all.into_iter().map(|one| one.size).collect::<Vec<_>>();
+    assert_eq!(sizes(store.held_up().await.unwrap()), [3, 9]);
+    assert!(store.hold_up(next(12, Some((9, 0)), Some(9))).await.unwrap());
+    assert_eq!(sizes(store.held_up().await.unwrap()), [9, 12]);
+    assert!(!keep(&bench, 3, &one, "line").await, "it is gone, with its lines");
 }
 
 pub(super) async fn proofs_of_extension_hold_between_all_sizes(mut bench: Bench) {

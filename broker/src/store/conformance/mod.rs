@@ -77,6 +77,7 @@ macro_rules! stamp {
             log::evidence_is_given_in_order_from_any_position,
             log::only_one_writer_extends_the_tree,
             log::a_sequencer_that_finds_another_writer_stops,
+            log::cosignatures_add_up_under_the_one_checkpoint_that_is_held_up,
             log::proofs_of_extension_hold_between_all_sizes,
             shards::a_frozen_shard_stays_as_it_is_and_what_waits_goes_into_the_next,
             shards::a_directory_may_freeze_a_shard_that_nobody_asked_to_end,

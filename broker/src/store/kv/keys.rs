@@ -13,7 +13,9 @@ use super::super::facts::CeilingOf;
 
 /// Schema version, network-independent.
 pub(crate) const SCHEMA: &[u8] = b"!schema";
-/// Sequence of the next pending leaf.
+/// The schema that this program reads and writes.
+pub(crate) const SCHEMA_VERSION: u64 = 2;
+/// Number of the next entry.
 pub(crate) const NEXT_SEQUENCE: &[u8] = b"!next";
 /// The newest checkpoint.
 pub(crate) const CHECKPOINT: &[u8] = b"!checkpoint";
@@ -29,13 +31,9 @@ pub(crate) const PACKET: u8 = b'P';
 pub(crate) const EXPIRY: u8 = b'X';
 /// Pieces of long values.
 pub(crate) const PIECE: u8 = b'~';
-/// Pending leaves: sequence.
-pub(crate) const PENDING: u8 = b'N';
-/// Leaves in the tree: position.
-pub(crate) const LEAF: u8 = b'A';
-/// Entries: hash of the leaf.
+/// Entries: number, in the order in which they were committed. It is the position in the tree, or the one that it will be.
 pub(crate) const ENTRY: u8 = b'E';
-/// Positions of leaves: hash of the leaf.
+/// Numbers of leaves: hash of the leaf.
 pub(crate) const INDEX: u8 = b'J';
 /// Held packets: case, id, agency.
 pub(crate) const HELD: u8 = b'H';
@@ -219,23 +217,15 @@ pub(crate) fn said(leaf: &Digest, outcome: AckOutcome, part: &PartId, obligation
 pub(crate) fn ended(id: &PacketId, event: Event) -> Vec<u8> {
     Key::new(b'Y').raw(id.as_bytes()).raw(event.as_str().as_bytes()).0
 }
-/// A log entry, by its leaf.
-pub(crate) fn entry(leaf: &Digest) -> Vec<u8> {
-    Key::new(ENTRY).raw(leaf.as_bytes()).0
-}
-/// A pending leaf.
-pub(crate) fn pending(sequence: u64) -> Vec<u8> {
-    Key::new(PENDING).number(sequence).0
-}
-/// A leaf in the tree, by position.
-pub(crate) fn leaf(index: u64) -> Vec<u8> {
-    Key::new(LEAF).number(index).0
+/// A log entry, by its number.
+pub(crate) fn entry(number: u64) -> Vec<u8> {
+    Key::new(ENTRY).number(number).0
 }
 /// A shard of the log.
 pub(crate) fn shard(number: u64) -> Vec<u8> {
     Key::new(SHARD).number(number).0
 }
-/// Position of a leaf.
+/// Number of a leaf.
 pub(crate) fn index(leaf: &Digest) -> Vec<u8> {
     Key::new(INDEX).raw(leaf.as_bytes()).0
 }

@@ -15,7 +15,9 @@ pub(crate) mod leases;
 
 pub(crate) mod engine;
 
-pub(crate) mod serve;
+mod start;
+
+mod serve;
 
 pub(crate) mod tee;
 
@@ -24,10 +26,8 @@ mod care;
 #[cfg(test)]
 mod tests;
 
-pub use serve::KvStore;
-
-/// The schema of the rows that this program reads and writes.
-pub(crate) const SCHEMA_VERSION: u64 = 1;
+pub(crate) use keys::SCHEMA_VERSION;
+pub use start::KvStore;
 
 /// Disk taken by a batch, at most, as a multiple of its bytes (measured: 1.75).
 pub(crate) const AMPLIFICATION: u64 = 4;

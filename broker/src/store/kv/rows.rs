@@ -265,3 +265,13 @@ pub(crate) struct KeptRow {
     #[prost(bytes = "vec", tag = "4")]
     pub inline: Vec<u8>,
 }
+
+/// A checkpoint held up to the witnesses.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CandidateRow {
+    /// As the log signed it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub note: bytes::Bytes,
+    #[prost(int64, tag = "2")]
+    pub since_ms: i64,
+}

@@ -11,7 +11,8 @@ use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire;
 
 use super::super::audit::{Audited, Cursor};
-use super::super::content::{ContentReader, Contents, Spool};
+use super::super::content::{ContentReader, Spool};
+use super::super::cosigned::{HeldUp, NewCandidate};
 use super::super::delivery::{
     Acknowledged, Acknowledging, DuePacket, Expired, Expiring, HandOver, HandedOver, Lease, LeaseRequest,
     Recall, Recalling, Waiting,
@@ -26,67 +27,14 @@ use super::super::oversight::{Kept, LastContact, OpenDelivery, OpenReview, Page}
 use super::super::packet::{Acceptance, Accepted, Known, Outcome, StoredPacket};
 use super::super::shards::{NewShard, Shard, ShardChanged, ShardOpened};
 use super::super::verbs::{
-    accept, acknowledge, audit, endings, facts, filed, forget, hand_over, lease, log, oversight, packets,
-    shards,
+    accept, acknowledge, audit, cosigned, endings, facts, filed, forget, hand_over, lease, log, oversight,
+    packets, shards,
 };
 use super::super::{PAGE_MAX_COUNT, Store, StoreHealth};
-use super::engine::Engine;
-use super::leases::{LeaseTable, Leases};
-use super::{Faults, Ground};
+use super::{Ground, KvStore};
 
 /// How long a page of an audit goes on with further rows: nothing is committed meanwhile.
 const AUDIT_MAX: Duration = Duration::from_millis(10);
-
-/// A store over an ordered byte map. Named by its backend: `memory::MemoryStore`, `sled::SledStore`.
-pub struct KvStore<K> {
-    pub(super) kv: Arc<K>,
-    pub(super) contents: Arc<Contents>,
-    leases: Arc<dyn LeaseTable>,
-    pub(super) engine: Arc<Engine>,
-}
-
-impl<K> std::fmt::Debug for KvStore<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KvStore")
-    }
-}
-
-impl<K: Ground> KvStore<K> {
-    pub(crate) fn start(kv: K, contents: Arc<Contents>, faults: Arc<dyn Faults>) -> Result<Self, StoreError> {
-        Self::start_with(Arc::new(kv), contents, Arc::new(Leases::default()), faults)
-    }
-
-    /// The same, with leases that others share.
-    pub(crate) fn start_with(
-        kv: Arc<K>,
-        contents: Arc<Contents>,
-        leases: Arc<dyn LeaseTable>,
-        faults: Arc<dyn Faults>,
-    ) -> Result<Self, StoreError> {
-        let map: Arc<dyn Ground> = kv.clone();
-        let engine = Arc::new(Engine::start(
-            map,
-            faults,
-            Arc::clone(&contents),
-            Arc::clone(&leases),
-        )?);
-        Ok(Self {
-            kv,
-            contents,
-            leases,
-            engine,
-        })
-    }
-
-    /// Groups made durable so far, one sync each: many concurrent verbs share one.
-    pub fn commits(&self) -> u64 {
-        self.engine.commits()
-    }
-
-    pub(crate) fn kv(&self) -> &K {
-        &self.kv
-    }
-}
 
 fn page(limit: usize) -> usize {
     limit.min(PAGE_MAX_COUNT)
@@ -470,6 +418,23 @@ impl<K: Ground> Store for KvStore<K> {
             .write(false, move |step| {
                 forget::forget(step, &forgetting, entry.as_ref())
             })
+            .await
+    }
+
+    async fn held_up(&self) -> Result<Vec<HeldUp>, StoreError> {
+        self.engine.read(|r| cosigned::held_up(r)).await
+    }
+
+    async fn hold_up(&self, candidate: NewCandidate) -> Result<bool, StoreError> {
+        self.engine
+            .write(false, move |step| cosigned::hold_up(step, &candidate))
+            .await
+    }
+
+    async fn keep_cosignature(&self, size: u64, agency: &AgencyId, line: String) -> Result<bool, StoreError> {
+        let agency = agency.clone();
+        self.engine
+            .write(false, move |step| cosigned::keep(step, size, &agency, &line))
             .await
     }
 

@@ -72,6 +72,34 @@ fn rows(folder: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows
 }
 
+fn order(file: PathBuf) -> BackupOrder {
+    BackupOrder {
+        file,
+        network: NetworkName::new("rupel").unwrap(),
+        at: Timestamp::from_millis(0),
+    }
+}
+
+/// A move into a database that was broken off: no broker starts on what it left.
+async fn broken_off(there: &Place, rows: &[(Vec<u8>, Vec<u8>)]) {
+    let begun = Target::begin(there).await.unwrap();
+    let (ground, contents) = begun.inside();
+    let mut sink = Sink::new(ground, contents);
+    for (key, record) in rows.iter().take(9) {
+        sink.put(key, Some(record)).unwrap();
+    }
+    sink.put(b"P stray", Some(b"x")).unwrap();
+    sink.flush().unwrap();
+    let Target::Database(half) = begun else {
+        panic!("a database")
+    };
+    assert_eq!(
+        halt::may_sign(half.as_ref()).await.unwrap_err().code,
+        "STORE_UNFINISHED"
+    );
+    half.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d17_a_store_goes_into_a_database_and_back_and_the_log_is_the_same() {
     let (mut bench, folder, all) = filled(6).await;
@@ -86,23 +114,7 @@ async fn d17_a_store_goes_into_a_database_and_back_and_the_log_is_the_same() {
         Place::Folder(folder.clone()),
         Place::Database(Box::new(options.clone())),
     );
-    // A former attempt was broken off.
-    let begun = Target::begin(&there).await.unwrap();
-    let (ground, contents) = begun.inside();
-    let mut sink = Sink::new(ground, contents);
-    for (key, record) in before.iter().take(9) {
-        sink.put(key, Some(record)).unwrap();
-    }
-    sink.put(b"P stray", Some(b"x")).unwrap();
-    sink.flush().unwrap();
-    let Target::Database(half) = begun else {
-        panic!("a database")
-    };
-    assert_eq!(
-        halt::may_sign(half.as_ref()).await.unwrap_err().code,
-        "STORE_UNFINISHED"
-    );
-    half.close().await;
+    broken_off(&there, &before).await;
     let (moved, _) = move_to(&here, &there, QUIET).await.unwrap();
     assert_eq!((moved.rows, moved.files), (before.len() as u64, 3));
     let again = Place::Folder(bench.dir.path().join("elsewhere"));
@@ -114,13 +126,9 @@ async fn d17_a_store_goes_into_a_database_and_back_and_the_log_is_the_same() {
     assert!(halt::may_sign(store.as_ref()).await.is_ok());
     assert!(seen(store.as_ref()).await == log);
     has_all(store.as_ref(), &all).await;
-    let order = BackupOrder {
-        file: bench.dir.path().join("shared.backup"),
-        network: NetworkName::new("rupel").unwrap(),
-        at: Timestamp::from_millis(0),
-    };
+    let shared = order(bench.dir.path().join("shared.backup"));
     assert_eq!(
-        store.backup(&order, QUIET).await.unwrap_err().code,
+        store.backup(&shared, QUIET).await.unwrap_err().code,
         "BACKUP_SHARED"
     );
     // It goes on there, and comes back with what came.
@@ -160,11 +168,7 @@ async fn d17_a_store_goes_into_a_database_and_back_and_the_log_is_the_same() {
 async fn d17_a_backup_of_a_folder_restores_into_a_database() {
     let (bench, folder, all) = filled(4).await;
     let store = SledStore::open(&folder).await.unwrap();
-    let order = BackupOrder {
-        file: bench.dir.path().join("one.backup"),
-        network: NetworkName::new("rupel").unwrap(),
-        at: Timestamp::from_millis(0),
-    };
+    let order = order(bench.dir.path().join("one.backup"));
     store.backup(&order, QUIET).await.unwrap();
     let log = seen(&store).await;
     store.close().await;

@@ -258,6 +258,21 @@ impl Cluster {
     /// It cannot be made.
     pub fn standby(&self, folder: &Path) -> io::Result<Self> {
         let mut standby = Self::place(folder)?;
+        self.copy_to(&mut standby)?;
+        Ok(standby)
+    }
+
+    /// Makes a former primary a standby of this one: with nothing of what it had.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn take_back(&self, former: &mut Self) -> io::Result<()> {
+        former.kill();
+        fs::remove_dir_all(former.data())?;
+        self.copy_to(former)
+    }
+
+    fn copy_to(&self, standby: &mut Self) -> io::Result<()> {
         let from = format!(
             "host=127.0.0.1 port={} user=postgres application_name=standby_{}",
             self.port, standby.port
@@ -274,7 +289,7 @@ impl Cluster {
                 "-D",
             ])
             .arg(standby.data())
-            .current_dir(folder)
+            .current_dir(&standby.folder)
             .output()?;
         if !copied.status.success() {
             return Err(failed("pg_basebackup", &copied));
@@ -285,8 +300,7 @@ impl Cluster {
         self.wait("the standby does not follow", |cluster| {
             let following = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
             cluster.ask("postgres", following).is_ok_and(|count| count == "1")
-        })?;
-        Ok(standby)
+        })
     }
 
     /// Sets whom each commit waits for; empty: nobody.

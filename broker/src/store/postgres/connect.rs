@@ -18,11 +18,14 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Statement}
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::{CONNECT_MAX, Host, IDLE_MAX_MILLIS, PostgresOptions, Privacy, STATEMENT_MAX_MILLIS};
+use super::strays;
 use crate::store::durable::write_durably;
 use crate::store::error::StoreError;
 
 /// Notifications of one connection that wait to be heard.
 const HEARD_MAX_COUNT: usize = 1_024;
+/// Packets that only a former primary has, told one by one.
+const STRAYS_TOLD_MAX_COUNT: usize = 64;
 /// How long a look at all servers holds for connections made just after it.
 const SCOUTED: Duration = Duration::from_secs(1);
 /// The note of the newest primary that was seen.
@@ -96,6 +99,8 @@ pub(super) struct Connector {
     tls: Option<MakeRustlsConnect>,
     seen: Mutex<Option<Seen>>,
     last: Mutex<Option<(Instant, usize)>>,
+    /// Of which former primaries the operator was told, by what came after them.
+    told: Mutex<std::collections::HashSet<(usize, u32)>>,
 }
 
 impl Connector {
@@ -112,6 +117,7 @@ impl Connector {
             tls,
             seen: Mutex::new(seen),
             last: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -183,7 +189,7 @@ impl Connector {
             return Err(StoreError::Away(why.into()));
         };
         for old in &primaries {
-            self.alarm_of_old(old, newest);
+            self.alarm_of_old(old, newest).await;
         }
         self.fence(newest)?;
         if !newest.is_safe {
@@ -194,7 +200,11 @@ impl Connector {
         Ok(newest.host)
     }
 
-    fn alarm_of_old(&self, old: &Scouted, newest: &Scouted) {
+    /// Tells the operator of a former primary that takes writes, and what only it has; once for each promotion.
+    async fn alarm_of_old(&self, old: &Scouted, newest: &Scouted) {
+        if !Self::lock(&self.told).insert((old.host, newest.seen.timeline)) {
+            return;
+        }
         let host = self
             .options
             .hosts
@@ -205,8 +215,25 @@ impl Connector {
             %host,
             timeline = old.seen.timeline,
             newest = newest.seen.timeline,
-            "alarm: a former primary takes writes; it is not used. Stop it; `schakel-broker store strays` lists what only it has"
+            "alarm: a former primary takes writes; it is not used. Stop it"
         );
+        let compared = async {
+            let (former, _) = self.open(old.host, Use::Reads, None).await?;
+            let (newest, _) = self.open(newest.host, Use::Reads, None).await?;
+            strays::between(&former, &newest).await.map_err(away)
+        };
+        match tokio::time::timeout(CONNECT_MAX, compared).await {
+            Ok(Ok(strays)) => {
+                for packet in strays.iter().take(STRAYS_TOLD_MAX_COUNT) {
+                    tracing::error!(%host, %packet, "alarm: only the former primary has this packet; it was never acknowledged");
+                }
+                tracing::error!(%host, packets = strays.len(), "what only the former primary has was counted");
+            }
+            Ok(Err(why)) => {
+                tracing::error!(%host, %why, "what only the former primary has could not be listed")
+            }
+            Err(_) => tracing::error!(%host, "what only the former primary has could not be listed in time"),
+        }
     }
 
     /// Refuses a primary that is behind one that was seen, or that is another database; notes a newer one, durably and

@@ -29,8 +29,8 @@ pub(super) fn payloads(batch: &Batch) -> Vec<String> {
     } else {
         words.iter().map(Heard::to_text).collect()
     };
-    let leaves =
-        |(key, change): (&Vec<u8>, &Option<Vec<u8>>)| change.is_some() && key.first() == Some(&keys::PENDING);
+    // Each entry takes the next number.
+    let leaves = |(key, change): (&Vec<u8>, &Option<Vec<u8>>)| change.is_some() && key == keys::NEXT_SEQUENCE;
     if batch.iter().any(leaves) {
         said.push(LEAVES.to_owned());
     }
@@ -120,7 +120,7 @@ mod tests {
         let mut batch = Batch::from([
             (queued(1), Some(vec![])),
             (queued(2), None),
-            (keys::pending(4), Some(vec![])),
+            (keys::NEXT_SEQUENCE.to_vec(), Some(vec![])),
             (keys::CHECKPOINT.to_vec(), Some(vec![])),
         ]);
         let mut said = payloads(&batch);

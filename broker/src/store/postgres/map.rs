@@ -1,6 +1,5 @@
 //! The ordered byte map in the database: a snapshot for each read, one transaction for each group of verbs.
 
-use std::future::Future;
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use deadpool::managed::Object;

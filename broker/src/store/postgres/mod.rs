@@ -27,14 +27,17 @@ use super::content::Contents;
 use super::durable::write_durably;
 use super::error::StoreError;
 use super::heard::{HEARD_MAX_COUNT, Heard};
+use super::kv::keys::SCHEMA_VERSION;
 use super::kv::txn::{Committed, Read, Txn};
-use super::kv::{Batch, Faults, Ground, Group, KvStore, NoFaults, Reading, SCHEMA_VERSION, Session, keys};
+use super::kv::{Batch, Faults, Ground, Group, KvStore, NoFaults, Reading, Session, keys};
 
 mod lock;
 
 mod settings;
 
 mod connect;
+
+mod strays;
 
 mod pool;
 

@@ -255,6 +255,19 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     // D22: the old primary comes back, and its operator has it wait for nobody.
     pair.primary.run().unwrap();
     pair.primary.require("").unwrap();
+    let (former, newest) = (bare(&pair.primary).await, bare(&pair.standby).await);
+    assert!(
+        strays::between(&former, &newest).await.unwrap().is_empty(),
+        "sent again, it is there"
+    );
+    let stray = format!(
+        "INSERT INTO {}.row VALUES (decode('50{}', 'hex'), '')",
+        pair.schema,
+        "fe".repeat(16)
+    );
+    pair.primary.ask("schakel", &stray).unwrap();
+    let strays = strays::between(&former, &newest).await.unwrap();
+    assert_eq!(strays, [PacketId::from_bytes([0xfe; 16])]);
     let fresh = pair.open("b").await;
     assert!(is_known(&fresh, &cut).await.unwrap(), "the newer one is chosen");
     fresh.close().await;
@@ -274,6 +287,12 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     let opened = PostgresStore::open(alone).await;
     assert!(is_unconfirmed(&opened), "{opened:?}");
     store.close().await;
+}
+
+async fn bare(server: &Cluster) -> tokio_postgres::Client {
+    let notes = tempfile::tempdir().unwrap();
+    let connector = connect::Connector::new(server.options("schakel", notes.path())).unwrap();
+    connector.bare(None).await.unwrap()
 }
 
 async fn lease(store: &PostgresStore, pair: &mut Pair) -> Result<Vec<PacketId>, StoreError> {

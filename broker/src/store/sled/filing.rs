@@ -74,7 +74,7 @@ async fn an_older_store_that_cannot_be_filed_for_damage_says_what_to_do() {
     take_away(&bench, None).await;
     let folder = bench.dir.path().join("store");
     let kv = open::open(&folder, SledOptions::default()).unwrap();
-    let batch = Batch::from([(keys::leaf(1), None)]);
+    let batch = Batch::from([(keys::entry(1), None)]);
     kv.commit(&batch).unwrap();
     let Err(StoreError::Unusable(why)) = open::file_all(&kv) else {
         panic!("it is damaged");

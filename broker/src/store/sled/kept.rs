@@ -178,8 +178,9 @@ async fn what_is_to_be_migrated_is_told_before_it_is_done() {
     Kv::close(&kv);
     for (only_look, found, left) in [(true, 3, 3), (true, 3, 3), (false, 3, 0), (false, 0, 0)] {
         let all = migrate(&folder, only_look).unwrap();
-        assert_eq!(all.len(), 1);
-        assert_eq!((all[0].name, all[0].found, all[0].left), ("files", found, left));
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[1].name, all[1].found, all[1].left), ("files", found, left));
+        assert_eq!((all[0].name, all[0].found, all[0].left), ("numbers", 0, 0));
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::error::StoreError;
 use super::super::kv::txn::Committed;
 use super::super::verbs::filed;
 use super::SledKv;
-use super::open;
+use super::{migrate, open};
 
 /// A migration.
 pub(super) struct Migration {
@@ -22,10 +22,19 @@ pub(super) struct Migration {
 }
 
 /// All of them.
-pub(super) const ALL: [Migration; 1] = [Migration {
-    number: 1,
-    name: "files",
-    what: "entries of the log are filed by case and packet",
-    left: |read| filed::unfiled(read),
-    run: open::file_all,
-}];
+pub(super) const ALL: [Migration; 2] = [
+    Migration {
+        number: 1,
+        name: "numbers",
+        what: "entries of the log lie under their numbers (schema 2)",
+        left: |read| migrate::unmoved(read),
+        run: migrate::bring_up,
+    },
+    Migration {
+        number: 2,
+        name: "files",
+        what: "entries of the log are filed by case and packet",
+        left: |read| filed::unfiled(read),
+        run: open::file_all,
+    },
+];

@@ -27,6 +27,8 @@ use super::durable::write_durably;
 use super::error::StoreError;
 use super::kv::{AMPLIFICATION, Batch, CommitError, Faults, Kv, KvStore, NoFaults, Rows, View};
 
+mod migrate;
+
 mod open;
 
 pub(super) use open::lock;
@@ -54,6 +56,9 @@ mod tests;
 
 #[cfg(test)]
 mod filing;
+
+#[cfg(test)]
+mod former;
 
 #[cfg(test)]
 mod kept;
@@ -103,6 +108,7 @@ impl SledStore {
         let folder = folder.to_owned();
         let work = move || {
             let kv = open::open(&folder, options)?;
+            migrate::bring_up(&kv)?;
             let contents = Contents::in_folder(&folder.join(PARTS))?;
             scrub::scrub(&kv, &contents)?;
             open::file_all(&kv)?;
@@ -123,6 +129,7 @@ impl SledStore {
         let folder = folder.to_owned();
         let work = move || {
             let kv = open::open(&folder, SledOptions::default())?;
+            migrate::must_be_current(&kv)?;
             let contents = Contents::in_folder(&folder.join(PARTS))?;
             Self::start(kv, contents, Arc::new(NoFaults))
         };
@@ -183,9 +190,9 @@ impl SledKv {
             .ok_or(StoreError::Stopped("the store is closed".into()))
     }
 
-    /// Bytes free to this process; the largest number if the system does not say.
+    /// Bytes free to this process for rows; the largest number if the system does not say.
     fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
+        free_bytes(&self.folder.join(ROWS))
     }
 
     fn write(&self, batch: &Batch) -> Result<(), String> {
@@ -209,6 +216,10 @@ impl SledKv {
             0o600,
         )
     }
+}
+
+fn free_bytes(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
 }
 
 fn length(batch: &Batch) -> u64 {
@@ -256,7 +267,9 @@ impl Kv for SledKv {
 
     fn has_room(&self, bytes: u64) -> bool {
         let needed = bytes.saturating_add(2 * SEGMENT_BYTES);
-        self.free_bytes() >= self.reserve_bytes.saturating_add(needed)
+        // Rows may lie on a disk of their own.
+        let free = self.free_bytes().min(free_bytes(&self.folder.join(PARTS)));
+        free >= self.reserve_bytes.saturating_add(needed)
     }
 
     fn row_bytes(&self) -> u64 {

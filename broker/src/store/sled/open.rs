@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
+use super::super::kv::keys::SCHEMA_VERSION;
 use super::super::kv::txn::{Committed, Read, Txn};
-use super::super::kv::{Batch, CommitError, Kv, SCHEMA_VERSION, View, keys};
+use super::super::kv::{Batch, CommitError, Kv, View, keys};
 use super::super::verbs::filed;
-use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged};
+use super::{LOCK, MARKER, Marked, RESERVE_BYTES, ROWS, SledKv, SledOptions, damaged, migrate};
 use super::{building, compact};
 
 pub(super) fn unusable(why: impl AsRef<str>) -> StoreError {
@@ -35,11 +36,15 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
             "the folder is marked as a store, but its rows are gone",
         )));
     }
+    if !has_rows {
+        forget_unmade(&rows)?;
+    }
     std::fs::create_dir_all(&rows).map_err(&on)?;
     remove_half_snapshots(&rows)?;
+    sync_as_found(&rows)?;
     let db = open_sled(&rows, options)?;
     let file = File::open(rows.join("db")).map_err(&on)?;
-    let reserve_bytes = reserve(folder, options);
+    let reserve_bytes = reserve(folder, options).min(reserve(&rows, options));
     let kv = SledKv {
         rows: RwLock::new(Some(db)),
         file,
@@ -55,7 +60,7 @@ pub(super) fn open(folder: &Path, options: SledOptions) -> Result<SledKv, StoreE
                 "the folder is marked as a store, but it is empty",
             )));
         }
-        (_, Some(version)) if version != SCHEMA_VERSION => return Err(other_schema(version)),
+        (_, Some(version)) if !is_known(version) => return Err(other_schema(version)),
         // Made, but not marked before a crash: nobody was answered, since marking comes before use.
         (None, Some(_)) if !only_schema(&kv)? => {
             return Err(unusable(damaged("the folder holds a store whose marker is gone")));
@@ -136,7 +141,12 @@ pub(in super::super) fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
+/// What this program opens: a former one is brought up before it is used.
+fn is_known(version: u64) -> bool {
+    [migrate::FORMER, SCHEMA_VERSION].contains(&version)
+}
+
+pub(super) fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
     let text = match std::fs::read_to_string(folder.join(MARKER)) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -146,7 +156,7 @@ fn read_marker(folder: &Path) -> Result<Option<u64>, StoreError> {
         .strip_prefix("schakel store, schema ")
         .and_then(|t| t.trim_end().parse().ok());
     match version {
-        Some(SCHEMA_VERSION) => Ok(version),
+        Some(known) if is_known(known) => Ok(version),
         Some(other) => Err(other_schema(other)),
         None => Err(unusable(damaged("the store's marker is damaged"))),
     }
@@ -156,6 +166,33 @@ fn other_schema(version: u64) -> StoreError {
     unusable(format!(
         "the store has schema {version}, this program knows {SCHEMA_VERSION}: start the version that belongs to it"
     ))
+}
+
+/// Makes the rows durable as they are found, and lets the system forget what it holds of them in memory. A process that
+/// was killed before its sync left rows that are read like any other and are on no disk; after a sync that failed the
+/// system may go on showing what was never written. Neither may be answered from.
+fn sync_as_found(rows: &Path) -> Result<(), StoreError> {
+    let on = StoreError::on("its rows");
+    let file = match File::open(rows.join("db")) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(on(e)),
+    };
+    file.sync_all().map_err(&on)?;
+    sync_folder(rows)?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|e| on(e.into()))
+}
+
+/// Rows that a process was making when it was killed: without a marker nobody was answered, and without a single row there
+/// is nothing in them. sled would not open what it wrote half.
+fn forget_unmade(rows: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(rows) {
+        Err(e) if e.kind() != ErrorKind::NotFound && e.kind() != ErrorKind::ResourceBusy => {
+            Err(StoreError::io("its rows", e))
+        }
+        // A disk of its own that is mounted there stays; it is empty by now.
+        _ => Ok(()),
+    }
 }
 
 /// A snapshot that sled was writing when it was killed keeps it from opening (spacejam/sled#1527).
@@ -229,8 +266,7 @@ fn create(kv: &SledKv, folder: &Path, rows: &Path) -> Result<(), StoreError> {
     txn.put_number(keys::SCHEMA, SCHEMA_VERSION)?;
     kv.write(&txn.into_changes()).map_err(unusable)?;
     settle(folder, rows)?;
-    let text = format!("schakel store, schema {SCHEMA_VERSION}\n");
-    write_durably(&folder.join(MARKER), text.as_bytes(), 0o600)
+    write_marker(folder)
 }
 
 /// Makes the files and folders of new rows durable.
@@ -245,4 +281,10 @@ pub(super) fn settle(folder: &Path, rows: &Path) -> Result<(), StoreError> {
     sync_folder(folder)?;
     let whole = std::fs::canonicalize(folder).map_err(&on)?;
     whole.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Marks the folder as a store of this program's schema.
+pub(super) fn write_marker(folder: &Path) -> Result<(), StoreError> {
+    let text = format!("schakel store, schema {SCHEMA_VERSION}\n");
+    write_durably(&folder.join(MARKER), text.as_bytes(), 0o600)
 }

@@ -69,7 +69,9 @@ fn packets(read: &Committed<'_>) -> Result<(), StoreError> {
             let packet = keys::last_packet(key).ok_or(StoreError::Corrupt("a packet's key".into()))?;
             let row: PacketRow = read.must(key)?;
             let leaf = digest(&row.leaf)?;
-            let _entry: EntryRow = read.must(&keys::entry(&leaf))?;
+            if read.record(&keys::index(&leaf))?.is_none() {
+                return Err(StoreError::Corrupt(format!("the entry of {packet}").into()));
+            }
             if row.stage == FORGOTTEN {
                 return Ok(());
             }
@@ -97,71 +99,84 @@ fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
     Digest::try_from(bytes).map_err(|_| StoreError::Corrupt("a digest".into()))
 }
 
-/// The tree follows from its leaves, and ends where the checkpoint and the mark say.
+/// The tree follows from its leaves, and ends where the checkpoint and the mark say; what waits follows it.
 fn tree(kv: &SledKv, read: &Committed<'_>) -> Result<(), StoreError> {
     let checkpoint = log::latest_checkpoint(read)?;
     let size = checkpoint.as_ref().map_or(0, |c| c.size);
     let mut frontier = Frontier::default();
-    let (mut wrong, mut leaves) = (None, Vec::new());
+    let (mut wrong, mut leaves, mut next) = (None, Vec::new(), 0_u64);
     pages(
-        &mut |after| read.scan(&[keys::LEAF], after, PAGE),
+        &mut |after| read.scan(&[keys::ENTRY], after, PAGE),
         &mut |key, value| {
-            let leaf = digest(value)?;
-            if keys::last_number(key) != Some(frontier.size()) {
+            if *key != keys::entry(next) {
                 return Err(order());
             }
-            frontier.append(leaf, &mut |node, hash| {
-                wrong = wrong.or(check_node(read, node, hash))
-            });
+            let damaged = || StoreError::Corrupt(record::place(key).into());
+            let leaf = leaf_hash(&EntryRow::decode(value).map_err(|_| damaged())?.leaf);
+            if next < size {
+                frontier.append(leaf, &mut |node, hash| {
+                    wrong = wrong.or(check_node(read, node, hash))
+                });
+            }
+            next += 1;
             leaves.push(leaf);
             if leaves.len() == LEAVES_MAX_COUNT {
-                check_leaves(read, frontier.size(), &leaves)?;
+                check_leaves(read, next, &leaves)?;
                 leaves.clear();
             }
             Ok(())
         },
     )?;
-    check_leaves(read, frontier.size(), &leaves)?;
+    let numbers = check_leaves(read, next, &leaves)?;
+    if numbers != next || read.number(keys::NEXT_SEQUENCE)?.unwrap_or(0) != next {
+        return Err(order());
+    }
     if let Some(node) = wrong {
         return Err(StoreError::Corrupt(
             format!("node {} of level {} of the tree", node.index, node.level).into(),
         ));
     }
     let root = checkpoint.map(|c| c.root);
-    if frontier.size() != size || root.is_some_and(|r| r != frontier.root()) {
+    let beyond = log::node(
+        read,
+        Node {
+            level: 0,
+            index: size,
+        },
+    )?;
+    if frontier.size() != size || root.is_some_and(|r| r != frontier.root()) || beyond.is_some() {
         return Err(StoreError::Corrupt(
             "the tree: its leaves do not lead to the newest checkpoint".into(),
         ));
     }
-    pages(
-        &mut |after| read.scan(&[keys::PENDING], after, PAGE),
-        &mut |_, value| check_entry(read, &digest(value)?),
-    )?;
     check_mark(kv, read, size)
 }
 
-/// The newest leaves, up to `end`: each is known at its place, and has its entry. Both are gone through in the
-/// order of their keys: looked up one by one, they would be read all over the disk.
-fn check_leaves(read: &Committed<'_>, end: u64, leaves: &[Digest]) -> Result<(), StoreError> {
+/// The newest leaves, up to `end`: each has its number. All numbers are gone through in the order of their keys: looked
+/// up one by one, they would be read all over the disk. Says how many there are in all.
+fn check_leaves(read: &Committed<'_>, end: u64, leaves: &[Digest]) -> Result<u64, StoreError> {
     let first = end.saturating_sub(leaves.len() as u64);
-    let (mut entries, mut known) = (InOrder::default(), 0);
+    let (mut known, mut all) = (0, 0_u64);
     pages(
         &mut |after| read.scan(&[keys::INDEX], after, PAGE),
         &mut |key, value| {
+            all += 1;
             let leaf = digest(key.get(1..).unwrap_or_default())?;
             let number = value.try_into().map(u64::from_be_bytes).map_err(|_| order())?;
             let place = number.checked_sub(first).and_then(|n| usize::try_from(n).ok());
             match place.filter(|place| *place < leaves.len()) {
                 // Of leaves before or after these.
-                None => return Ok(()),
-                Some(place) if leaves.get(place) == Some(&leaf) => known += 1,
-                _ => return Err(order()),
+                None => Ok(()),
+                Some(place) if leaves.get(place) == Some(&leaf) => {
+                    known += 1;
+                    Ok(())
+                }
+                _ => Err(order()),
             }
-            entries.check(read, &leaf)
         },
     )?;
     if known == leaves.len() {
-        Ok(())
+        Ok(all)
     } else {
         Err(order())
     }
@@ -169,47 +184,6 @@ fn check_leaves(read: &Committed<'_>, end: u64, leaves: &[Digest]) -> Result<(),
 
 fn order() -> StoreError {
     StoreError::Corrupt("the order of the log's leaves".into())
-}
-
-/// Entries in the order of their leaves' hashes.
-#[derive(Default)]
-struct InOrder {
-    page: std::collections::VecDeque<(Vec<u8>, Vec<u8>)>,
-    after: Option<Vec<u8>>,
-}
-
-impl InOrder {
-    /// Goes on to the entry of a leaf and checks it.
-    fn check(&mut self, read: &Committed<'_>, leaf: &Digest) -> Result<(), StoreError> {
-        let wanted = keys::entry(leaf);
-        loop {
-            if self.page.is_empty() {
-                self.page = read.scan(&[keys::ENTRY], self.after.as_deref(), PAGE)?.into();
-                self.after = self.page.back().map(|(key, _)| key.clone());
-            }
-            let missing = || StoreError::Corrupt(record::place(&wanted).into());
-            let (key, value) = self.page.pop_front().ok_or_else(missing)?;
-            if key > wanted {
-                return Err(missing());
-            }
-            if key == wanted {
-                let entry = EntryRow::decode(value.as_slice()).map_err(|_| missing())?;
-                return same(&entry, leaf);
-            }
-        }
-    }
-}
-
-fn check_entry(read: &Committed<'_>, leaf: &Digest) -> Result<(), StoreError> {
-    same(&read.must(&keys::entry(leaf))?, leaf)
-}
-
-fn same(entry: &EntryRow, leaf: &Digest) -> Result<(), StoreError> {
-    if leaf_hash(&entry.leaf) == *leaf {
-        Ok(())
-    } else {
-        Err(StoreError::Corrupt("a log entry".into()))
-    }
 }
 
 /// The node, if it is not stored as computed.

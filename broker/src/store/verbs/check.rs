@@ -6,9 +6,10 @@ use schakel_proto::tlog::tree::{Frontier, Node};
 
 use super::super::check::{CheckedRows, Walked};
 use super::super::error::StoreError;
+use super::super::kv::rows::EntryRow;
 use super::super::kv::txn::Read;
 use super::super::kv::{keys, record};
-use super::{filed, id, log};
+use super::{id, log};
 
 /// Checks the records after a key, at most `limit`.
 pub(crate) fn rows(read: &impl Read, after: Option<&[u8]>, limit: usize) -> Result<CheckedRows, StoreError> {
@@ -49,7 +50,7 @@ pub(crate) fn tree(
         .min(size);
     for index in frontier.size()..end {
         let stored = corrupt(log::node(read, Node { level: 0, index }))?.ok().flatten();
-        let entry = match corrupt(filed::at(read, index))? {
+        let entry: Option<EntryRow> = match corrupt(read.must(&keys::entry(index)))? {
             Ok(entry) => Some(entry),
             Err(what) => {
                 wrong.push(format!("entry {index}: {what}"));
@@ -57,7 +58,7 @@ pub(crate) fn tree(
             }
         };
         let leaf = entry.as_ref().map(|entry| leaf_hash(&entry.leaf));
-        if leaf.is_some() && leaf != entry.as_ref().map(|entry| entry.leaf_hash) {
+        if leaf.is_some() && leaf != stored {
             wrong.push(format!("entry {index}: is not the leaf that stands in the tree"));
         }
         if let Some(leaf) = &leaf

@@ -73,7 +73,8 @@ pub(crate) fn add_statement(step: &mut Step<'_>, new: &NewStatement) -> Result<S
         }));
     }
     let (head, count) = head(&step.txn, &new.case)?;
-    if head != new.expected_head || count != new.expected_count {
+    let same = head == new.expected_head && count == new.expected_count;
+    if !same || !in_force(&step.txn, new.bundle_version, new.directory_version)? {
         return Ok(StatementAdded::Conflict);
     }
     let answer = AcceptedStatement {

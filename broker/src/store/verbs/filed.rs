@@ -2,6 +2,7 @@
 
 use prost::Message;
 use schakel_proto::ids::{CaseRef, Digest};
+use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::wire;
 
 use super::super::entry::Concern;
@@ -30,15 +31,8 @@ pub(crate) fn places(entry: &EntryRow, index: u64) -> Result<Vec<Vec<u8>>, Store
     Ok(places)
 }
 
-/// The entry at a position.
-pub(crate) fn at(read: &impl Read, index: u64) -> Result<FiledEntry, StoreError> {
-    let hash = read.get(&keys::leaf(index))?.ok_or_else(damaged)?;
-    load(read, index, id(&hash)?)
-}
-
-/// The entry of a leaf at a position.
-pub(crate) fn load(read: &impl Read, index: u64, leaf_hash: Digest) -> Result<FiledEntry, StoreError> {
-    let row: EntryRow = read.must(&keys::entry(&leaf_hash))?;
+/// An entry, by its number and leaf.
+fn load(index: u64, leaf_hash: Digest, row: EntryRow) -> Result<FiledEntry, StoreError> {
     let mut concerns = Vec::with_capacity(row.concerns.len());
     for concern in &row.concerns {
         concerns.push(Concern {
@@ -71,7 +65,7 @@ pub(crate) fn filed(
     limit: usize,
 ) -> Result<Page<FiledEntry, u64>, StoreError> {
     let (prefix, after) = match of {
-        Filed::All => (vec![keys::LEAF], after.map(keys::leaf)),
+        Filed::All => return all(read, after, limit),
         Filed::Case(case) => (keys::case_file(&case), after.map(|n| keys::of_case(&case, n))),
         Filed::Packet(packet) => {
             let after = after.map(|n| keys::of_packet(&packet, n));
@@ -82,33 +76,49 @@ pub(crate) fn filed(
     let rows = read.records(&prefix, after.as_deref(), limit)?;
     let mut found = Vec::with_capacity(rows.len());
     for (key, _) in &rows {
-        found.push(at(read, keys::last_number(key).ok_or_else(damaged)?)?);
+        let index = keys::last_number(key).ok_or_else(damaged)?;
+        let (leaf, row) = log::at(read, index)?;
+        found.push(load(index, leaf, row)?);
     }
-    let next = found.last().map(|last| last.index);
-    Ok(Page {
-        next: next.filter(|_| rows.len() == limit),
-        found,
-    })
+    Ok(page(found, limit))
 }
 
-/// Entries on their way into the tree. Leaves get their positions in the order of their sequence, without gap: both
-/// are the same number.
+/// Whether there may be more behind what was found.
+fn page(found: Vec<FiledEntry>, limit: usize) -> Page<FiledEntry, u64> {
+    let last = found.last().map(|last| last.index);
+    Page {
+        next: last.filter(|_| found.len() == limit),
+        found,
+    }
+}
+
+/// Entries of the tree, in its order.
+fn all(read: &impl Read, after: Option<u64>, limit: usize) -> Result<Page<FiledEntry, u64>, StoreError> {
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let left = usize::try_from(log::size(read)?.saturating_sub(from)).unwrap_or(usize::MAX);
+    let rows = log::rows(read, from, limit.min(left))?;
+    if rows.len() < limit.min(left) {
+        return Err(damaged());
+    }
+    let mut found = Vec::with_capacity(rows.len());
+    for (index, row) in rows {
+        found.push(load(index, log::standing(read, index, &row)?, row)?);
+    }
+    Ok(page(found, limit))
+}
+
+/// Entries on their way into the tree, at the positions that they will have.
 pub(crate) fn pending(
     read: &impl Read,
     after: Option<u64>,
     limit: usize,
 ) -> Result<Page<FiledEntry, u64>, StoreError> {
-    let rows = read.scan(&[keys::PENDING], after.map(keys::pending).as_deref(), limit)?;
-    let mut found = Vec::with_capacity(rows.len());
-    for (key, leaf) in &rows {
-        let sequence = keys::last_number(key).ok_or_else(damaged)?;
-        found.push(load(read, sequence, id(leaf)?)?);
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let mut found = Vec::new();
+    for (number, row) in log::rows(read, from.max(log::size(read)?), limit)? {
+        found.push(load(number, leaf_hash(&row.leaf), row)?);
     }
-    let next = found.last().map(|last| last.index);
-    Ok(Page {
-        next: next.filter(|_| rows.len() == limit),
-        found,
-    })
+    Ok(page(found, limit))
 }
 
 /// The cases that have entries, each once, by jumping from one to the next.
@@ -141,15 +151,13 @@ pub(crate) fn unfiled(read: &impl Read) -> Result<u64, StoreError> {
 /// Files entries of the tree that no program filed yet: at most `limit`; true: there are more.
 pub(crate) fn file_more(txn: &mut Txn<'_>, limit: u64) -> Result<bool, StoreError> {
     let from = txn.number(keys::FILED)?.unwrap_or(0);
-    let size = log::latest_checkpoint(txn)?.map_or(0, |c| c.size);
+    let size = log::size(txn)?;
     let to = from.saturating_add(limit).min(size);
     if from >= size {
         return Ok(false);
     }
     for index in from..to {
-        let hash = txn.get(&keys::leaf(index))?.ok_or_else(damaged)?;
-        let entry: EntryRow = txn.must(&keys::entry(&id(&hash)?))?;
-        for key in places(&entry, index)? {
+        for key in places(&log::at(txn, index)?.1, index)? {
             txn.put(&key, &[])?;
         }
     }

@@ -3,7 +3,7 @@
 
 use prost::Message;
 use schakel_proto::evidence::Event;
-use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId, StatementId};
+use schakel_proto::ids::{CaseRef, PacketId, PartId, StatementId};
 use schakel_proto::packet::manifest::ManifestFields;
 use schakel_proto::time::Timestamp;
 use schakel_proto::wire;
@@ -23,14 +23,6 @@ use super::{
 /// Rows of packets that go in one step, beyond which no entry is added to a page.
 const ROWS_MAX_COUNT: usize = 8_192;
 
-/// An entry of the tree as it is stored, and its leaf.
-fn at(read: &impl Read, index: u64) -> Result<(Digest, EntryRow), StoreError> {
-    let damaged = || StoreError::Corrupt("the order of the log".into());
-    let leaf: Digest = id(&read.get(&keys::leaf(index))?.ok_or_else(damaged)?)?;
-    let row = read.must(&keys::entry(&leaf))?;
-    Ok((leaf, row))
-}
-
 fn body(row: &EntryRow) -> Result<wire::EvidenceBody, StoreError> {
     wire::EvidenceBody::decode(&*row.body).map_err(|_| StoreError::Corrupt("a log entry".into()))
 }
@@ -41,7 +33,7 @@ pub(crate) fn of_case(read: &impl Read, case: &CaseRef) -> Result<Vec<u64>, Stor
     let mut rows = 0;
     for (key, _) in read.records(&keys::case_file(case), None, FORGOTTEN_MAX_COUNT)? {
         let index = keys::last_number(&key).ok_or(StoreError::Corrupt("the file of a case".into()))?;
-        let said = body(&at(read, index)?.1)?;
+        let said = body(&log::at(read, index)?.1)?;
         if said.event == Event::SubmissionAcceptance.as_str() {
             let packet: Option<PacketRow> = read.row(&keys::packet(&id(&said.packet_id)?))?;
             // For each recipient of each part a state and a session key.
@@ -129,7 +121,7 @@ fn is_act(event: &str) -> bool {
 
 /// Acts before a moment, in the order of the log, from where it was gone through last; looks at `limit` entries.
 pub(crate) fn acts(read: &impl Read, before: Timestamp, limit: usize) -> Result<Acts, StoreError> {
-    let size = log::latest_checkpoint(read)?.map_or(0, |newest| newest.size);
+    let size = log::size(read)?;
     let from = read.number(keys::FORGOTTEN)?.unwrap_or(0);
     let mut found = Acts {
         entries: Vec::new(),
@@ -137,7 +129,7 @@ pub(crate) fn acts(read: &impl Read, before: Timestamp, limit: usize) -> Result<
         looked_at: from,
     };
     for index in (from..size).take(limit) {
-        let (_, row) = at(read, index)?;
+        let (_, row) = log::at(read, index)?;
         let said = body(&row)?;
         let stamp = wire::Leaf::decode(&*row.leaf).map_err(|_| StoreError::Corrupt("a leaf".into()))?;
         if stamp.at_ms >= before.millis() || found.entries.len() == FORGOTTEN_MAX_COUNT {
@@ -191,7 +183,7 @@ fn is_still_so(step: &Step<'_>, forgetting: &Forgetting) -> Result<bool, StoreEr
     let read = &step.txn;
     let all = |entries: &[u64], holds: &dyn Fn(&EntryRow, &wire::EvidenceBody) -> bool| {
         for index in entries {
-            let row = at(read, *index)?.1;
+            let row = log::at(read, *index)?.1;
             if row.body.is_empty() || !holds(&row, &body(&row)?) {
                 return Ok(false);
             }
@@ -250,7 +242,7 @@ fn forget_all(step: &mut Step<'_>, prefix: &[u8]) -> Result<(), StoreError> {
 
 /// What an entry said goes, with what is on record because of it; its leaf stays where it stands.
 fn forget_entry(step: &mut Step<'_>, index: u64) -> Result<(), StoreError> {
-    let (leaf, row) = at(&step.txn, index)?;
+    let (leaf, row) = log::at(&step.txn, index)?;
     let said = body(&row)?;
     match Event::parse(&said.event) {
         Some(Event::SubmissionAcceptance) => forget_packet(step, &id(&said.packet_id)?, false)?,
@@ -273,7 +265,7 @@ fn forget_entry(step: &mut Step<'_>, index: u64) -> Result<(), StoreError> {
     for place in filed::places(&row, index)? {
         step.txn.delete(&place)?;
     }
-    let key = keys::entry(&leaf);
+    let key = keys::entry(index);
     step.txn.erase(&key)?;
     let kept = EntryRow {
         leaf: row.leaf,

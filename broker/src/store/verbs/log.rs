@@ -1,7 +1,9 @@
 //! The log's rows: pending leaves, the tree, and entries with their proofs.
 
+use prost::Message;
 use schakel_proto::ids::Digest;
 use schakel_proto::party::AgencyId;
+use schakel_proto::tlog::hash::leaf_hash;
 use schakel_proto::tlog::proof::{self, MakeError};
 use schakel_proto::tlog::tree::Node;
 
@@ -9,9 +11,9 @@ use super::super::entry::{Integrated, Integration, LoggedEntry, NewEntry, Pendin
 use super::super::error::StoreError;
 use super::super::halt as halted;
 use super::super::kv::engine::Step;
-use super::super::kv::keys;
 use super::super::kv::rows::{CheckpointRow, EntryRow};
 use super::super::kv::txn::Read;
+use super::super::kv::{keys, record};
 use super::{agency, filed, halt, id, log_entry, shards};
 
 /// Commits an entry of an event without other state.
@@ -20,19 +22,68 @@ pub(crate) fn record(step: &mut Step<'_>, entry: &NewEntry) -> Result<Digest, St
     Ok(entry.leaf_hash())
 }
 
+/// Entries read at once where only their leaves are wanted: an entry may be long.
+const ENTRIES_AT_ONCE: usize = 64;
+
+/// Leaves in the tree.
+pub(crate) fn size(read: &impl Read) -> Result<u64, StoreError> {
+    Ok(latest_checkpoint(read)?.map_or(0, |newest| newest.size))
+}
+
+/// Entries from a number on, in their order, none left out; at most `limit`.
+pub(crate) fn rows(read: &impl Read, from: u64, limit: usize) -> Result<Vec<(u64, EntryRow)>, StoreError> {
+    let after = from.checked_sub(1).map(keys::entry);
+    let found = read.scan(&[keys::ENTRY], after.as_deref(), limit)?;
+    let mut rows = Vec::with_capacity(found.len());
+    for (number, (key, value)) in (from..).zip(found) {
+        if key != keys::entry(number) {
+            return Err(StoreError::Corrupt("the order of the log".into()));
+        }
+        let row = EntryRow::decode(value.as_slice());
+        rows.push((
+            number,
+            row.map_err(|_| StoreError::Corrupt(record::place(&key).into()))?,
+        ));
+    }
+    Ok(rows)
+}
+
 /// Leaves that are not in the tree yet.
 pub(crate) fn pending(read: &impl Read, limit: usize) -> Result<Vec<PendingLeaf>, StoreError> {
-    let leaf = |(key, value): (Vec<u8>, Vec<u8>)| {
-        let sequence = keys::last_number(&key).ok_or(StoreError::Corrupt("a pending leaf".into()))?;
-        Ok(PendingLeaf {
-            sequence,
-            leaf_hash: id(&value)?,
-        })
-    };
-    read.scan(&[keys::PENDING], None, limit)?
-        .into_iter()
-        .map(leaf)
-        .collect()
+    let mut next = size(read)?;
+    let mut all = Vec::new();
+    while all.len() < limit {
+        let page = rows(read, next, ENTRIES_AT_ONCE.min(limit - all.len()))?;
+        let Some((last, _)) = page.last() else { break };
+        next = last.saturating_add(1);
+        all.extend(page.iter().map(|(sequence, row)| PendingLeaf {
+            sequence: *sequence,
+            leaf_hash: leaf_hash(&row.leaf),
+        }));
+    }
+    Ok(all)
+}
+
+/// The entry of a number, and its leaf, whether it is in the tree or waits.
+pub(crate) fn numbered(read: &impl Read, number: u64) -> Result<Option<(Digest, EntryRow)>, StoreError> {
+    let row: Option<EntryRow> = read.row(&keys::entry(number))?;
+    Ok(row.map(|row| (leaf_hash(&row.leaf), row)))
+}
+
+/// The entry at a position of the tree, and its leaf: the one that the tree has there.
+pub(crate) fn at(read: &impl Read, index: u64) -> Result<(Digest, EntryRow), StoreError> {
+    let row: EntryRow = read.must(&keys::entry(index))?;
+    Ok((standing(read, index, &row)?, row))
+}
+
+/// The leaf of an entry, if the tree has it at this position.
+pub(crate) fn standing(read: &impl Read, index: u64, row: &EntryRow) -> Result<Digest, StoreError> {
+    let leaf = leaf_hash(&row.leaf);
+    if node(read, Node { level: 0, index })? == Some(leaf) {
+        Ok(leaf)
+    } else {
+        Err(StoreError::Corrupt("a log entry".into()))
+    }
 }
 
 /// The newest checkpoint.
@@ -52,7 +103,7 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
     if let Some(halt) = halt::of(&step.txn)? {
         return Err(halted::unconfirmed(&halt));
     }
-    let size = latest_checkpoint(&step.txn)?.map_or(0, |c| c.size);
+    let size = size(&step.txn)?;
     if size != new.expected_size {
         return Ok(Integrated::Conflict { size });
     }
@@ -69,11 +120,10 @@ pub(crate) fn integrate(step: &mut Step<'_>, new: &Integration) -> Result<Integr
     for (node, hash) in &new.nodes {
         step.txn.put(&keys::node(*node), hash.as_bytes())?;
     }
-    for (index, leaf) in (size..).zip(&new.leaves) {
-        step.txn.put(&keys::leaf(index), leaf.leaf_hash.as_bytes())?;
-        step.txn.put_number(&keys::index(&leaf.leaf_hash), index)?;
-        step.txn.delete(&keys::pending(leaf.sequence))?;
-        let entry: EntryRow = step.txn.must(&keys::entry(&leaf.leaf_hash))?;
+    for leaf in &new.leaves {
+        // What waits begins where the tree ends, and leaves no number out: an entry's number is its position.
+        let index = leaf.sequence;
+        let entry: EntryRow = step.txn.must(&keys::entry(index))?;
         for concern in &entry.concerns {
             let key = keys::concern(&agency(&concern.agency)?, index);
             // Named twice (sender and recipient in one): it sees what either may.
@@ -131,25 +181,25 @@ fn made<T>(result: Result<T, MakeError<StoreError>>) -> Result<T, StoreError> {
 
 /// The consistency proof between two sizes.
 pub(crate) fn consistency(read: &impl Read, from: u64, to: u64) -> Result<Vec<Digest>, StoreError> {
-    if latest_checkpoint(read)?.map_or(0, |c| c.size) < to {
+    if size(read)? < to {
         return Err(StoreError::Missing("position in the log"));
     }
     made(proof::consistency(from, to, &mut |node| must_node(read, node)))
 }
 
-/// Position of a leaf.
+/// Position of a leaf in the tree.
 pub(crate) fn index_of(read: &impl Read, leaf: &Digest) -> Result<Option<u64>, StoreError> {
-    read.number(&keys::index(leaf))
+    let Some(number) = read.number(&keys::index(leaf))? else {
+        return Ok(None);
+    };
+    Ok((number < size(read)?).then_some(number))
 }
 
 /// Leaf bytes in order.
 pub(crate) fn leaves(read: &impl Read, from: u64, limit: usize) -> Result<Vec<bytes::Bytes>, StoreError> {
     let mut all = Vec::new();
-    for index in (from..).take(limit) {
-        let Some(hash) = read.get(&keys::leaf(index))? else {
-            break;
-        };
-        all.push(read.must::<EntryRow>(&keys::entry(&id(&hash)?))?.leaf);
+    for index in (from..size(read)?).take(limit) {
+        all.push(at(read, index)?.1.leaf);
     }
     Ok(all)
 }
@@ -164,17 +214,13 @@ enum View {
 fn logged(
     read: &impl Read,
     index: u64,
-    leaf: &Digest,
-    row: EntryRow,
     view: View,
     checkpoint: &StoredCheckpoint,
 ) -> Result<LoggedEntry, StoreError> {
+    let (_, row) = at(read, index)?;
     let inclusion = made(proof::inclusion(index, checkpoint.size, &mut |node| {
         must_node(read, node)
     }))?;
-    if schakel_proto::tlog::hash::leaf_hash(&row.leaf) != *leaf {
-        return Err(StoreError::Corrupt("a log entry".into()));
-    }
     Ok(LoggedEntry {
         leaf: row.leaf,
         body: row.body,
@@ -204,8 +250,12 @@ fn find(
         return Ok(None);
     };
     let Some(view) = view(index)? else { return Ok(None) };
-    let row = read.must(&keys::entry(leaf))?;
-    logged(read, index, leaf, row, view, &checkpoint).map(Some)
+    let found = logged(read, index, view, &checkpoint)?;
+    if leaf_hash(&found.leaf) == *leaf {
+        Ok(Some(found))
+    } else {
+        Err(StoreError::Corrupt("a log entry".into()))
+    }
 }
 
 fn parse_view(value: &[u8]) -> View {
@@ -223,15 +273,13 @@ pub(crate) fn entry_for(
     })
 }
 
-/// The entry of a leaf, with everything that opens it.
+/// The entry at a position, with everything that opens it.
 pub(crate) fn whole(
     read: &impl Read,
     index: u64,
-    leaf: &Digest,
     checkpoint: &StoredCheckpoint,
 ) -> Result<LoggedEntry, StoreError> {
-    let row = read.must(&keys::entry(leaf))?;
-    logged(read, index, leaf, row, View::All, checkpoint)
+    logged(read, index, View::All, checkpoint)
 }
 
 /// One entry without the hidden decision.
@@ -254,9 +302,7 @@ pub(crate) fn evidence_for(
     for (key, view) in read.scan(&keys::concern_prefix(agency), after.as_deref(), limit)? {
         let damaged = || StoreError::Corrupt("the index of evidence".into());
         let index = keys::last_number(&key).ok_or_else(damaged)?;
-        let leaf: Digest = id(&read.get(&keys::leaf(index))?.ok_or_else(damaged)?)?;
-        let row = read.must(&keys::entry(&leaf))?;
-        all.push(logged(read, index, &leaf, row, parse_view(&view), &checkpoint)?);
+        all.push(logged(read, index, parse_view(&view), &checkpoint)?);
     }
     Ok(all)
 }

@@ -28,6 +28,8 @@ pub(super) mod facts;
 
 pub(super) mod log;
 
+pub(super) mod cosigned;
+
 pub(super) mod shards;
 
 pub(super) mod filed;
@@ -62,11 +64,10 @@ fn optional_digest(bytes: &[u8]) -> Result<Option<Digest>, StoreError> {
     }
 }
 
-/// Commits an entry and its pending leaf. The same entry again changes nothing.
+/// Commits an entry under the next number: it waits there for the tree to grow over it. The same entry again changes nothing.
 fn log_entry(step: &mut Step<'_>, entry: &NewEntry) -> Result<(), StoreError> {
-    let leaf = entry.leaf_hash();
-    let key = keys::entry(&leaf);
-    if step.txn.record(&key)?.is_some() {
+    let index = keys::index(&entry.leaf_hash());
+    if step.txn.record(&index)?.is_some() {
         return Ok(());
     }
     let concerns = entry.concerns.iter();
@@ -84,10 +85,14 @@ fn log_entry(step: &mut Step<'_>, entry: &NewEntry) -> Result<(), StoreError> {
             })
             .collect(),
     };
+    let number = step.txn.number(keys::NEXT_SEQUENCE)?.unwrap_or(0);
+    let key = keys::entry(number);
+    if step.txn.record(&key)?.is_some() {
+        return Err(StoreError::Corrupt("the order of the log".into()));
+    }
     step.txn.put_row(&key, &row)?;
-    let sequence = step.txn.number(keys::NEXT_SEQUENCE)?.unwrap_or(0);
-    step.txn.put(&keys::pending(sequence), leaf.as_bytes())?;
-    step.txn.put_number(keys::NEXT_SEQUENCE, sequence + 1)?;
+    step.txn.put_number(&index, number)?;
+    step.txn.put_number(keys::NEXT_SEQUENCE, number + 1)?;
     step.effects.leaves = true;
     Ok(())
 }
@@ -171,7 +176,12 @@ fn place_work(
             .any(|s| matches!(s.stage, Stage::Pending | Stage::HandedOver))
     {
         step.txn.delete(&held)?;
-        return step.txn.put(&queue, &[]);
+        // One that stands there already is no news: other brokers would look for work in vain.
+        return if step.txn.record(&queue)?.is_some() {
+            Ok(())
+        } else {
+            step.txn.put(&queue, &[])
+        };
     }
     step.effects.ended.push((*packet, recipient.clone()));
     let waits = states.iter().any(|s| s.stage == Stage::Held);

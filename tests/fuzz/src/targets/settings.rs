@@ -119,7 +119,13 @@ pub fn agent(input: &[u8]) {
     match schakel_agent::config::Config::parse(&file, text) {
         Ok(config) => {
             assert!((1..=16).contains(&config.authority_threshold));
-            assert!(config.broker_port != 0 && !config.broker_host.is_empty());
+            assert!(!config.brokers.is_empty());
+            assert!(
+                config
+                    .brokers
+                    .iter()
+                    .all(|broker| broker.port != 0 && !broker.host.is_empty())
+            );
             assert!((1..=256).contains(&config.credit_packets));
             assert!(config.data_dir.starts_with(&*FOLDER) || Path::new(&config.data_dir).is_absolute());
         }
@@ -139,7 +145,12 @@ pub fn agent(input: &[u8]) {
 /// The agent's example, whole and as short as it may be.
 pub fn agent_files() -> Vec<Vec<u8>> {
     let short = AGENT.split("[inbox]").next().unwrap_or_default();
-    [AGENT, short]
+    let one = "\"127.0.0.1:7443\"";
+    let list = AGENT.replace(
+        one,
+        &format!("[{one}, {{ address = \"[::1]:7443\", name = \"b.example\" }}]"),
+    );
+    [AGENT, short, &list]
         .iter()
         .map(|text| text.as_bytes().to_vec())
         .collect()

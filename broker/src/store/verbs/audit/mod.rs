@@ -5,7 +5,7 @@
 //! What carries no evidence, and is therefore not found when it is changed: the token of a hand-over (a lease ends
 //! with the process); reason and obligations of a part that was held, decided again and held again (no entry is made), also
 //! after its end, and with it the versions of that decision; which of a case's packets was its last contact; how far
-//! retention went through the log.
+//! retention went through the log; since when a checkpoint is held up to the witnesses.
 
 use prost::Message;
 use schakel_proto::ids::{CaseRef, Digest, PacketId};
@@ -46,7 +46,6 @@ const LEAVING: &str = "a row of a case whose records are going";
 /// The tables, by their letter, in words.
 const TABLES: [(u8, &str); 30] = [
     (b'!', "the store's own numbers"),
-    (b'A', "the order of the log"),
     (b'B', "content in the store"),
     (b'C', "a consignment"),
     (b'D', "a kept directory or bundle"),
@@ -54,11 +53,10 @@ const TABLES: [(u8, &str); 30] = [
     (b'F', "the claim on a part file"),
     (b'G', "what was said of a part"),
     (b'H', "a held packet"),
-    (b'J', "the position of a leaf"),
+    (b'J', "the number of a leaf"),
     (b'K', "a key packet"),
     (b'L', "the last contact of a case"),
     (b'M', "a manifest"),
-    (b'N', "a pending leaf"),
     (b'O', "a node of the tree"),
     (b'P', "a packet"),
     (b'Q', "a queue"),
@@ -74,7 +72,9 @@ const TABLES: [(u8, &str); 30] = [
     (b'c', "the head of a case"),
     (b'e', "a case whose records are going"),
     (b'f', "a fact"),
+    (b'g', "a checkpoint held up to the witnesses"),
     (b's', "a statement"),
+    (b'w', "a cosignature"),
 ];
 
 /// Goes through rows in the order of their keys, after `after`; at most `limit`, and no further once `spent` says so: while
@@ -255,9 +255,7 @@ impl<'a, R: Read> Audit<'a, R> {
     fn table(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         match key.first() {
             Some(b'!') => self.own(key, value),
-            Some(b'A') => self.leaf(key, value),
             Some(b'J') => self.position(key, value),
-            Some(b'N') => self.pending_leaf(key, value),
             Some(b'O') => self.node(key, value),
             Some(b'E') => self.entry(key, value),
             Some(b'Z') => self.shard(key, value),
@@ -296,8 +294,8 @@ impl<'a, R: Read> Audit<'a, R> {
     /// The position of the entry that a row is about.
     fn index(&self, key: &[u8]) -> Option<u64> {
         match key.first()? {
-            b'A' | b'V' | b'i' | b'p' | b'N' => keys::last_number(key),
-            b'E' | b'J' | b'C' | b'G' => {
+            b'E' | b'V' | b'i' | b'p' => keys::last_number(key),
+            b'J' | b'C' | b'G' => {
                 let leaf: Digest = id(key.get(1..33)?).ok()?;
                 self.read.number(&keys::index(&leaf)).ok().flatten()
             }
@@ -351,12 +349,12 @@ impl<'a, R: Read> Audit<'a, R> {
         Ok(())
     }
 
-    /// The entry of a leaf that is in the tree or pending, and its body.
+    /// The entry of a leaf that is in the tree or waits, and its body.
     fn told(&self, leaf: &Digest) -> Result<(EntryRow, wire::EvidenceBody), StoreError> {
-        let row: EntryRow = self
-            .read
-            .row(&keys::entry(leaf))?
-            .ok_or_else(|| wrong("names an entry that is not there"))?;
+        let missing = || wrong("names an entry that is not there");
+        let number = self.read.number(&keys::index(leaf))?.ok_or_else(missing)?;
+        let found = log::numbered(self.read, number)?.filter(|(found, _)| found == leaf);
+        let (_, row) = found.ok_or_else(missing)?;
         let body =
             wire::EvidenceBody::decode(&*row.body).map_err(|_| wrong("names an entry without a body"))?;
         Ok((row, body))

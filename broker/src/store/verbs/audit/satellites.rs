@@ -4,15 +4,16 @@ use prost::Message;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::{CaseRef, Digest, PacketId, PartId};
 use schakel_proto::packet::manifest::ManifestFields;
+use schakel_proto::tlog::cosignature::witness_name;
 use schakel_proto::wire;
 
 use super::super::super::delivery::AckOutcome;
 use super::super::super::error::StoreError;
 use super::super::super::facts::CeilingOf;
 use super::super::super::kv::keys;
-use super::super::super::kv::rows::{ContactRow, KeptRow, PacketRow, PartRow, ReviewRow};
+use super::super::super::kv::rows::{CandidateRow, ContactRow, KeptRow, PacketRow, PartRow, ReviewRow};
 use super::super::super::kv::txn::Read;
-use super::super::{FORGOTTEN, agency, id, packets, queue_key};
+use super::super::{FORGOTTEN, agency, id, packets, queue_key, shards};
 use super::{Audit, exactly, must, of_agency, of_packet, wrong};
 
 const FORM: &str = "has a key of another form";
@@ -51,6 +52,8 @@ impl<R: Read> Audit<'_, R> {
             Some(b'L') => self.contact(key, value),
             Some(b'b') => self.review(key, value),
             Some(b'D') => self.kept(key, value),
+            Some(&keys::CANDIDATE) => self.candidate(key, value),
+            Some(&keys::COSIGNATURE) => self.cosignature(key, value),
             _ => Err(wrong("is not known")),
         }
     }
@@ -187,6 +190,29 @@ impl<R: Read> Audit<'_, R> {
         let case = key.get(1..17).unwrap_or_default();
         let same = packet.case == case && packet.accepted_ms == row.since_ms && due == Some(row.due_ms);
         must(same && key.len() == 33, "is about another emergency")
+    }
+
+    /// A checkpoint for the witnesses is, by its own words, of this tree.
+    fn candidate(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let row: CandidateRow = exactly(value)?;
+        let size = keys::last_number(key).filter(|_| key.len() == 9);
+        let size = size.ok_or_else(|| wrong(FORM))?;
+        let said = shards::origin_of(&row.note).map(|origin| format!("{origin}\n{size}\n"));
+        let fits = said.is_some_and(|said| row.note.starts_with(said.as_bytes()));
+        must(fits && size <= self.size, "is no checkpoint of this tree")
+    }
+
+    /// A witness' line belongs to a checkpoint that is kept, and names the witness.
+    fn cosignature(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let agency = keys::cosigner(key).ok_or_else(|| wrong(FORM))?;
+        let size = key.get(1..9).and_then(|size| size.try_into().ok());
+        let size = size.map(u64::from_be_bytes).ok_or_else(|| wrong(FORM))?;
+        must(key == keys::cosignature(size, &agency), FORM)?;
+        let row: Option<CandidateRow> = self.read.row(&keys::candidate(size))?;
+        let row = row.ok_or_else(|| wrong(NOBODYS))?;
+        let origin = shards::origin_of(&row.note).unwrap_or_default();
+        let begins = format!("\u{2014} {} ", witness_name(&origin, &agency));
+        must(value.starts_with(begins.as_bytes()), "is by another witness")
     }
 
     fn kept(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {

@@ -30,22 +30,18 @@ impl<R: Read> Audit<'_, R> {
     /// The store's own numbers.
     pub(super) fn own(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         match key {
-            keys::SCHEMA => must(number(value)? == 1, "is another schema"),
+            keys::SCHEMA => must(number(value)? == keys::SCHEMA_VERSION, "is another schema"),
             keys::NEXT_SEQUENCE => {
                 let next = number(value)?;
-                let before = next.checked_sub(1).filter(|before| *before >= self.size);
-                let before = match before {
-                    Some(before) => self.read.record(&keys::pending(before))?.is_some(),
-                    None => next == self.size,
+                let last = next.checked_sub(1).map(keys::entry);
+                let there = match &last {
+                    Some(last) => self.read.record(last)?.is_some(),
+                    None => true,
                 };
-                let beyond = self.read.records(
-                    &[keys::PENDING],
-                    next.checked_sub(1).map(keys::pending).as_deref(),
-                    1,
-                )?;
+                let beyond = self.read.records(&[keys::ENTRY], last.as_deref(), 1)?;
                 must(
-                    before && beyond.is_empty(),
-                    "is not the number after the last leaf",
+                    there && beyond.is_empty() && next >= self.size,
+                    "is not the number after the last entry",
                 )
             }
             keys::FORGOTTEN => must(number(value)? <= self.size, "is beyond the end of the log"),
@@ -73,7 +69,8 @@ impl<R: Read> Audit<'_, R> {
         let node = |at| log::node(self.read, at)?.ok_or_else(|| wrong("covers nodes that are not there"));
         let root = Frontier::read(row.size, node)?.root();
         must(row.root == root.as_bytes(), "has another root than the tree")?;
-        let beyond = self.read.record(&keys::leaf(row.size))?;
+        let index = row.size;
+        let beyond = log::node(self.read, Node { level: 0, index })?;
         must(beyond.is_none(), "leaves out leaves of the tree")
     }
 
@@ -140,19 +137,23 @@ impl<R: Read> Audit<'_, R> {
         }
     }
 
-    /// A place in the order: its leaf says so too, and every node that it completes is there.
-    pub(super) fn leaf(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let index = keys::last_number(key).filter(|_| key.len() == 9);
-        let index = index.ok_or_else(|| wrong("has a key of another form"))?;
-        must(index < self.size, "is beyond the newest checkpoint")?;
-        let leaf: Digest = id(value)?;
+    /// An entry's place: its leaf says so too, and the tree has it there with every node that it completes; or it waits,
+    /// behind another that does, or behind the tree.
+    fn stands_at(&self, index: u64, leaf: &Digest) -> Result<(), StoreError> {
         must(
-            log::index_of(self.read, &leaf)? == Some(index),
+            self.read.number(&keys::index(leaf))? == Some(index),
             "is a leaf that stands elsewhere",
         )?;
-        let _entry = self.told(&leaf)?;
+        if index >= self.size {
+            let before = index.checked_sub(1).filter(|before| *before >= self.size);
+            let behind = match before {
+                Some(before) => self.read.record(&keys::entry(before))?.is_some(),
+                None => index == self.size,
+            };
+            return must(behind, "is out of order");
+        }
         must(
-            log::node(self.read, Node { level: 0, index })? == Some(leaf),
+            log::node(self.read, Node { level: 0, index })?.as_ref() == Some(leaf),
             "is another leaf than the tree has",
         )?;
         let (mut level, mut at) = (0, index);
@@ -164,30 +165,24 @@ impl<R: Read> Audit<'_, R> {
         Ok(())
     }
 
+    /// The number of a leaf: its entry has it.
     pub(super) fn position(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
-        let there = self.read.get(&keys::leaf(number(value)?))?;
+        let there = self.leaf_at(number(value)?)?;
         must(
-            there.as_deref() == Some(leaf.as_bytes()),
-            "is another leaf's place",
+            there.is_none_or(|there| there == leaf),
+            "is another leaf's number",
         )
     }
 
-    pub(super) fn pending_leaf(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let sequence = keys::last_number(key).filter(|_| key.len() == 9);
-        let sequence = sequence.ok_or_else(|| wrong("has a key of another form"))?;
-        let leaf: Digest = id(value)?;
-        let _entry = self.told(&leaf)?;
-        must(
-            log::index_of(self.read, &leaf)?.is_none(),
-            "is in the tree already",
-        )?;
-        let before = sequence == self.size
-            || self
-                .read
-                .record(&keys::pending(sequence.wrapping_sub(1)))?
-                .is_some();
-        must(sequence >= self.size && before, "is out of order")
+    /// The leaf of the entry of a number; none: the entry cannot be read, which is said of the entry itself.
+    fn leaf_at(&self, number: u64) -> Result<Option<Digest>, StoreError> {
+        match log::numbered(self.read, number) {
+            Ok(Some((leaf, _))) => Ok(Some(leaf)),
+            Ok(None) => Err(wrong("names an entry that is not there")),
+            Err(StoreError::Corrupt(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A node follows from the two below it, down to the leaves.
@@ -205,9 +200,9 @@ impl<R: Read> Audit<'_, R> {
             "is not complete yet",
         )?;
         if level == 0 {
-            let leaf = self.read.get(&keys::leaf(index))?;
+            let leaf = self.leaf_at(index)?;
             return must(
-                leaf.as_deref() == Some(value),
+                leaf.is_none_or(|leaf| leaf.as_bytes() == value),
                 "is another leaf than stands there",
             );
         }
@@ -226,11 +221,13 @@ impl<R: Read> Audit<'_, R> {
 
     /// An entry: its leaf, its body, what opens it, and that it is found wherever it must be.
     pub(super) fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let leaf: Digest = id(key.get(1..).unwrap_or_default())?;
+        let index = keys::last_number(key).filter(|_| key.len() == 9);
+        let index = index.ok_or_else(|| wrong("has a key of another form"))?;
         let row: EntryRow = exactly(value)?;
-        must(leaf_hash(&row.leaf) == leaf, "has another leaf")?;
+        let leaf = leaf_hash(&row.leaf);
+        self.stands_at(index, &leaf)?;
         if row.body.is_empty() {
-            return self.forgotten(&leaf, &row);
+            return self.forgotten(index, &row);
         }
         let body = Body::parse(&row.body, self.network).map_err(|error| wrong(&error.to_string()))?;
         let plain: wire::EvidenceBody = exactly(&row.body)?;
@@ -241,7 +238,7 @@ impl<R: Read> Audit<'_, R> {
         )?;
         must(row.case == *plain.case_ref, "is salted by another case's key")?;
         opened(&row, &plain)?;
-        self.indexed(&leaf, &row)?;
+        self.indexed(index, &row)?;
         if self.is_leaving(&row.case)? {
             self.cannot(LEAVING);
             return Ok(());
@@ -268,7 +265,7 @@ impl<R: Read> Audit<'_, R> {
     }
 
     /// An entry that went: its leaf stands in the tree, and nothing else of it is there.
-    fn forgotten(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
+    fn forgotten(&mut self, index: u64, row: &EntryRow) -> Result<(), StoreError> {
         let kept = EntryRow {
             leaf: row.leaf.clone(),
             ..EntryRow::default()
@@ -279,10 +276,7 @@ impl<R: Read> Audit<'_, R> {
             stamp.r#type == LEAF_TYPE && stamp.network == self.network.as_str(),
             "has a leaf of another kind or network",
         )?;
-        must(
-            log::index_of(self.read, leaf)?.is_some(),
-            "went before it was in the tree",
-        )?;
+        must(index < self.size, "went before it was in the tree")?;
         self.cannot(ENTRIES_GONE);
         Ok(())
     }
@@ -314,15 +308,11 @@ impl<R: Read> Audit<'_, R> {
         Ok(())
     }
 
-    fn indexed(&mut self, leaf: &Digest, row: &EntryRow) -> Result<(), StoreError> {
-        let Some(index) = log::index_of(self.read, leaf)? else {
-            let waits = self.waiting.entries.iter().any(|entry| entry.leaf_hash == *leaf);
-            if !waits && self.waiting.are_more() {
-                self.cannot("whether an entry is on its way into the tree, while too many wait or one of them is damaged");
-                return Ok(());
-            }
-            return must(waits, "is neither in the tree nor on its way there");
-        };
+    /// An entry of the tree is found wherever it must be; what waits is not filed yet.
+    fn indexed(&self, index: u64, row: &EntryRow) -> Result<(), StoreError> {
+        if index >= self.size {
+            return Ok(());
+        }
         for concern in &row.concerns {
             let found = self.read.get(&keys::concern(&agency(&concern.agency)?, index))?;
             must(
@@ -398,14 +388,19 @@ impl<R: Read> Audit<'_, R> {
         )
     }
 
+    /// The entry at a position that a row names.
+    fn in_tree(&self, index: u64) -> Result<EntryRow, StoreError> {
+        let found = log::numbered(self.read, index)?.filter(|_| index < self.size);
+        let (_, row) = found.ok_or_else(|| wrong("names a position that is not there"))?;
+        Ok(row)
+    }
+
     pub(super) fn concern(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let bad = || wrong("has a key of another form");
         let whom = keys::queue_agency(key).ok_or_else(bad)?;
         let index = keys::last_number(key).ok_or_else(bad)?;
         must(key == keys::concern(&whom, index), "has a key of another form")?;
-        let leaf = self.read.get(&keys::leaf(index))?;
-        let leaf = leaf.ok_or_else(|| wrong("names a position that is not there"))?;
-        let (row, _) = self.told(&id(&leaf)?)?;
+        let row = self.in_tree(index)?;
         let same = row.concerns.iter().filter(|one| one.agency == whom.as_str());
         let sees = same.fold(None, |sees, one| Some(sees.unwrap_or(false) | one.sees_hidden));
         let expected = sees.ok_or_else(|| wrong("shows an entry to whom it does not concern"))?;
@@ -417,9 +412,7 @@ impl<R: Read> Audit<'_, R> {
 
     pub(super) fn file(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let index = keys::last_number(key).ok_or_else(|| wrong("has a key of another form"))?;
-        let leaf = self.read.get(&keys::leaf(index))?;
-        let leaf = leaf.ok_or_else(|| wrong("names a position that is not there"))?;
-        let (row, _) = self.told(&id(&leaf)?)?;
+        let row = self.in_tree(index)?;
         let filed = filed::places(&row, index)?.iter().any(|place| place == key);
         must(
             filed && value.is_empty(),
