@@ -218,3 +218,6 @@ async fn moved(source: &Source, to: &Place, told: Tell<'_>) -> Result<(Moved, Ha
     target.finish(schema).await?;
     Ok((moved, marked))
 }
+
+#[cfg(test)]
+mod tests;
