@@ -176,10 +176,8 @@ fn d17_a_backup_under_load_restores_to_a_store_that_verifies_and_signs_when_conf
             assert_eq!(status, Some(0), "{said}");
             made.push((file, before));
         }
-        let file = scratch.join("0.backup");
-        let (status, said) = run(care(&config, &["backup", path(&file)]));
-        assert_eq!(status, Some(69), "{said}");
-        assert!(said.contains("BACKUP_EXISTS"), "{said}");
+        let (status, said) = run(care(&config, &["backup", path(&scratch.join("0.backup"))]));
+        assert!(status == Some(69) && said.contains("BACKUP_EXISTS"), "{said}");
         let (status, said) = run(care(&config, &["check"]));
         assert_eq!(status, Some(0), "{said}");
         assert!(said.contains("; 0 wrong"), "{said}");

@@ -94,18 +94,29 @@ impl Target {
         }
     }
 
-    /// Whether it is sound: of a folder as at every start; of a database the rows were compared.
+    /// Whether rows of this schema may be put into it.
+    fn knows(place: &Place, schema: u64) -> bool {
+        match place {
+            Place::Folder(_) => sled::is_known(schema),
+            Place::Database(_) => schema == SCHEMA_VERSION,
+        }
+    }
+
+    /// Brings what was put into it to this program's schema, and looks whether it is sound: of a folder as at every start; of a database the rows were compared.
     fn check(&self) -> Result<(), CareError> {
         match self {
-            Self::Folder(building) => Ok(building.check()?),
+            Self::Folder(building) => {
+                building.bring_up()?;
+                Ok(building.check()?)
+            }
             Self::Database(_) => Ok(()),
         }
     }
 
     /// From now on it is a store, on which nothing is signed if it was restored.
-    async fn finish(self, schema: u64) -> Result<(), CareError> {
+    async fn finish(self) -> Result<(), CareError> {
         match self {
-            Self::Folder(building) => building.finish(schema)?,
+            Self::Folder(building) => building.finish()?,
             Self::Database(store) => {
                 let done = change(store.kv(), |txn| halt::filled(txn));
                 store.close().await;
@@ -161,7 +172,7 @@ pub async fn restore(
         let remedy = "Name the configuration of the broker that the backup is of.";
         return Err(refused("BACKUP_NETWORK", sentence, remedy).into());
     }
-    if header.schema != SCHEMA_VERSION {
+    if !Target::knows(place, header.schema) {
         let sentence = format!("This is a backup of a store with schema {}", header.schema);
         let remedy = "Restore it with the version of the program that made it, then start this one.";
         return Err(refused("BACKUP_SCHEMA", sentence, remedy).into());
@@ -178,7 +189,7 @@ pub async fn restore(
         return Err(StoreError::Corrupt("the schema of the backup".into()).into());
     }
     target.check()?;
-    target.finish(inspected.header.schema).await?;
+    target.finish().await?;
     Ok((inspected, marked))
 }
 
@@ -199,7 +210,6 @@ async fn moved(source: &Source, to: &Place, told: Tell<'_>) -> Result<(Moved, Ha
     if let Some(halted) = look(from, |read| halt::of(read))? {
         return Err(halted.refusal().into());
     }
-    let schema = look(from, |read| read.number(keys::SCHEMA))?.unwrap_or_default();
     let target = Target::begin(to).await?;
     let (ground, contents) = target.inside();
     let (moved, summed) = moving::everything((from, files), (ground, contents), told).await?;
@@ -215,7 +225,7 @@ async fn moved(source: &Source, to: &Place, told: Tell<'_>) -> Result<(Moved, Ha
         let remedy = "Stop every broker, give `store confirm` on the former store, and move it again.";
         return Err(Refusal::new(Fault::Precondition, "STORE_IN_USE", sentence, remedy).into());
     }
-    target.finish(schema).await?;
+    target.finish().await?;
     Ok((moved, marked))
 }
 

@@ -11,6 +11,7 @@ use super::super::content::Contents;
 use super::super::durable::{sync_folder, write_durably};
 use super::super::error::StoreError;
 use super::super::kv::{Ground, Kv};
+use super::migrate;
 use super::open::{self, unusable};
 use super::{LOCK, MARK, MARKER, Marked, PARTS, ROWS, SledKv, SledOptions, scrub};
 
@@ -82,6 +83,15 @@ impl Building {
         (&self.kv, &self.contents)
     }
 
+    /// Brings what was put into it to this program's schema.
+    ///
+    /// # Errors
+    /// It is damaged, or there is no room.
+    pub fn bring_up(&self) -> Result<(), StoreError> {
+        migrate::bring_up(&self.kv)?;
+        open::file_all(&self.kv)
+    }
+
     /// Whether it is sound: as at every start.
     ///
     /// # Errors
@@ -90,15 +100,14 @@ impl Building {
         scrub::scrub(&self.kv, &self.contents)
     }
 
-    /// Makes it a store of this schema, and lets go of it.
+    /// Makes it a store, and lets go of it.
     ///
     /// # Errors
     /// It could not be made durable.
-    pub fn finish(self, schema: u64) -> Result<(), StoreError> {
+    pub fn finish(self) -> Result<(), StoreError> {
         let rows = self.folder.join(ROWS);
         open::settle(&self.folder, &rows)?;
-        let text = format!("schakel store, schema {schema}\n");
-        write_durably(&self.folder.join(MARKER), text.as_bytes(), 0o600)?;
+        open::write_marker(&self.folder)?;
         std::fs::remove_file(self.folder.join(BUILDING)).map_err(StoreError::on("its folder"))?;
         sync_folder(&self.folder)?;
         Kv::close(&self.kv);

@@ -7,6 +7,7 @@ use super::super::care::CareError;
 use super::super::content::Contents;
 use super::super::kv::Kv;
 use super::super::kv::txn::Committed;
+use super::migrate as migrate_rows;
 use super::migrations::ALL;
 use super::{PARTS, SledKv, SledOptions, open, scrub};
 
@@ -14,6 +15,7 @@ use super::{PARTS, SledKv, SledOptions, open, scrub};
 pub(crate) fn open_checked(folder: &Path) -> Result<(SledKv, Arc<Contents>), CareError> {
     let kv = open::open(folder, SledOptions::default())?;
     let contents = Contents::in_folder(&folder.join(PARTS))?;
+    migrate_rows::bring_up(&kv)?;
     scrub::scrub(&kv, &contents)?;
     open::file_all(&kv)?;
     Ok((kv, contents))

@@ -160,3 +160,31 @@ async fn a_former_store_on_a_full_disk_or_with_damage_is_refused_and_says_what_t
     bench.store().close().await;
     assert_eq!(rows(&bench), written);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d17_a_backup_of_a_former_store_restores_to_what_this_program_would_have_written() {
+    use super::super::place::{Place, restore};
+    use super::super::{BackupOrder, Care, Store};
+    let mut bench = Bench::new(Backend::Sled).await;
+    let (_, written) = two_cases_and_more(&mut bench).await;
+    // As the former program would have made it.
+    let kv = open::open(&folder(&bench), SledOptions::default()).unwrap();
+    let contents = super::super::content::Contents::in_folder(&folder(&bench).join(super::PARTS)).unwrap();
+    let store = SledStore::start(kv, contents, Arc::new(NoFaults)).unwrap();
+    let order = BackupOrder {
+        file: bench.dir.path().join("former.backup"),
+        network: bench.network.clone(),
+        at: bench.now,
+    };
+    store.backup(&order, &|_| {}).await.unwrap();
+    store.close().await;
+    let to = bench.dir.path().join("restored");
+    let restored = restore(&order.file, &Place::Folder(to.clone()), &order.network, &|_| {}).await;
+    assert_eq!(restored.unwrap().0.header.schema, migrate::FORMER);
+    SledStore::open(&to).await.unwrap().close().await;
+    let kv = open::open(&to, SledOptions::default()).unwrap();
+    let mut rows = kv.scan(&[], None, 100_000).unwrap();
+    Kv::close(&kv);
+    rows.retain(|(key, _)| key != keys::HALT);
+    assert_eq!(rows, written);
+}

@@ -31,7 +31,7 @@ mod migrate;
 
 mod open;
 
-pub(super) use open::lock;
+pub(super) use open::{is_known, lock};
 
 mod scrub;
 

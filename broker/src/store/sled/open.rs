@@ -142,7 +142,7 @@ pub(in super::super) fn lock(folder: &Path) -> Result<File, StoreError> {
 }
 
 /// What this program opens: a former one is brought up before it is used.
-fn is_known(version: u64) -> bool {
+pub(in super::super) fn is_known(version: u64) -> bool {
     [migrate::FORMER, SCHEMA_VERSION].contains(&version)
 }
 
