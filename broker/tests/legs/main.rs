@@ -15,8 +15,6 @@ mod emergency;
 mod erasing;
 mod facts;
 mod inbox;
-mod many;
-mod many_shards;
 mod monitors;
 mod oversight;
 mod packet;
@@ -25,6 +23,7 @@ mod question;
 mod reading;
 mod refusal;
 mod retention;
+mod several;
 mod submission;
 
 mod holding;

@@ -8,7 +8,7 @@ use schakel_broker::clock::{Clock, SetClock};
 use schakel_broker::config::Config;
 use schakel_broker::retention::{Place, Swept, sweep};
 use schakel_broker::serve::Running;
-use schakel_broker::store::{Filed, Known, Store};
+use schakel_broker::store::{Filed, Known};
 use schakel_proto::evidence::{self, Body, Event};
 use schakel_proto::ids::{CaseRef, Digest};
 use schakel_proto::party::OfficerId;
@@ -19,10 +19,10 @@ use schakel_proto::tlog::proof::check_inclusion;
 use schakel_proto::wire;
 use serde_json::Value;
 
-use crate::many;
 use crate::oversight::{ask, receive};
 use crate::packet::{Client, Sealed, code, new_case, refusal, state, submit};
 use crate::peer::{Ground, agency, now};
+use crate::several::{self, Site, at_each_site};
 
 const POLICE: &str = "pz-rupel";
 const PARKET: &str = "parket-antwerpen";
@@ -41,8 +41,8 @@ impl Kept {
         Self::on(None).await
     }
 
-    /// On a store that others may use too.
-    async fn on(store: Option<&Arc<dyn Store>>) -> Self {
+    /// On a store that others use too.
+    async fn on(site: Option<&Site>) -> Self {
         let ground = Ground::new();
         let file = ground.network.broker_config();
         let mut text = std::fs::read_to_string(&file).unwrap();
@@ -52,8 +52,8 @@ impl Kept {
         );
         std::fs::write(&file, text).unwrap();
         let clock = Arc::new(SetClock::at(now()));
-        let broker = match store {
-            Some(store) => many::broker_at(&ground, store, "a", clock.clone()).await,
+        let broker = match site {
+            Some(site) => site.broker_at(&ground, "a", clock.clone()).await,
             None => ground.broker_at(clock.clone()).await,
         };
         Self {
@@ -354,14 +354,14 @@ async fn both(kept: &Kept, other: &Running, at: Timestamp) -> Swept {
     panic!("no end of it: {all:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l12_of_two_brokers_one_lets_each_thing_go_and_it_is_said_once() {
-    let store = many::shared();
-    let kept = Kept::on(Some(&store)).await;
-    let other = many::broker_at(&kept.ground, &store, "b", kept.clock.clone()).await;
+at_each_site!(l12_of_two_brokers_one_lets_each_thing_go_and_it_is_said_once);
+
+async fn l12_of_two_brokers_one_lets_each_thing_go_and_it_is_said_once(site: Site) {
+    let kept = Kept::on(Some(&site)).await;
+    let other = site.broker_at(&kept.ground, "b", kept.clock.clone()).await;
     let mut police = kept.ground.client(other.address(), POLICE).await;
     let mut cases = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         cases.push(case(&kept, &mut police).await.0);
     }
     // Nobody fetches this one: both end it.
@@ -378,10 +378,10 @@ async fn l12_of_two_brokers_one_lets_each_thing_go_and_it_is_said_once() {
         swept.unwrap();
     }
     let count = async |event: Event| {
-        let events = many::events(&kept.ground, &kept.broker).await;
-        many::count(&events, event)
+        let events = several::events(&kept.ground, &kept.broker).await;
+        several::count(&events, event)
     };
-    assert_eq!(count(Event::Expired).await, 3);
+    assert_eq!(count(Event::Expired).await, 2);
     let mut went = Swept::default();
     for years in [3, 4, 5] {
         let one = both(&kept, &other, began.after_years(years)).await;
@@ -389,12 +389,12 @@ async fn l12_of_two_brokers_one_lets_each_thing_go_and_it_is_said_once() {
         went.packets += one.packets;
         went.entries += one.entries;
     }
-    assert_eq!((went.cases, count(Event::KeyDestroyed).await), (3, 3));
+    assert_eq!((went.cases, count(Event::KeyDestroyed).await), (2, 2));
     let said = kept.shown(POLICE).await;
     assert!(said.iter().all(|one| one.case.is_none()), "{said:#?}");
     // More that went than was said would be wrong, and is looked for.
     kept.whole().await;
-    let erased = many::left_out(&kept.ground, &kept.broker, Event::RecordsErased).await;
+    let erased = several::left_out(&kept.ground, &kept.broker, Event::RecordsErased).await;
     assert_eq!(erased, went.packets + went.entries);
     kept.broker.stop().await.unwrap();
     other.stop().await.unwrap();

@@ -72,6 +72,7 @@ macro_rules! stamp {
             endings::a_recall_and_a_hand_over_race_to_one_outcome,
             endings::a_packet_expires_once_and_what_arrived_still_counts,
             endings::statements_are_chained_and_judged_on_what_is,
+            endings::a_statement_is_judged_by_what_is_in_force_when_it_is_committed,
             endings::ceilings_are_never_lowered,
             log::entries_are_shown_as_far_as_they_concern,
             log::evidence_is_given_in_order_from_any_position,

@@ -6,20 +6,17 @@ use schakel_broker::log::{key, shards};
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
 
-use crate::many::{broker, comes, config, shared, sound, until};
+use super::{POLICE, Site, at_each_site, comes, config, sound, until};
 use crate::packet::{new_case, state};
 use crate::peer::{Ground, now};
 
-const POLICE: &str = "pz-rupel";
 const LATER: &str = "rupel.example/log/2099h1";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l10_all_brokers_stop_at_the_end_of_a_shard_and_go_on_in_the_next() {
-    let (ground, store) = (Ground::new(), shared());
-    let (a, b) = (
-        broker(&ground, &store, "a").await,
-        broker(&ground, &store, "b").await,
-    );
+at_each_site!(l10_all_brokers_stop_at_the_end_of_a_shard_and_go_on_in_the_next);
+
+async fn l10_all_brokers_stop_at_the_end_of_a_shard_and_go_on_in_the_next(site: Site) {
+    let (ground, store) = (Ground::new(), site.open("test").await);
+    let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let mut police = ground.client(a.address(), POLICE).await;
     let opening = ground.opening(POLICE, new_case(), &[POLICE]);
     state(&mut police, opening).await.unwrap();

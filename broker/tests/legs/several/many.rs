@@ -1,4 +1,4 @@
-//! Several brokers on one store: what one of them takes, decides, brings into force or is told, all of them go by.
+//! What several brokers on one store do together, but for the shards of the log.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,134 +7,39 @@ use std::time::Duration;
 
 use prost::Message;
 use schakel_broker::activate;
-use schakel_broker::admin::{Ask, socket};
-use schakel_broker::clock::{Clock, SystemClock};
-use schakel_broker::config::Config;
 use schakel_broker::log::entry::EntryDraft;
-use schakel_broker::serve::{self, Running};
-use schakel_broker::store::memory::MemoryStore;
+use schakel_broker::serve::Running;
 use schakel_broker::store::{Ceiling, CeilingOf, Ear, Heard, Store};
-use schakel_proto::evidence::{Body, Event};
+use schakel_proto::evidence::Event;
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::cosignature::WitnessSecret;
 use schakel_proto::tlog::shards::Opens;
 use schakel_proto::wire;
 use schakel_proto::wire::receive_frame::Frame;
 
+use super::{CAW, PARKET, POLICE, Site, at_each_site, comes, count, events, sound, until};
 use crate::bundles::{of_version, officers, signed};
 use crate::delivery::outcomes;
 use crate::inbox::Inbox;
 use crate::packet::{Client, new_case, refusal, state, submit};
 use crate::peer::{Ground, agency, now};
 
-const POLICE: &str = "pz-rupel";
-const CAW: &str = "caw-rupel";
-const PARKET: &str = "parket-antwerpen";
-
-/// A store that several brokers of this process use.
-pub fn shared() -> Arc<dyn Store> {
-    Arc::new(MemoryStore::shared().unwrap())
-}
-
-/// The configuration of one of them: the second has files of its own.
-pub fn config(ground: &Ground, name: &str) -> Config {
-    let mut config = Config::load(&ground.network.broker_config()).unwrap();
-    if name != "a" {
-        let own = |file: &PathBuf| file.with_extension(name);
-        config.data_dir = own(&config.data_dir);
-        for file in [&mut config.directory, &mut config.bundle] {
-            let copy = own(file);
-            if !copy.exists() {
-                std::fs::copy(&*file, &copy).unwrap();
-            }
-            *file = copy;
-        }
-    }
-    config
-}
-
-pub async fn broker_at(
-    ground: &Ground,
-    store: &Arc<dyn Store>,
-    name: &str,
-    clock: Arc<dyn Clock>,
-) -> Running {
-    let started = serve::start_on(Arc::clone(store), config(ground, name), true, clock);
-    started.await.unwrap()
-}
-
-pub async fn broker(ground: &Ground, store: &Arc<dyn Store>, name: &str) -> Running {
-    broker_at(ground, store, name, Arc::new(SystemClock)).await
-}
-
-/// Waits until it is so.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1_500 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("it does not come to this: {what}");
-}
-
-/// What is waited for comes at all.
-pub async fn comes<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(Duration::from_secs(150), future).await;
-    waited.unwrap_or_else(|_| panic!("it does not come: {what}"))
-}
-
-/// Asks one of them over its socket; nothing is wrong with the store that they share.
-pub async fn sound(ground: &Ground, name: &str) {
-    let folder = config(ground, name).data_dir;
-    let asked = tokio::task::spawn_blocking(move || socket::ask(&folder, &Ask::Verify));
-    let found = asked.await.unwrap().expect("no broker runs").unwrap();
-    assert_eq!(
-        (&found["wrong"], &found["gone"]),
-        (&0.into(), &serde_json::json!({})),
-        "{found:#}"
-    );
-}
-
-/// How many entries of each kind the log has; all that were committed are in the tree.
-pub async fn events(ground: &Ground, broker: &Running) -> BTreeMap<String, u64> {
-    let store = &broker.state().store;
-    until("everything is in the tree", async || {
-        store.pending(1).await.unwrap().is_empty()
-    })
-    .await;
-    let mut events: BTreeMap<String, u64> = BTreeMap::new();
-    for record in store.records(0, 1_000).await.unwrap() {
-        // Of what went only the leaf is left.
-        if let Ok(body) = Body::parse(&record.body, &ground.network.spec().network) {
-            *events.entry(body.event.as_str().to_owned()).or_default() += 1;
-        }
-    }
-    events
-}
-
-/// What the entries of a kind say together was left out, or went.
-pub async fn left_out(ground: &Ground, broker: &Running, event: Event) -> u64 {
-    let records = broker.state().store.records(0, 1_000).await.unwrap();
-    let bodies = records
-        .iter()
-        .map(|record| Body::parse(&record.body, &ground.network.spec().network));
-    let of = bodies.filter_map(|body| body.ok().filter(|body| body.event == event));
-    of.map(|body| body.left_out).sum()
-}
-
-pub fn count(events: &BTreeMap<String, u64>, event: Event) -> u64 {
-    events.get(event.as_str()).copied().unwrap_or_default()
-}
+at_each_site!(
+    d15_of_several_brokers_on_one_store_one_writes_the_log_at_a_time_and_the_others_follow,
+    what_one_broker_takes_goes_to_a_stream_at_another_and_its_bell_rings,
+    p01_what_one_broker_brings_into_force_binds_the_others_whose_files_are_older,
+    p01_a_ceiling_whose_directory_does_not_hold_stops_decisions_and_is_never_used,
+    l01_witnesses_at_several_brokers_add_up_and_outlive_a_restart,
+    a_broker_that_joins_disturbs_nobody_and_leaves_no_entry,
+);
 
 /// Everybody's hearing, for checkpoints: of each size one root was ever there.
 async fn one_root_each(store: Arc<dyn Store>) -> BTreeMap<u64, Digest> {
     let (mut ear, mut roots) = (Ear::on(store.as_ref()), BTreeMap::new());
     // Until nothing is said for a while.
     while let Ok(word) = tokio::time::timeout(Duration::from_secs(4), ear.next()).await {
-        assert_ne!(word, Heard::Everything, "the test listens too slowly");
         let newest = store.latest_checkpoint().await.unwrap();
-        let Some(newest) = newest.filter(|_| word == Heard::Tree) else {
+        let Some(newest) = newest.filter(|_| matches!(word, Heard::Tree | Heard::Everything)) else {
             continue;
         };
         let before = roots.insert(newest.size, newest.root);
@@ -143,13 +48,9 @@ async fn one_root_each(store: Arc<dyn Store>) -> BTreeMap<u64, Digest> {
     roots
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d15_of_several_brokers_on_one_store_one_writes_the_log_at_a_time_and_the_others_follow() {
-    let (ground, store) = (Ground::new(), shared());
-    let (a, b) = (
-        broker(&ground, &store, "a").await,
-        broker(&ground, &store, "b").await,
-    );
+async fn d15_of_several_brokers_on_one_store_one_writes_the_log_at_a_time_and_the_others_follow(site: Site) {
+    let (ground, store) = (Ground::new(), site.open("test").await);
+    let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let watched = tokio::spawn(one_root_each(Arc::clone(&store)));
     let mut clients = [
         ground.client(a.address(), POLICE).await,
@@ -178,7 +79,7 @@ async fn d15_of_several_brokers_on_one_store_one_writes_the_log_at_a_time_and_th
     comes("the other writes", b.state().log.wait_for(leaf))
         .await
         .unwrap();
-    let a = broker(&ground, &store, "a").await;
+    let a = site.broker(&ground, "a").await;
     b.stop().await.unwrap();
     let mut police = ground.client(a.address(), POLICE).await;
     let opening = ground.opening(POLICE, new_case(), &[POLICE]);
@@ -193,13 +94,9 @@ async fn d15_of_several_brokers_on_one_store_one_writes_the_log_at_a_time_and_th
     a.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_broker_takes_goes_to_a_stream_at_another_and_its_bell_rings() {
-    let (ground, store) = (Ground::new(), shared());
-    let (a, b) = (
-        broker(&ground, &store, "a").await,
-        broker(&ground, &store, "b").await,
-    );
+async fn what_one_broker_takes_goes_to_a_stream_at_another_and_its_bell_rings(site: Site) {
+    let ground = Ground::new();
+    let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let mut police = ground.client(a.address(), POLICE).await;
     let case = new_case();
     let opening = ground.opening(POLICE, case, &[POLICE, PARKET, CAW]);
@@ -239,13 +136,9 @@ fn replace(file: PathBuf, bytes: &[u8]) {
     std::fs::rename(next, file).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p01_what_one_broker_brings_into_force_binds_the_others_whose_files_are_older() {
-    let (ground, store) = (Ground::new(), shared());
-    let (a, b) = (
-        broker(&ground, &store, "a").await,
-        broker(&ground, &store, "b").await,
-    );
+async fn p01_what_one_broker_brings_into_force_binds_the_others_whose_files_are_older(site: Site) {
+    let ground = Ground::new();
+    let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let before = b.state().directories.current().version();
     // A newer directory and bundle, in the files of the first only.
     ground.network.refresh(now()).unwrap();
@@ -280,7 +173,7 @@ async fn p01_what_one_broker_brings_into_force_binds_the_others_whose_files_are_
     );
     // One that starts with the older files goes on with the newer ones.
     b.stop().await.unwrap();
-    let b = broker(&ground, &store, "b").await;
+    let b = site.broker(&ground, "b").await;
     assert_eq!(b.state().directories.current().version(), version);
     assert_eq!(b.state().rules.current().version(), 2);
     let events = events(&ground, &a).await;
@@ -295,10 +188,9 @@ async fn p01_what_one_broker_brings_into_force_binds_the_others_whose_files_are_
     b.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p01_a_ceiling_whose_directory_does_not_hold_stops_decisions_and_is_never_used() {
-    let (ground, store) = (Ground::new(), shared());
-    let b = broker(&ground, &store, "b").await;
+async fn p01_a_ceiling_whose_directory_does_not_hold_stops_decisions_and_is_never_used(site: Site) {
+    let (ground, store) = (Ground::new(), site.open("test").await);
+    let b = site.broker(&ground, "b").await;
     let (mut police, case) = (ground.client(b.address(), POLICE).await, new_case());
     let opening = ground.opening(POLICE, case, &[POLICE, PARKET]);
     state(&mut police, opening).await.unwrap();
@@ -347,13 +239,9 @@ async fn ask(client: &mut Client) -> wire::CosignAnswer {
     asked.unwrap().into_inner()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l01_witnesses_at_several_brokers_add_up_and_outlive_a_restart() {
-    let (ground, store) = (Ground::new(), shared());
-    let (a, b) = (
-        broker(&ground, &store, "a").await,
-        broker(&ground, &store, "b").await,
-    );
+async fn l01_witnesses_at_several_brokers_add_up_and_outlive_a_restart(site: Site) {
+    let (ground, store) = (Ground::new(), site.open("test").await);
+    let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let directory = ground.network.directory(now()).unwrap();
     let (watch, shards) = (directory.log().watch(), directory.log().shards());
     let mut police = ground.client(a.address(), POLICE).await;
@@ -392,7 +280,7 @@ async fn l01_witnesses_at_several_brokers_add_up_and_outlive_a_restart() {
     sound(&ground, "a").await;
     a.stop().await.unwrap();
     b.stop().await.unwrap();
-    let b = broker(&ground, &store, "b").await;
+    let b = site.broker(&ground, "b").await;
     let mut other = ground.client(b.address(), POLICE).await;
     let witnessed = shards.open(&ask(&mut other).await.witnessed).unwrap();
     assert_eq!(witnessed.size(), checkpoint.size());
@@ -400,10 +288,9 @@ async fn l01_witnesses_at_several_brokers_add_up_and_outlive_a_restart() {
     b.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_joins_disturbs_nobody_and_leaves_no_entry() {
-    let (ground, store) = (Ground::new(), shared());
-    let a = broker(&ground, &store, "a").await;
+async fn a_broker_that_joins_disturbs_nobody_and_leaves_no_entry(site: Site) {
+    let (ground, store) = (Ground::new(), site.open("test").await);
+    let a = site.broker(&ground, "a").await;
     let (mut police, case) = (ground.client(a.address(), POLICE).await, new_case());
     let opening = ground.opening(POLICE, case, &[POLICE, CAW]);
     state(&mut police, opening).await.unwrap();
@@ -427,7 +314,7 @@ async fn a_broker_that_joins_disturbs_nobody_and_leaves_no_entry() {
     let before = events(&ground, &a).await;
     for _ in 0..2 {
         // What is held is decided again at the stream that is open elsewhere, and held again.
-        let b = broker(&ground, &store, "b").await;
+        let b = site.broker(&ground, "b").await;
         until("nothing waits", async || {
             store.waiting(&agency(CAW)).await.unwrap().packets == 0
         })
