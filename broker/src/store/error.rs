@@ -71,6 +71,8 @@ impl StoreError {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         const RETRY_MILLIS: u64 = 5_000;
+        // It comes back by itself, mostly within seconds.
+        const AWAY_MILLIS: u64 = 1_000;
         match error {
             StoreError::Full => Self::new(
                 Fault::Exhausted,
@@ -92,7 +94,7 @@ impl From<StoreError> for Refusal {
                 "The broker's database does not answer",
                 "Nothing was accepted; try again later with the same packet, or at another broker of the network.",
             )
-            .retry_after(RETRY_MILLIS),
+            .retry_after(AWAY_MILLIS),
             StoreError::Stopped(_) | StoreError::Unusable(_) => Self::new(
                 Fault::Unavailable,
                 "STORE_STOPPED",

@@ -283,10 +283,8 @@ impl<K: Ground> Store for KvStore<K> {
 
     async fn kept(&self, of: CeilingOf, version: u64) -> Result<Option<Kept>, StoreError> {
         let row = self.engine.read(move |r| oversight::kept(r, of, version)).await?;
-        match row {
-            Some(row) => oversight::whole(row, &self.contents).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(row) = row else { return Ok(None) };
+        oversight::whole(row, &self.contents).await.map(Some)
     }
 
     async fn records(&self, from_index: u64, limit: usize) -> Result<Vec<LoggedEntry>, StoreError> {

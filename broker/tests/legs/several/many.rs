@@ -95,7 +95,7 @@ async fn d15_of_several_brokers_on_one_store_one_writes_the_log_at_a_time_and_th
 }
 
 async fn what_one_broker_takes_goes_to_a_stream_at_another_and_its_bell_rings(site: Site) {
-    let (ground, store) = (Ground::new(), site.open("test").await);
+    let ground = Ground::new();
     let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let mut police = ground.client(a.address(), POLICE).await;
     let case = new_case();
@@ -137,7 +137,7 @@ fn replace(file: PathBuf, bytes: &[u8]) {
 }
 
 async fn p01_what_one_broker_brings_into_force_binds_the_others_whose_files_are_older(site: Site) {
-    let (ground, store) = (Ground::new(), site.open("test").await);
+    let ground = Ground::new();
     let (a, b) = (site.broker(&ground, "a").await, site.broker(&ground, "b").await);
     let before = b.state().directories.current().version();
     // A newer directory and bundle, in the files of the first only.
