@@ -15,7 +15,6 @@ use schakel_tests::system::network::Town;
 use schakel_tests::system::peer::runtime;
 use schakel_tests::system::player::{Piece, Player};
 use schakel_tests::system::process::{Process, binary};
-use schakel_tests::system::strace::has_strace;
 use schakel_tests::system::told::{count, rounds, seeded};
 use schakel_tests::system::wait;
 

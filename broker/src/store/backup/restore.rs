@@ -80,7 +80,11 @@ pub(crate) async fn apply(
                     sink.put(key, record)?;
                 }
             }
-            frames::FILE => part = Some(Part::begin(&payload, contents, ground)?),
+            frames::FILE => {
+                // Where several use the shelf, what no row names is taken away at once.
+                sink.flush()?;
+                part = Some(Part::begin(&payload, contents, ground)?);
+            }
             frames::CHUNK | frames::WHOLE | frames::DAMAGED => {
                 let begun = part
                     .take()

@@ -114,11 +114,11 @@ async fn d02_a_store_whose_making_was_killed_is_made_anew_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let rows = dir.path().join("rows");
     fs::create_dir(&rows).unwrap();
-    // sled was writing its settings, which it would not read again.
-    fs::write(rows.join("conf"), [0; 3]).unwrap();
+    // sled was writing its settings, and would not read these (of at most 8 bytes it says nothing, and writes them anew).
+    fs::write(rows.join("conf"), [0; 32]).unwrap();
     open(dir.path()).await.unwrap().close().await;
     // Once there are rows they are never taken for unmade ones.
-    fs::write(rows.join("conf"), [0; 3]).unwrap();
+    fs::write(rows.join("conf"), [0; 32]).unwrap();
     assert!(refusal(dir.path()).await.contains("damaged"));
     fs::remove_file(dir.path().join("STORE")).unwrap();
     assert!(refusal(dir.path()).await.contains("damaged"));
