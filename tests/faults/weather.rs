@@ -87,12 +87,20 @@ fn pause(rng: &mut StdRng, millis: std::ops::Range<u64>) {
     std::thread::sleep(Duration::from_millis(rng.random_range(millis)));
 }
 
+fn settled(town: &Town, packet: &str) {
+    let office = Office::of(town, SENDER);
+    wait::until("a packet to be settled", || {
+        let record = office.ask("GET", &format!("/v1/packets/{packet}"), None);
+        (record["state"] == "settled").then_some(())
+    });
+}
+
 #[test]
 fn n04_two_seconds_of_delay_jitter_and_connections_that_are_half_open_change_nothing_but_time() {
     let _turn = turn::take();
     let mut rng = seeded();
     let (town, roads, case) = town(&mut rng);
-    let turns = rounds(2, 12);
+    let turns = rounds(1, 12);
     let mut taken = BTreeMap::new();
     for turn in 1..=turns {
         for road in &roads {
@@ -101,8 +109,16 @@ fn n04_two_seconds_of_delay_jitter_and_connections_that_are_half_open_change_not
                 (weather.delay, weather.jitter) = (Duration::from_secs(1), Duration::from_millis(500));
             });
         }
-        taken.extend((0..3).map(|_| send(&town, case, rng.random_range(1..100_000), &mut rng)));
-        pause(&mut rng, 500..3_000);
+        let some: Vec<_> = (0..2)
+            .map(|_| send(&town, case, rng.random_range(1..100_000), &mut rng))
+            .collect();
+        // In the long run most are on their way then: what was leased to a stream that nobody reads comes a minute later.
+        if turn == 1 {
+            some.iter().for_each(|(packet, _)| settled(&town, packet));
+        } else {
+            pause(&mut rng, 500..3_000);
+        }
+        taken.extend(some);
         // One agent after the other loses its connection without the broker hearing of it: it comes again beside itself.
         for (agent, road) in AGENTS.iter().zip(&roads) {
             let before = road.accepted().len();
@@ -112,14 +128,11 @@ fn n04_two_seconds_of_delay_jitter_and_connections_that_are_half_open_change_not
             });
             println!("turn {turn}: {agent} has come again");
         }
-        taken.extend((0..2).map(|_| send(&town, case, rng.random_range(1..100_000), &mut rng)));
+        let after = send(&town, case, rng.random_range(1..100_000), &mut rng);
         if turn == 1 {
-            let packet = taken.keys().next().unwrap();
-            wait::until("a packet to be settled over slow roads", || {
-                let record = Office::of(&town, SENDER).ask("GET", &format!("/v1/packets/{packet}"), None);
-                (record["state"] == "settled").then_some(())
-            });
+            settled(&town, &after.0);
         }
+        taken.extend([after]);
         roads.iter().for_each(Proxy::clear);
         pause(&mut rng, 0..500);
     }
@@ -139,7 +152,7 @@ fn n05_links_clogged_one_by_one_and_restored_in_another_order_lose_and_double_no
     let _turn = turn::take();
     let mut rng = seeded();
     let (mut town, roads, case) = town(&mut rng);
-    let swizzles = rounds(3, 120);
+    let swizzles = rounds(2, 120);
     let taken = under_load(&mut town, case, &mut rng, |town, rng| {
         for round in 1..=swizzles {
             more_packets(town);
@@ -190,7 +203,7 @@ fn n07_a_recipient_that_reads_a_kibibyte_a_second_keeps_nobody_else_from_anythin
     let mut taken = BTreeMap::from([(first.clone(), content)]);
     Office::of(&town, SENDER).packet(&first, "settled");
     roads[1].change(|weather| weather.down_bytes_per_second = Some(1_024));
-    let packets = rounds(12, 200);
+    let packets = rounds(8, 200);
     let queue: Vec<(String, Vec<u8>)> = (0..packets)
         .map(|_| send(&town, case, 150_000, &mut rng))
         .collect();
@@ -270,7 +283,7 @@ fn n01_d01_agents_with_a_list_of_brokers_go_on_at_the_next_when_one_is_gone() {
     }
     let case = CaseRef::random(&mut rng);
     Office::of(&town, SENDER).open_case(case, &AGENTS);
-    let changes = rounds(3, 60);
+    let changes = rounds(2, 60);
     let taken = under_load(&mut town, case, &mut rng, |town, _| {
         for change in 0..changes {
             let (gone, left) = if change % 2 == 0 { (0, 1) } else { (1, 0) };
