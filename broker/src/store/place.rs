@@ -17,7 +17,7 @@ use super::kv::txn::Read;
 use super::kv::{Ground, SCHEMA_VERSION, keys};
 use super::moving::{self, Moved, Sink, change, look};
 use super::postgres::{PostgresOptions, PostgresStore};
-use super::sled::{self, Building, SledKv};
+use super::sled::{Building, SledKv, is_known, open_checked};
 use super::verbs::{halt, log};
 
 /// Bytes on the disk for a byte of rows, at most (measured: 1.75).
@@ -42,7 +42,7 @@ impl Source {
     async fn open(place: &Place) -> Result<Self, CareError> {
         Ok(match place {
             Place::Folder(folder) => {
-                let (kv, contents) = sled::open_checked(folder)?;
+                let (kv, contents) = open_checked(folder)?;
                 Self::Folder(Box::new(kv), contents)
             }
             Place::Database(options) => {
@@ -97,7 +97,7 @@ impl Target {
     /// Whether rows of this schema may be put into it.
     fn knows(place: &Place, schema: u64) -> bool {
         match place {
-            Place::Folder(_) => sled::is_known(schema),
+            Place::Folder(_) => is_known(schema),
             Place::Database(_) => schema == SCHEMA_VERSION,
         }
     }

@@ -13,9 +13,10 @@ use crate::admin::{Ask, Deed, Desk, Session, socket};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::serve::ServeError;
+use crate::store::CareError;
 use crate::store::place::{self, Place};
 use crate::store::postgres::{PgKv, PostgresOptions};
-use crate::store::{CareError, sled};
+use crate::store::sled::{compact as compact_folder, migrate as migrate_folder};
 
 /// `schakel-broker store …`
 #[derive(clap::Subcommand)]
@@ -298,7 +299,7 @@ fn compact(arguments: &Compact) -> Result<ExitCode, CommandError> {
         return Err(CommandError::Refused(why.to_owned()));
     }
     record(&config, Deed::Compact)?;
-    let done = sled::compact(&config.data_dir, &bytes_told()).map_err(failed)?;
+    let done = compact_folder(&config.data_dir, &bytes_told()).map_err(failed)?;
     print(&format!(
         "{} rows took {} bytes and take {}\n",
         done.rows, done.before, done.after
@@ -394,7 +395,7 @@ fn migrate(arguments: &Migrate) -> Result<ExitCode, CommandError> {
         let why = "there is no store in data_dir: this broker has not run yet";
         return Err(CommandError::Refused(why.to_owned()));
     }
-    let all = sled::migrate(&config.data_dir, arguments.dry_run).map_err(failed)?;
+    let all = migrate_folder(&config.data_dir, arguments.dry_run).map_err(failed)?;
     for one in &all {
         let state = match (one.found, one.left) {
             (0, _) => "nothing to do".to_owned(),

@@ -1,6 +1,5 @@
 //! The bench that the suite runs on: a backend that can be reopened and broken, packets, entries, a log key.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -14,26 +13,12 @@ use schakel_proto::wire;
 
 use super::super::memory::MemoryStore;
 use super::super::postgres::tests::fresh;
-use super::super::postgres::{PostgresOptions, PostgresStore};
-use super::super::sled::{SledOptions, SledStore};
 use super::super::*;
 use super::breaker::Breaker;
+pub(crate) use super::open::{Backend, Open};
+use super::open::{open_postgres, open_sled};
 use crate::erasure::ErasureKeys;
 use crate::log::entry::{DecisionDraft, EntryDraft, EntryMaker};
-
-/// Which backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Backend {
-    Memory,
-    Sled,
-    Postgres,
-}
-
-pub(crate) enum Open {
-    Memory(Arc<MemoryStore>),
-    Sled(Arc<SledStore>),
-    Postgres(Arc<PostgresStore>, PostgresOptions),
-}
 
 /// A backend with what a broker has around it.
 pub(crate) struct Bench {
@@ -69,19 +54,6 @@ pub(crate) const WELFARE: &str = "caw-rupel";
 pub(crate) const JUSTICE: &str = "jh-antwerpen-dader";
 pub(crate) const SMALL: usize = 4 * 1024;
 pub(crate) const LARGE: usize = 70 * 1024;
-
-async fn open_sled(dir: &Path, breaker: &Arc<Breaker>, reserve: u64) -> Result<SledStore, StoreError> {
-    let options = SledOptions {
-        reserve_bytes: Some(reserve),
-        cache_bytes: 8 * 1024 * 1024,
-    };
-    SledStore::open_with(&dir.join("store"), options, breaker.clone()).await
-}
-
-async fn open_postgres(options: &PostgresOptions, breaker: &Arc<Breaker>) -> Open {
-    let opened = PostgresStore::open_with(options.clone(), breaker.clone()).await;
-    Open::Postgres(Arc::new(opened.unwrap()), options.clone())
-}
 
 impl Bench {
     pub(crate) async fn new(backend: Backend) -> Self {

@@ -3,6 +3,8 @@
 
 mod breaker;
 
+mod open;
+
 mod bench;
 
 mod leg1;

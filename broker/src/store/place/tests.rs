@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::store::conformance::{Backend, Bench, SMALL, WELFARE};
 use crate::store::postgres::tests::fresh;
-use crate::store::sled::{SledOptions, SledStore};
+use crate::store::sled::{SledOptions, SledStore, open_checked};
 use crate::store::{BackupOrder, Care, LoggedEntry, halt};
 use schakel_proto::ids::{Digest, PacketId, PartId};
 use schakel_proto::time::Timestamp;
@@ -60,7 +60,7 @@ async fn has_all(store: &dyn Store, all: &[(PacketId, PartId)]) {
 }
 
 fn rows(folder: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let (kv, _) = sled::open_checked(folder).unwrap();
+    let (kv, _) = open_checked(folder).unwrap();
     let mut rows = Vec::new();
     moving::each(&kv, &mut |key, found| {
         rows.push((key.to_vec(), found.to_vec()));

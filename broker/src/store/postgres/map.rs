@@ -1,17 +1,19 @@
 //! The ordered byte map in the database: a snapshot for each read, one transaction for each group of verbs.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use deadpool::managed::Object;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::Base;
 use super::connect::{Link, Use, away, said};
 use super::pool::Links;
 use super::settings::Standby;
 use super::standby::{HERE, Place, parse};
+use crate::store::content::StoredContent;
 use crate::store::error::StoreError;
 use crate::store::kv::{CommitError, Group, Reading, Rows, Session, View};
 
@@ -207,8 +209,33 @@ impl<'a> PgSession<'a> {
         self.writer.as_ref().ok_or(StoreError::Misused("no connection"))
     }
 
+    /// Content that the rows name must be there: a server that crashed since may have lost it.
+    async fn holds_content(link: &Link, group: &Group<'_>) -> Result<(), Failure> {
+        const THERE: &str = "SELECT count(*) FROM content WHERE digest = ANY($1)";
+        let large = group.keep.iter().filter(|one| one.inline().is_none());
+        let named: BTreeSet<&[u8]> = large.map(StoredContent::digest_bytes).collect();
+        if named.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<&[u8]> = named.into_iter().collect();
+        let found = link.client.query_one(THERE, &[&named]).await;
+        let count: i64 = found.map_err(Failure::before)?.get(0);
+        if usize::try_from(count).ok() == Some(named.len()) {
+            return Ok(());
+        }
+        let why = "content that a packet names was lost before it was committed";
+        Err(Failure::Away(why.to_owned()))
+    }
+
     /// Sends everything at once; the server takes it in order, and commits only if nothing before failed.
     async fn send(&self, link: &Link, group: &Group<'_>) -> Result<Place, Failure> {
+        const PUT: &str = "INSERT INTO row (k, v) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
+                           ON CONFLICT (k) DO UPDATE SET v = excluded.v";
+        const REMOVE: &str = "DELETE FROM row WHERE k = ANY($1)";
+        const RELEASE: &str = "DELETE FROM lease USING unnest($1::bytea[], $2::text[]) AS one (packet, agency) \
+                               WHERE lease.packet = one.packet AND lease.agency = one.agency";
+        const TELL: &str = "SELECT pg_notify($1, one) FROM unnest($2::text[]) AS one";
+        Self::holds_content(link, group).await?;
         let (mut keys, mut records, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for (key, change) in group.batch {
             match change {
@@ -219,70 +246,25 @@ impl<'a> PgSession<'a> {
                 None => gone.push(key.as_slice()),
             }
         }
-        let named: Vec<&[u8]> = group
-            .keep
-            .iter()
-            .filter(|one| one.inline().is_none())
-            .map(|one| one.digest_bytes())
-            .collect();
-        if !named.is_empty() {
-            let there = "SELECT count(*) FROM content WHERE digest = ANY($1)";
-            let count: i64 = link
-                .client
-                .query_one(there, &[&named])
-                .await
-                .map_err(Failure::before)?
-                .get(0);
-            let distinct: std::collections::BTreeSet<&[u8]> = named.iter().copied().collect();
-            if usize::try_from(count).ok() != Some(distinct.len()) {
-                return Err(Failure::Away(
-                    "content that a packet names was lost before it was committed".to_owned(),
-                ));
-            }
-        }
-        let client = &link.client;
-        let put = async {
-            if keys.is_empty() {
-                return Ok(0);
-            }
-            let put = "INSERT INTO row (k, v) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
-                       ON CONFLICT (k) DO UPDATE SET v = excluded.v";
-            client.execute(put, &[&keys, &records]).await
-        };
-        let remove = async {
-            if gone.is_empty() {
-                return Ok(0);
-            }
-            client
-                .execute("DELETE FROM row WHERE k = ANY($1)", &[&gone])
-                .await
-        };
-        let (packets, agencies): (Vec<&[u8]>, Vec<&str>) = group
-            .ended
-            .iter()
+        let work = group.ended.iter();
+        let (packets, agencies): (Vec<&[u8]>, Vec<&str>) = work
             .map(|(packet, agency)| (packet.as_bytes().as_slice(), agency.as_str()))
             .unzip();
-        let release = async {
-            if packets.is_empty() {
-                return Ok(0);
-            }
-            let release = "DELETE FROM lease USING unnest($1::bytea[], $2::text[]) AS one (packet, agency) \
-                           WHERE lease.packet = one.packet AND lease.agency = one.agency";
-            client.execute(release, &[&packets, &agencies]).await
-        };
         let said = super::heard::payloads(group.batch);
-        let tell = async {
-            if said.is_empty() {
-                return Ok(0);
-            }
-            let tell = "SELECT pg_notify($1, one) FROM unnest($2::text[]) AS one";
-            client
-                .execute(tell, &[&self.base.connector.options().schema, &said])
-                .await
-        };
-        tokio::try_join!(put, remove, release, tell).map_err(Failure::before)?;
+        let schema = &self.base.connector.options().schema;
+        let (put, remove): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 1]) =
+            ([&keys, &records], [&gone]);
+        let (release, tell): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 2]) =
+            ([&packets, &agencies], [schema, &said]);
+        tokio::try_join!(
+            execute(link, !keys.is_empty(), PUT, &put),
+            execute(link, !gone.is_empty(), REMOVE, &remove),
+            execute(link, !packets.is_empty(), RELEASE, &release),
+            execute(link, !said.is_empty(), TELL, &tell),
+        )
+        .map_err(Failure::before)?;
         let noticed = link.noticed();
-        let committed = client.simple_query(&format!("COMMIT; {HERE}")).await;
+        let committed = link.client.simple_query(&format!("COMMIT; {HERE}")).await;
         // Now it may have been saved, whatever is answered.
         let committed = committed.map_err(Failure::during)?;
         if link.noticed() != noticed {
@@ -291,6 +273,19 @@ impl<'a> PgSession<'a> {
         }
         parse(&committed).map_err(|why| Failure::Unknown(why.to_string()))
     }
+}
+
+/// A statement, if there is anything for it to do.
+async fn execute(
+    link: &Link,
+    is_needed: bool,
+    statement: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<u64, tokio_postgres::Error> {
+    if !is_needed {
+        return Ok(0);
+    }
+    link.client.execute(statement, parameters).await
 }
 
 /// How a commit went wrong.

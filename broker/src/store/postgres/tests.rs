@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use schakel_proto::ids::PacketId;
+use schakel_proto::ids::{DeliveryId, PacketId};
+use schakel_proto::time::Timestamp;
 
 use super::cluster::{self, Cluster};
 use super::*;
 use crate::store::conformance::{Backend, Bench, SMALL, WELFARE, agency};
-use crate::store::{Acceptance, Accepted, AcceptedPacket, Known, LeaseRequest, Store};
+use crate::store::{Acceptance, Accepted, AcceptedPacket, Known, Lease, LeaseRequest, Store};
 
 struct Shared {
     cluster: Cluster,
@@ -203,18 +204,8 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     let (kept, cut) = (pair.packet().await, pair.packet().await);
     store.accept(kept.clone()).await.unwrap();
     pair.standby.freeze();
-    // The wait for the standby is cancelled: the primary has the packet, the standby has not.
-    let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    let (tried, cancelled) = tokio::join!(store.accept(cut.clone()), async {
-        for _ in 0..100 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            if pair.primary.sql(cancel).unwrap() != "0" {
-                return true;
-            }
-        }
-        false
-    });
-    assert!(cancelled && is_unconfirmed(&tried), "{tried:?}");
+    let tried = cancelled(&pair, store.accept(cut.clone())).await;
+    assert!(is_unconfirmed(&tried), "{tried:?}");
     let rows = format!(
         "SELECT count(*) FROM {}.row WHERE k = decode('50{}', 'hex')",
         pair.schema,
@@ -252,6 +243,29 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     accept(&store, &cut).await;
     let all: std::collections::BTreeSet<_> = lease(&store, &mut pair).await.unwrap().into_iter().collect();
     assert_eq!(all, [kept.packet, cut.packet].into());
+    the_former_primary_is_fenced(&mut pair, &cut).await;
+    store.close().await;
+}
+
+/// What comes of work whose wait for the standby is cancelled: the primary has it, the standby has not.
+async fn cancelled<T>(pair: &Pair, work: impl Future<Output = T>) -> T {
+    const CANCEL: &str =
+        "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let (done, was_cancelled) = tokio::join!(work, async {
+        for _ in 0..1_000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if pair.primary.sql(CANCEL).unwrap() != "0" {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(was_cancelled);
+    done
+}
+
+/// After a failover: the former primary runs again, with rows of its own.
+async fn the_former_primary_is_fenced(pair: &mut Pair, cut: &Acceptance) {
     // D22: the old primary comes back, and its operator has it wait for nobody.
     pair.primary.run().unwrap();
     pair.primary.require("").unwrap();
@@ -269,7 +283,7 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     let strays = strays::between(&former, &newest).await.unwrap();
     assert_eq!(strays, [PacketId::from_bytes([0xfe; 16])]);
     let fresh = pair.open("b").await;
-    assert!(is_known(&fresh, &cut).await.unwrap(), "the newer one is chosen");
+    assert!(is_known(&fresh, cut).await.unwrap(), "the newer one is chosen");
     fresh.close().await;
     let old = PostgresOptions {
         hosts: vec![pair.primary.host()],
@@ -286,7 +300,6 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     };
     let opened = PostgresStore::open(alone).await;
     assert!(is_unconfirmed(&opened), "{opened:?}");
-    store.close().await;
 }
 
 async fn bare(server: &Cluster) -> tokio_postgres::Client {
@@ -344,16 +357,6 @@ async fn two_brokers_take_and_lease_each_packet_once_and_the_leases_of_a_dead_on
         [Heard::Work(agency(WELFARE)), Heard::Everything].contains(&word),
         "{word:?}"
     );
-    let claim = |store: &Arc<PostgresStore>, tokens: Vec<_>, now| {
-        let request = LeaseRequest {
-            recipient: agency(WELFARE),
-            tokens,
-            now,
-            lease_millis: 60_000,
-        };
-        let store = Arc::clone(store);
-        async move { store.lease(request).await.unwrap() }
-    };
     let now = bench.now;
     let mut tokens = |count| (0..count).map(|_| bench.token()).collect::<Vec<_>>();
     let (mine, yours) = tokio::join!(claim(&first, tokens(15), now), claim(&second, tokens(15), now));
@@ -387,6 +390,16 @@ async fn two_brokers_take_and_lease_each_packet_once_and_the_leases_of_a_dead_on
     second.close().await;
 }
 
+async fn claim(store: &Arc<PostgresStore>, tokens: Vec<DeliveryId>, now: Timestamp) -> Vec<Lease> {
+    let request = LeaseRequest {
+        recipient: agency(WELFARE),
+        tokens,
+        now,
+        lease_millis: 60_000,
+    };
+    store.lease(request).await.unwrap()
+}
+
 fn taken(accepted: Accepted) -> AcceptedPacket {
     match accepted {
         Accepted::New(packet) | Accepted::Repeated(packet) => packet,
@@ -394,6 +407,6 @@ fn taken(accepted: Accepted) -> AcceptedPacket {
     }
 }
 
-fn bench_token(byte: u8) -> schakel_proto::ids::DeliveryId {
-    schakel_proto::ids::DeliveryId::from_bytes([byte; 16])
+fn bench_token(byte: u8) -> DeliveryId {
+    DeliveryId::from_bytes([byte; 16])
 }

@@ -132,13 +132,17 @@ pub(in super::super) fn lock(folder: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(path);
     let file = file.map_err(StoreError::on("its lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(unusable(
-            "another broker uses this store: stop it first; two would fork the log",
-        )),
-        Err(TryLockError::Error(source)) => Err(StoreError::io("its lock", source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A process that was just started by the former holder has it for a moment, until it runs its own program.
+            Err(TryLockError::WouldBlock) => std::thread::sleep(SLED_LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io("its lock", source)),
+        }
     }
+    Err(unusable(
+        "another broker uses this store: stop it first; two would fork the log",
+    ))
 }
 
 /// What this program opens: a former one is brought up before it is used.
@@ -214,6 +218,7 @@ fn remove_half_snapshots(rows: &Path) -> Result<(), StoreError> {
 /// Threads of sled's may hold its own lock for a moment after the last use in this process; ours is held
 /// already, so no other process is in the way.
 pub(super) const SLED_LOCK_TRIES: u32 = 250;
+const LOCK_TRIES: u32 = 25;
 pub(super) const SLED_LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn open_sled(rows: &Path, options: SledOptions) -> Result<::sled::Db, StoreError> {

@@ -155,15 +155,13 @@ async fn d12_a_truncated_store_is_whole_or_refused() {
     assert!(refused > 0);
 }
 
-/// Rows with good checksums that do not fit each other: the log's leaves against their places and entries.
-#[tokio::test(flavor = "multi_thread")]
-async fn d11_leaves_places_and_entries_that_do_not_fit_each_other_are_found() {
-    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
-    type Harm = fn(&Pairs, &Pairs, &mut Batch);
-    let put = |batch: &mut Batch, key: &[u8], value: &[u8]| {
-        batch.insert(key.to_vec(), Some(record::seal(key, value)));
-    };
-    let harms: [(&str, Harm, &str); 8] = [
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+/// What is done to the log's places and entries.
+type Harm = fn(&Pairs, &Pairs, &mut Batch);
+
+/// Each with its name and what is said of it.
+fn harms() -> [(&'static str, Harm, &'static str); 8] {
+    [
         (
             "a place lost",
             |places, _, b| drop(b.insert(places[2].0.clone(), None)),
@@ -211,9 +209,17 @@ async fn d11_leaves_places_and_entries_that_do_not_fit_each_other_are_found() {
             "the order of the log",
         ),
         ("nothing", |_, _, _| {}, ""),
-    ];
+    ]
+}
+
+/// Rows with good checksums that do not fit each other: the log's leaves against their places and entries.
+#[tokio::test(flavor = "multi_thread")]
+async fn d11_leaves_places_and_entries_that_do_not_fit_each_other_are_found() {
+    let put = |batch: &mut Batch, key: &[u8], value: &[u8]| {
+        batch.insert(key.to_vec(), Some(record::seal(key, value)));
+    };
     let (bench, folder, _) = filled(6).await;
-    for (number, (what, harm, said)) in harms.into_iter().enumerate() {
+    for (number, (what, harm, said)) in harms().into_iter().enumerate() {
         let target = bench.dir.path().join(format!("harm-{number}"));
         copy(&folder, &target);
         let store = open(&target).await.unwrap();

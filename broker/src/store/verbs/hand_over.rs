@@ -21,25 +21,7 @@ use super::{
 pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<HandedOver, StoreError> {
     let (packet, recipient) = (hand_over.packet, &hand_over.recipient);
     let handed_key = keys::handed(&packet, recipient);
-    let mut wanted = vec![
-        handed_key.clone(),
-        keys::packet(&packet),
-        keys::NEXT_SEQUENCE.to_vec(),
-    ];
-    wanted.extend([CeilingOf::Directory, CeilingOf::Bundle].map(keys::ceiling));
-    wanted.extend(
-        hand_over
-            .entry
-            .iter()
-            .map(|entry| keys::index(&entry.leaf_hash())),
-    );
-    wanted.extend(
-        hand_over
-            .parts
-            .iter()
-            .map(|one| keys::state(&packet, recipient, &one.part)),
-    );
-    step.txn.ahead(&wanted)?;
+    ahead_of(step, hand_over)?;
     if let Some(before) = step.txn.row::<HandedRow>(&handed_key)?
         && before.token == hand_over.token.as_bytes()
     {
@@ -81,17 +63,7 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
         log_entry(step, entry)?;
     }
     if let (true, Some(leaf)) = (delivers, leaf_hash) {
-        let delivered = hand_over.parts.iter().filter(|p| p.verdict == Verdict::Deliver);
-        let bound = |decided: &DecidedPart| BoundRow {
-            obligations: decided.obligations.clone(),
-        };
-        let consignment = ConsignmentRow {
-            packet: packet.to_vec(),
-            recipient: recipient.as_str().to_owned(),
-            parts: delivered.clone().map(|p| PartId::to_vec(p.part)).collect(),
-            bound: delivered.map(bound).collect(),
-        };
-        step.txn.put_row(&keys::consignment(&leaf), &consignment)?;
+        consign(step, hand_over, &leaf)?;
     }
     let leaf = leaf_hash.map(Digest::to_vec).unwrap_or_default();
     let handed = HandedRow {
@@ -106,6 +78,45 @@ pub(crate) fn hand_over(step: &mut Step<'_>, hand_over: &HandOver) -> Result<Han
     place_work(step, &packet, &row, recipient)?;
     close_packet(step, &packet, &mut row)?;
     Ok(HandedOver::Committed { leaf_hash, delivers })
+}
+
+/// What is surely looked at.
+fn ahead_of(step: &Step<'_>, hand_over: &HandOver) -> Result<(), StoreError> {
+    let (packet, recipient) = (hand_over.packet, &hand_over.recipient);
+    let mut wanted = vec![
+        keys::handed(&packet, recipient),
+        keys::packet(&packet),
+        keys::NEXT_SEQUENCE.to_vec(),
+    ];
+    wanted.extend([CeilingOf::Directory, CeilingOf::Bundle].map(keys::ceiling));
+    wanted.extend(
+        hand_over
+            .entry
+            .iter()
+            .map(|entry| keys::index(&entry.leaf_hash())),
+    );
+    wanted.extend(
+        hand_over
+            .parts
+            .iter()
+            .map(|one| keys::state(&packet, recipient, &one.part)),
+    );
+    step.txn.ahead(&wanted)
+}
+
+/// The parts that the recipient gets under this leaf.
+fn consign(step: &mut Step<'_>, hand_over: &HandOver, leaf: &Digest) -> Result<(), StoreError> {
+    let delivered = hand_over.parts.iter().filter(|p| p.verdict == Verdict::Deliver);
+    let bound = |decided: &DecidedPart| BoundRow {
+        obligations: decided.obligations.clone(),
+    };
+    let consignment = ConsignmentRow {
+        packet: hand_over.packet.to_vec(),
+        recipient: hand_over.recipient.as_str().to_owned(),
+        parts: delivered.clone().map(|p| PartId::to_vec(p.part)).collect(),
+        bound: delivered.map(bound).collect(),
+    };
+    step.txn.put_row(&keys::consignment(leaf), &consignment)
 }
 
 /// Whether facts, bundle and directory are those decided on.
