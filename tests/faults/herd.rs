@@ -72,6 +72,44 @@ fn status(town: &Town, id: &str) -> Option<Value> {
     (code == 200 && status["connected"] == true && !status["bundle_version"].is_null()).then_some(status)
 }
 
+/// The agencies in cases of some each, opened.
+fn in_cases<'a>(herd: &'a [String], office: &Office, rng: &mut StdRng) -> Vec<(CaseRef, Vec<&'a str>)> {
+    let groups: Vec<(CaseRef, Vec<&str>)> = herd
+        .chunks(TOGETHER)
+        .map(|group| (CaseRef::random(rng), group.iter().map(String::as_str).collect()))
+        .collect();
+    for (case, group) in &groups {
+        let roster: Vec<&str> = [SENDER].into_iter().chain(group.iter().copied()).collect();
+        office.open_case(*case, &roster);
+    }
+    groups
+}
+
+/// One packet in each case, for everybody in it.
+fn send_to_all(town: &Town, office: &Office, groups: &[(CaseRef, Vec<&str>)]) -> Vec<String> {
+    let file = town.scratch("sent").join("verslag.txt");
+    std::fs::write(&file, "Wat intussen gebeurde.").unwrap();
+    let parts = [Document::new("facts_summary", &file)];
+    groups
+        .iter()
+        .map(|(case, group)| office.send(&Office::order(*case, group, TRIAGE, &parts)))
+        .collect()
+}
+
+/// Waits until each packet is settled, received by everybody.
+fn all_have_it(office: &Office, packets: &[String]) {
+    for packet in packets {
+        let record = wait::until("everybody to have it", || {
+            let record = office.ask("GET", &format!("/v1/packets/{packet}"), None);
+            (record["state"] == "settled").then_some(record)
+        });
+        assert!(
+            outcomes(&record).iter().all(|outcome| outcome.2 == "received"),
+            "{record:#}"
+        );
+    }
+}
+
 #[test]
 fn n11_after_a_restart_all_agents_come_back_in_their_own_time_and_get_what_waits() {
     let _turn = turn::take();
@@ -84,19 +122,7 @@ fn n11_after_a_restart_all_agents_come_back_in_their_own_time_and_get_what_waits
     let road = Proxy::to(town.address(), StdRng::from_rng(&mut rng));
     town.start_agent(SENDER);
     let office = Office::of(&town, SENDER);
-    let groups: Vec<(CaseRef, Vec<&str>)> = herd
-        .chunks(TOGETHER)
-        .map(|group| {
-            (
-                CaseRef::random(&mut rng),
-                group.iter().map(String::as_str).collect(),
-            )
-        })
-        .collect();
-    for (case, group) in &groups {
-        let roster: Vec<&str> = [SENDER].into_iter().chain(group.iter().copied()).collect();
-        office.open_case(*case, &roster);
-    }
+    let groups = in_cases(&herd, &office, &mut rng);
     let many = runtime();
     let _inside = many.enter();
     let began = Instant::now();
@@ -112,28 +138,13 @@ fn n11_after_a_restart_all_agents_come_back_in_their_own_time_and_get_what_waits
     // The broker goes, and what is sent meanwhile waits for it.
     let gone = Instant::now();
     town.take_broker().kill();
-    let file = town.scratch("sent").join("verslag.txt");
-    std::fs::write(&file, "Wat intussen gebeurde.").unwrap();
-    let parts = [Document::new("facts_summary", &file)];
-    let packets: Vec<String> = groups
-        .iter()
-        .map(|(case, group)| office.send(&Office::order(*case, group, TRIAGE, &parts)))
-        .collect();
+    let packets = send_to_all(&town, &office, &groups);
     std::thread::sleep(AWAY.saturating_sub(gone.elapsed()));
     let in_vain = road.accepted().len() - connections;
     let away = gone.elapsed();
     town.start_broker();
     let back = Instant::now();
-    for packet in &packets {
-        let record = wait::until("everybody to have it", || {
-            let record = office.ask("GET", &format!("/v1/packets/{packet}"), None);
-            (record["state"] == "settled").then_some(record)
-        });
-        assert!(
-            outcomes(&record).iter().all(|outcome| outcome.2 == "received"),
-            "{record:#}"
-        );
-    }
+    all_have_it(&office, &packets);
     let took = back.elapsed();
     let statuses = herd
         .iter()
