@@ -222,6 +222,29 @@ impl Cluster {
         Ok(said)
     }
 
+    /// From its next start on it talks to brokers over TLS only, with this certificate, and asks for this password.
+    ///
+    /// # Errors
+    /// Its files cannot be written.
+    pub fn lock_up(&self, (certificate, key): (&str, &str), password: &str) -> io::Result<()> {
+        self.sql(&format!("ALTER ROLE {USER} PASSWORD '{password}'"))?;
+        let data = self.data();
+        fs::write(data.join("server.crt"), certificate)?;
+        let private = data.join("server.key");
+        fs::write(&private, key)?;
+        fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        if rustix::process::geteuid().is_root() {
+            let given = Command::new("chown").arg("postgres:").arg(&private).output()?;
+            if !given.status.success() {
+                return Err(failed("chown", &given));
+            }
+        }
+        let who =
+            format!("host all postgres 127.0.0.1/32 trust\nhostssl all {USER} 127.0.0.1/32 scram-sha-256\n");
+        fs::write(data.join("pg_hba.conf"), who)?;
+        self.configure("ssl = on\nssl_min_protocol_version = 'TLSv1.3'\n")
+    }
+
     /// One question to one database; the answer without decoration.
     ///
     /// # Errors

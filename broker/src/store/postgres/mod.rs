@@ -59,6 +59,9 @@ pub mod cluster;
 #[cfg(test)]
 pub(crate) mod tests;
 
+#[cfg(test)]
+mod private;
+
 pub use migrations::Standing;
 pub use settings::{CONFIRM_MAX, Host, POOL_MAX_COUNT, PostgresOptions, Privacy, Standby, is_schema_name};
 
