@@ -114,7 +114,7 @@ fn all_have_it(office: &Office, packets: &[String]) {
 fn n11_after_a_restart_all_agents_come_back_in_their_own_time_and_get_what_waits() {
     let _turn = turn::take();
     let mut rng = seeded();
-    let (spec, herd) = spec(rounds(24, 120));
+    let (spec, herd) = spec(rounds(12, 120));
     let mut town = Town::of(&spec);
     // All of them come from one address here.
     town.limit("handshakes_per_address_max_count = 4096\nsubmissions_per_minute_max_count = 100000");

@@ -225,12 +225,7 @@ impl Brokers {
     /// To the next in this run's order; with one in the list the stay goes on.
     fn go_on(&self, now: &mut Now) {
         let here = self.order.iter().position(|place| *place == now.stay.place);
-        let next = self
-            .order
-            .iter()
-            .cycle()
-            .skip(here.unwrap_or_default() + 1)
-            .next();
+        let next = self.order.iter().cycle().nth(here.unwrap_or_default() + 1);
         let Some(place) = next.copied().filter(|place| *place != now.stay.place) else {
             return;
         };

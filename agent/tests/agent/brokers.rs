@@ -42,7 +42,8 @@ async fn shown(daemon: &Daemon, what: &str, so: impl Fn(&[Value]) -> bool) -> Ve
     for _ in 0..900 {
         let status = daemon.ask("/v1/status").await;
         let brokers = status.get("brokers").and_then(Value::as_array).unwrap().clone();
-        if so(&brokers) && status.get("connected") == Some(&Value::Bool(true)) {
+        let ready = status["connected"] == true && !status["bundle_version"].is_null();
+        if ready && so(&brokers) {
             return brokers;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
