@@ -20,6 +20,8 @@ use schakel_tests::system::wait;
 
 use crate::turn;
 
+mod killed;
+
 const POLICE: &str = "pz-rupel";
 const PARKET: &str = "parket-antwerpen";
 
@@ -317,7 +319,8 @@ fn d10_d11_a_check_names_what_is_damaged_beside_a_running_broker_and_without_one
     let mut parts: Vec<PathBuf> = std::fs::read_dir(data.join("parts"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
+        // Not the directory and bundle that are kept.
+        .filter(|path| path.is_file() && path.metadata().unwrap().len() > 150_000)
         .collect();
     parts.sort();
     let mut bytes = std::fs::read(&parts[0]).unwrap();

@@ -226,4 +226,3 @@ fn d16_killed_at_each_step_of_a_compaction_or_migration_one_store_opens_with_eve
         "compactions and migrations killed, one store opened each time",
     );
 }
-
