@@ -29,6 +29,8 @@ mod outbox_stops;
 
 mod own_decision;
 
+mod powers;
+
 mod receipts;
 
 mod vectors;
