@@ -180,6 +180,9 @@ impl Agent {
     /// The facts of a case as far as they are shown to us: asked anew if the broker answers soon, else those
     /// last seen. And whether they were asked anew.
     async fn facts_now(&self, case: CaseRef) -> (FactChain, bool) {
+        // Who waits for the rules has the directory as well, without which no facts are taken. Without rules it is said
+        // where they are needed.
+        let _waited = self.rules().await;
         let mut client = self.client();
         let fresh = self
             .facts
@@ -227,7 +230,6 @@ impl Agent {
     }
 
     async fn seal(self: &Arc<Self>, request: SendRequest, before: Option<Record>) -> Result<Record, Problem> {
-        // First the rules: who waits for them has the directory as well, without which no facts are taken.
         let engine = self.rules().await?;
         let (facts, fresh) = self.facts_now(request.case).await;
         let checkpoint = match self.checkpoint_seen()? {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{CheckpointError, NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::contradiction::Given;
 use schakel_proto::tlog::proof::check_consistency;
 use schakel_proto::tlog::shards::{Opens, Shards};
 use schakel_proto::tlog::witnessed::same_history;
@@ -66,7 +67,7 @@ struct Proved {
 /// A newer checkpoint with the proof that led to it.
 pub(crate) struct Answer {
     pub(crate) checkpoint: SignedCheckpoint,
-    pub(crate) proof: Vec<Digest>,
+    pub(crate) given: Given,
 }
 
 impl Audit {
@@ -220,7 +221,8 @@ impl Audit {
         // Where the log signed both roots of this size to us, these two are the proof.
         let known = known.signed.as_ref().or(state.last.as_ref());
         let what = "two roots of one size";
-        Err(self.contradiction(known.unwrap_or(checkpoint), checkpoint, &[], what))
+        let given = Given::default();
+        Err(self.contradiction(known.unwrap_or(checkpoint), checkpoint, &given, what))
     }
 
     /// From the last checkpoint seen to the newest; gives the newest.
@@ -247,7 +249,7 @@ impl Audit {
         if let Some(last) = state.last.clone() {
             if answer.checkpoint.size() < last.size() {
                 let what = "the newest checkpoint is smaller than one seen before";
-                return Err(self.contradiction(&last, &answer.checkpoint, &answer.proof, what));
+                return Err(self.contradiction(&last, &answer.checkpoint, &answer.given, what));
             }
             self.check(&last, &answer)?;
         }
@@ -274,10 +276,10 @@ impl Audit {
         if older.size() == newer.size() {
             return self.check_same(older, newer);
         }
-        let proof = &answer.proof;
+        let proof = &answer.given.proof;
         match check_consistency(older.size(), newer.size(), proof, &older.root(), &newer.root()) {
             Ok(_) => Ok(()),
-            Err(e) => Err(self.contradiction(older, newer, &answer.proof, &e.to_string())),
+            Err(e) => Err(self.contradiction(older, newer, &answer.given, &e.to_string())),
         }
     }
 
@@ -285,12 +287,12 @@ impl Audit {
         if one.root() == other.root() {
             return Ok(());
         }
-        Err(self.contradiction(one, other, &[], "two roots of one size"))
+        Err(self.contradiction(one, other, &Given::default(), "two roots of one size"))
     }
 
     /// Keeps two checkpoints that cannot both be: what we cosigned, and what is to be cosigned now.
     pub(crate) fn contradict(&self, one: &SignedCheckpoint, other: &SignedCheckpoint, what: &str) -> Problem {
-        self.contradiction(one, other, &[], what)
+        self.contradiction(one, other, &Given::default(), what)
     }
 
     /// Proves that two checkpoints are of one history, and gives the proof.
@@ -305,14 +307,14 @@ impl Audit {
         } else {
             (other, one)
         };
-        let mut proof = Vec::new();
+        let mut given = Given::default();
         if older.size() < newer.size() {
             let sizes = (older.size(), newer.size());
-            proof = self.fetch_between(client, shards, sizes).await?.proof;
+            given = self.fetch_between(client, shards, sizes).await?.given;
         }
-        match same_history(older, newer, &proof) {
-            Ok(()) => Ok(proof),
-            Err(e) => Err(self.contradiction(older, newer, &proof, &e.to_string())),
+        match same_history(older, newer, &given.proof) {
+            Ok(()) => Ok(given.proof),
+            Err(e) => Err(self.contradiction(older, newer, &given, &e.to_string())),
         }
     }
 
@@ -321,7 +323,7 @@ impl Audit {
         &self,
         one: &SignedCheckpoint,
         other: &SignedCheckpoint,
-        proof: &[Digest],
+        given: &Given,
         what: &str,
     ) -> Problem {
         self.distrusted.store(true, Ordering::SeqCst);
@@ -331,7 +333,7 @@ impl Audit {
             second = other.size(),
             "the log contradicts itself"
         );
-        match self.keep(one, other, proof, what) {
+        match self.keep(one, other, given, what) {
             Ok(()) => self
                 .trust()
                 .err()
@@ -344,7 +346,7 @@ impl Audit {
         &self,
         one: &SignedCheckpoint,
         other: &SignedCheckpoint,
-        proof: &[Digest],
+        given: &Given,
         what: &str,
     ) -> Result<(), Problem> {
         let dir = self
@@ -355,7 +357,7 @@ impl Audit {
         self.disk.write(&dir.join("second.note"), other.note())?;
         self.keep_directory(&dir)?;
         let path = dir.join("found.json");
-        let found = serde_json::json!({ "what": what, "proof": proof });
+        let found = serde_json::json!({ "what": what, "proof": given.proof, "from_root": given.from_root });
         self.disk.write(&path, &disk::to_json(&found, &path)?)
     }
 

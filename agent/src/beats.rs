@@ -1,8 +1,8 @@
 //! Loops that die silently are found: each beats, and what has not been heard of for twice its interval is told by
 //! `status` and by an alarm, until it beats again. (A loop that ends takes the daemon with it: see `daemon`.)
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -96,11 +96,21 @@ impl Beats {
     }
 }
 
-/// Raises the alarm, until the daemon ends.
-pub async fn watch(agent: Arc<Agent>) {
+/// Raises the alarm, until the daemon has ended; in a thread of its own, for what hangs may hold the runtime's.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn watch(agent: &Arc<Agent>) -> std::io::Result<()> {
+    let agent = Arc::downgrade(agent);
+    let thread = std::thread::Builder::new().name("beats".to_owned());
+    thread.spawn(move || look(&agent)).map(drop)
+}
+
+fn look(agent: &Weak<Agent>) {
     let mut told: Vec<&'static str> = Vec::new();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        std::thread::sleep(LOOK_EVERY);
+        let Some(agent) = agent.upgrade() else { return };
         let silent: Vec<&'static str> = agent.beats.silent().into_iter().map(|(name, _)| name).collect();
         for name in silent.iter().filter(|name| !told.contains(name)) {
             tracing::error!(monitor = name, "alarm: a monitor has fallen silent");

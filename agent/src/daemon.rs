@@ -1,4 +1,4 @@
-//! The daemon: one lock on the data folder, seven loops and the local API, until it is told to stop.
+//! The daemon: one lock on the data folder, six loops and the local API, until it is told to stop.
 
 use std::fs::{File, TryLockError};
 use std::future::Future;
@@ -45,6 +45,7 @@ pub async fn run(
     let agent = Arc::new(Agent::open(config, clock, disk, development)?);
     let listener = local_api::bind(&agent.config.socket())?;
     tracing::info!(agency = %agent.network.agency(), network = %agent.network.name(), "agent started");
+    beats::watch(&agent).map_err(|e| Problem::io(&e, &agent.config.data_dir))?;
     let mut loops = JoinSet::new();
     loops.spawn(refresh(Arc::clone(&agent)));
     loops.spawn(submitter::run(Arc::clone(&agent)));
@@ -52,7 +53,6 @@ pub async fn run(
     loops.spawn(receipts::run(Arc::clone(&agent)));
     loops.spawn(keeper::run(Arc::clone(&agent)));
     loops.spawn(witness::run(Arc::clone(&agent)));
-    loops.spawn(beats::watch(Arc::clone(&agent)));
     loops.spawn(local_api::serve(Arc::clone(&agent), listener));
     let ended = tokio::select! {
         () = stop => Ok(()),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use schakel_proto::refusal::{Fault, Refusal};
+use schakel_proto::tlog::tree::Node;
 use schakel_proto::wire;
 use tokio::sync::mpsc;
 
@@ -118,9 +119,16 @@ pub async fn consistency(
         from => state.store.consistency(from, to).await?,
     };
     let proof = proof.iter().map(|hash| hash.to_vec().into()).collect();
+    let from_root = if from < to && from.is_power_of_two() {
+        let level = u8::try_from(from.trailing_zeros()).unwrap_or(u8::MAX);
+        state.store.node(Node { level, index: 0 }).await?
+    } else {
+        None
+    };
     Ok(wire::GetConsistencyAnswer {
         checkpoint: state.cosigned.dress(&latest),
         proof,
+        from_root: from_root.map(|root| root.to_vec().into()).unwrap_or_default(),
     })
 }
 

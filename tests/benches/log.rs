@@ -6,8 +6,10 @@
 //! `SCHAKEL_ENTRIES=1000000` sets another size (several with commas), `SCHAKEL_FOLDER` another place for the store. One entry
 //! in four carries a recall with an OpenPGP signature; the others carry nothing signed. The entries belong to 1,000 cases,
 //! but for one in 20,000, which belong to one case that is spread over the whole log. They are committed and integrated as the
-//! broker does it, group by group, each group synced; only sled's cache is larger while they are. Each figure is printed as soon
-//! as it is there (standard error), and a table's row at the end (standard output).
+//! broker does it, group by group, each group synced; only sled's cache is larger while they are. `SCHAKEL_AT_ONCE=20000` lets
+//! the same verbs write so many in one synced batch: a large store is there sooner, and is less spread over its file than one
+//! that grew. Each figure is printed as soon as it is there (standard error), and a table's row at the end (standard output).
+//! Beside times stand the seconds of processor time that this process has used so far: those do not depend on who else works.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,6 +44,7 @@ use schakel_certs_dev::Network;
 use schakel_proto::evidence::Event;
 use schakel_proto::ids::{CaseRef, Digest, PacketId};
 use schakel_proto::tlog::proof::check_inclusion;
+use schakel_proto::tlog::tree::Frontier;
 use schakel_proto::wire;
 use schakel_tests::system::network::{Town, agency, now};
 
@@ -166,12 +169,102 @@ async fn fill(data: &Path, config: &Config, network: &Network, numbers: std::ops
     store.close().await;
     let seconds = began.elapsed().as_secs_f64();
     eprintln!(
-        "filled {count} entries in {seconds:.0} s, {:.0} a second; {} MiB on disk, {} bytes an entry; peak {} MiB",
+        "filled {count} entries in {seconds:.0} s, {:.0} a second; {} MiB on disk, {} bytes an entry; peak {} MiB; {:.0} s of processor",
         count as f64 / seconds,
         size(data) >> 20,
         size(data) / (numbers_before + count),
-        peak()
+        peak(),
+        spent()
     );
+}
+
+/// The same in batches of so many, by the same verbs.
+async fn fill_at_once(
+    data: &Path,
+    config: &Config,
+    network: &Network,
+    numbers: std::ops::Range<u64>,
+    at_once: usize,
+) {
+    let (began, before, count) = (Instant::now(), numbers.start, numbers.end - numbers.start);
+    let options = SledOptions {
+        cache_bytes: FILL_CACHE_BYTES,
+        ..SledOptions::default()
+    };
+    let store = Arc::new(
+        SledStore::open_with(data, options, Arc::new(NoFaults))
+            .await
+            .unwrap(),
+    );
+    let keys = ErasureKeys::open(&config.erasure_dir).unwrap();
+    let maker = EntryMaker::new(config.network.clone(), keys);
+    let secret = Arc::new(key::load(&config.log_key).unwrap());
+    if before == 0 {
+        let directory = Source::new(config, true).unwrap().load(now()).unwrap();
+        activate::directory(store.as_ref(), &maker, &directory, now())
+            .await
+            .unwrap();
+        let (sequencer, _log) = Sequencer::start(store.clone(), key::load(&config.log_key).unwrap())
+            .await
+            .unwrap();
+        sequencer.stop().await;
+    }
+    let newest = store.latest_checkpoint().await.unwrap().unwrap();
+    let mut peaks = std::collections::HashMap::new();
+    for node in Frontier::peaks_of(newest.size) {
+        peaks.insert(node, store.node(node).await.unwrap().unwrap());
+    }
+    let mut frontier = Frontier::read(newest.size, |node| peaks.get(&node).copied().ok_or(node)).unwrap();
+    let recalled = recall(network);
+    let mut writing: Option<tokio::task::JoinHandle<Frontier>> = None;
+    let (mut number, mut told) = (before, before);
+    while number < numbers.end {
+        let mut entries = Vec::with_capacity(at_once);
+        while entries.len() < at_once && number < numbers.end {
+            let mut rng = StdRng::seed_from_u64(number);
+            entries.push(maker.make(draft(number, &recalled), &mut rng).await.unwrap());
+            number += 1;
+        }
+        if let Some(writing) = writing.take() {
+            frontier = writing.await.unwrap();
+        }
+        let (store, secret, mut grown) = (store.clone(), secret.clone(), frontier.clone());
+        writing = Some(tokio::task::spawn_blocking(move || {
+            store.raw_fill(&entries, &secret, &mut grown).unwrap();
+            grown
+        }));
+        if number - told >= TOLD_EVERY {
+            told = number;
+            let (rate, bytes) = (
+                (number - before) as f64 / began.elapsed().as_secs_f64(),
+                size(data) / number,
+            );
+            eprintln!(
+                "{number} filled, {rate:.0} a second; {bytes} bytes on disk an entry; {:.0} s of processor",
+                spent()
+            );
+        }
+    }
+    if let Some(writing) = writing {
+        writing.await.unwrap();
+    }
+    store.close().await;
+    eprintln!(
+        "filled {count} entries in {:.0} s in batches of {at_once}; {} MiB on disk, {} bytes an entry; peak {} MiB; {:.0} s of processor",
+        began.elapsed().as_secs_f64(),
+        size(data) >> 20,
+        size(data) / numbers.end,
+        peak(),
+        spent()
+    );
+}
+
+/// Processor time that this process has used, in seconds.
+fn spent() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
 }
 
 /// Rows and bytes of each table.
@@ -252,7 +345,11 @@ async fn measure(data: &Path, config: &Config, entries: u64) {
     let opened = Arc::new(SledStore::open(data).await.unwrap());
     let store: Arc<dyn Store> = opened.clone();
     let started = began.elapsed().as_secs_f64();
-    eprintln!("{entries} entries: opened in {started:.1} s, {} MiB", peak());
+    eprintln!(
+        "{entries} entries: opened in {started:.1} s, {} MiB, {:.0} s of processor",
+        peak(),
+        spent()
+    );
     if entries <= COUNTED_MAX {
         count(&opened, entries);
     }
@@ -300,6 +397,10 @@ async fn measure(data: &Path, config: &Config, entries: u64) {
     let seconds = began.elapsed().as_secs_f64();
     following.await.unwrap();
     assert_eq!(verified["wrong"], 0, "{verified:#}");
+    eprintln!(
+        "{entries} entries: verified in {seconds:.0} s; {:.0} s of processor in all",
+        spent()
+    );
     let bytes = size(data);
     println!(
         "| {entries} | {} | {} | {started:.1} ({opened}) | {} | {} | {} | {seconds:.0} | {:.0} | {} |",
@@ -339,7 +440,21 @@ fn main() {
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut before = 0;
     for entries in sizes.split(',').map(|size| size.trim().parse::<u64>().unwrap()) {
-        runtime.block_on(fill(&data, &config, town.network(), before..entries));
+        match std::env::var("SCHAKEL_AT_ONCE")
+            .ok()
+            .and_then(|count| count.parse().ok())
+        {
+            Some(at_once) => {
+                runtime.block_on(fill_at_once(
+                    &data,
+                    &config,
+                    town.network(),
+                    before..entries,
+                    at_once,
+                ));
+            }
+            None => runtime.block_on(fill(&data, &config, town.network(), before..entries)),
+        }
         before = entries;
         // A process of its own, so that the peak is of what a broker would hold.
         let status = Command::new(std::env::current_exe().unwrap())

@@ -16,6 +16,8 @@ mod kill;
 
 mod power;
 
+mod frozen;
+
 mod full;
 
 mod canary;

@@ -5,7 +5,7 @@
 use prost::Message;
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
-use schakel_proto::tlog::contradiction::{NoContradiction, Seen, judge_seen};
+use schakel_proto::tlog::contradiction::{Given, NoContradiction, Seen, judge_seen};
 use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 
@@ -14,8 +14,10 @@ use crate::disk;
 use crate::problem::{Kind, Problem};
 use crate::transport::Client;
 
-/// Disputes kept; more of them say nothing more.
-const DISPUTES_MAX_COUNT: usize = 256;
+/// Disputes kept of one agency's words; more of them say nothing more, and keep no other agency's out.
+const DISPUTES_MAX_COUNT: usize = 32;
+/// Longest account of a dispute that is read back.
+const FOUND_MAX_BYTES: u64 = 64 * 1024;
 /// The problem's code.
 pub const OTHER_HISTORY: &str = "CHECKPOINT_OTHER_HISTORY";
 
@@ -31,6 +33,12 @@ pub struct Heard<'a> {
     pub signed: &'a wire::Signed,
     /// What that is.
     pub what: &'static str,
+}
+
+/// Whose word a dispute is about, as it was written down.
+#[derive(serde::Deserialize)]
+struct Found {
+    by: String,
 }
 
 impl Audit {
@@ -51,16 +59,16 @@ impl Audit {
         if same_log && self.knows(seen).await {
             return Ok(());
         }
-        let mut proof = Vec::new();
+        let mut given = Given::default();
         if seen.size > 0 && seen.size < own.size() && same_log {
             // A broker that refuses the proof shows none.
-            proof = match self.fetch_between(client, shards, (seen.size, own.size())).await {
-                Ok(answer) => answer.proof,
+            given = match self.fetch_between(client, shards, (seen.size, own.size())).await {
+                Ok(answer) => answer.given,
                 Err(problem) if problem.is_temporary() => return Err(problem),
-                Err(_) => Vec::new(),
+                Err(_) => Given::default(),
             };
         }
-        match judge_seen(seen, own.note(), &proof, shards) {
+        match judge_seen(seen, own.note(), &given.proof, shards) {
             Err(NoContradiction::Consistent) if same_log => {
                 let mut state = self.state.lock().await;
                 remember_seen(&mut state, (seen.size, seen.root));
@@ -74,7 +82,7 @@ impl Audit {
             }
             _ => {}
         }
-        self.keep_dispute(heard, own, &proof)?;
+        self.keep_dispute(heard, own, &given)?;
         let sentence = format!(
             "{} signed that it saw another history of the log than we are shown: it or the broker lies",
             heard.by
@@ -92,16 +100,11 @@ impl Audit {
         state.proved.iter().any(|one| one.seen == (seen.size, seen.root))
     }
 
-    fn keep_dispute(
-        &self,
-        heard: &Heard<'_>,
-        own: &SignedCheckpoint,
-        proof: &[Digest],
-    ) -> Result<(), Problem> {
+    fn keep_dispute(&self, heard: &Heard<'_>, own: &SignedCheckpoint, given: &Given) -> Result<(), Problem> {
         let name = Digest::of_all(&[&heard.signed.bytes, &heard.signed.signature]);
         let short: String = name.to_string().chars().take(16).collect();
         let dir = self.dir.join(format!("{DISPUTED}{}-{short}", heard.seen.size));
-        if dir.is_dir() || self.disputes()?.len() >= DISPUTES_MAX_COUNT {
+        if dir.is_dir() || self.disputes_with(heard.by)? >= DISPUTES_MAX_COUNT {
             return Ok(());
         }
         self.disk.make_dir(&dir)?;
@@ -116,9 +119,22 @@ impl Audit {
             "in": heard.what,
             "size": heard.seen.size,
             "root": heard.seen.root,
-            "proof": proof,
+            "proof": given.proof,
+            "from_root": given.from_root,
         });
         self.disk.write(&path, &disk::to_json(&found, &path)?)
+    }
+
+    /// How many are kept of what an agency said.
+    fn disputes_with(&self, by: &str) -> Result<usize, Problem> {
+        let mut count = 0;
+        for name in self.disputes()? {
+            let found = disk::read(&self.dir.join(name).join("found.json"), FOUND_MAX_BYTES)?;
+            let found: Option<Found> = found.and_then(|found| serde_json::from_slice(&found).ok());
+            // Half written: it may be anybody's.
+            count += usize::from(found.is_none_or(|found| found.by == by));
+        }
+        Ok(count)
     }
 
     /// The folders of what is disputed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schakel_proto::evidence::EvidenceError;
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::{CheckpointError, NOTE_MAX_BYTES, SignedCheckpoint};
+use schakel_proto::tlog::contradiction::Given;
 use schakel_proto::tlog::proof::PROOF_MAX_COUNT;
 use schakel_proto::tlog::shards::{Opens, Shards};
 use schakel_proto::wire;
@@ -160,6 +161,9 @@ impl Audit {
         }
         let proof: Result<Vec<_>, _> = answer.proof.iter().map(|h| Digest::try_from(&**h)).collect();
         let proof = proof.map_err(|e| wrong(format!("the consistency proof is malformed: {e}")))?;
-        Ok(Answer { checkpoint, proof })
+        // Nothing is believed because of it: what is not a hash is as good as nothing.
+        let from_root = Digest::try_from(&*answer.from_root).ok();
+        let given = Given { proof, from_root };
+        Ok(Answer { checkpoint, given })
     }
 }

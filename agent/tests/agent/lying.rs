@@ -23,11 +23,11 @@ use crate::support::parcel::{Parcel, RECIPIENT, SENDER, and_then, parcel};
 use crate::support::town::{Town, agency, now};
 use crate::support::until;
 
-fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     tokio::task::block_in_place(|| until(what, ask))
 }
 
-fn data(town: &Town, id: &str) -> PathBuf {
+pub fn data(town: &Town, id: &str) -> PathBuf {
     town.network.agent_data(&agency(id))
 }
 
@@ -36,7 +36,7 @@ fn json(path: &Path) -> Value {
 }
 
 /// A folder whose name begins so, once it is complete.
-fn kept(dir: &Path, beginning: &str, last: &str) -> Option<PathBuf> {
+pub fn kept(dir: &Path, beginning: &str, last: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(dir).ok()?.map(|e| e.unwrap().path());
     let mut found = entries.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(beginning));
     found.find(|p| p.join(last).is_file())
@@ -48,7 +48,7 @@ fn proof(folder: &Path) -> Vec<Digest> {
     serde_json::from_value(found.get("proof").unwrap().clone()).unwrap()
 }
 
-fn log_of(town: &Town, count: usize) -> Ledger {
+pub fn log_of(town: &Town, count: usize) -> Ledger {
     let mut ledger = Ledger::new(town);
     for _ in 0..count {
         ledger.add(body(Event::BundleActivated), None, None, None);

@@ -31,6 +31,8 @@ mod outbox_stops;
 
 mod own_decision;
 
+mod powers;
+
 mod receipts;
 
 mod vectors;

@@ -7,7 +7,11 @@ use prost::Message;
 use schakel_broker::clock::SetClock;
 use schakel_broker::serve::Running;
 use schakel_proto::evidence::{self, Event};
+use schakel_proto::ids::Digest;
 use schakel_proto::openpgp::SecretKeys;
+use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::hash::leaf_hash;
+use schakel_proto::tlog::proof::shown_root;
 use schakel_proto::wire::{self, receive_frame::Frame};
 
 use crate::inbox::{Inbox, contains};
@@ -278,6 +282,26 @@ async fn what_was_accepted_before_a_restart_is_delivered_after_it_and_again_unti
     };
     let answer = police.get_consistency(request).await.unwrap().into_inner();
     assert!(!answer.proof.is_empty());
+    // From a power of two the root that stands there is told, for the proof does not show it.
+    let directory = ground.network.directory(now()).unwrap();
+    let newest = SignedCheckpoint::open(&answer.checkpoint, directory.log().key()).unwrap();
+    let proof: Vec<Digest> = answer
+        .proof
+        .iter()
+        .map(|h| Digest::try_from(&**h).unwrap())
+        .collect();
+    let told = Digest::try_from(&*answer.from_root).unwrap();
+    let shown = shown_root(1, newest.size(), Some(&told), &proof, &newest.root());
+    assert_eq!(shown, Ok(told));
+    assert_eq!(
+        told,
+        leaf_hash(&broker.state().store.leaves(0, 1).await.unwrap()[0])
+    );
+    for (from_size, to_size) in [(3, 0), (newest.size(), newest.size()), (0, 0)] {
+        let request = wire::GetConsistencyRequest { from_size, to_size };
+        let answer = police.get_consistency(request).await.unwrap().into_inner();
+        assert!(answer.from_root.is_empty(), "{from_size} {to_size}");
+    }
     broker.stop().await.unwrap();
 }
 

@@ -1209,6 +1209,9 @@ pub struct GetConsistencyAnswer {
     pub checkpoint: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub proof: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// where from_size is a power of two smaller than the other: the root that the tree's first from_size leaves have. The proof does not show it
+    #[prost(bytes = "bytes", tag = "3")]
+    pub from_root: ::prost::bytes::Bytes,
 }
 /// In the details of a gRPC status: what, where, and what to do.
 #[derive(Clone, PartialEq, ::prost::Message)]

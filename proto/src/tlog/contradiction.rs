@@ -2,7 +2,7 @@
 //! nothing but the files in which an agent keeps both sides (docs/format/log.md).
 
 use super::checkpoint::{CheckpointError, SignedCheckpoint};
-use super::proof::{PROOF_MAX_COUNT, check_consistency};
+use super::proof::{PROOF_MAX_COUNT, check_consistency, shown_root};
 use super::shards::Opens;
 use crate::ids::Digest;
 
@@ -42,6 +42,34 @@ pub struct Seen {
     pub root: Digest,
 }
 
+/// What a broker gave between two sizes of its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The consistency proof.
+    pub proof: Vec<Digest>,
+    /// Where the smaller size is a power of two: the root that the larger tree's first leaves have, as the broker says.
+    pub from_root: Option<Digest>,
+}
+
+impl Given {
+    /// Whether it shows, under the larger tree's root alone, another root of the smaller size than was seen. Then no proof
+    /// can lead from the one to the other: whoever signed both signed two histories.
+    pub fn shows_another(&self, seen: Seen, newer: Seen) -> bool {
+        let from_root = self.from_root.as_ref();
+        let shown = shown_root(seen.size, newer.size, from_root, &self.proof, &newer.root);
+        shown.is_ok_and(|root| root != seen.root)
+    }
+}
+
+impl From<&SignedCheckpoint> for Seen {
+    fn from(checkpoint: &SignedCheckpoint) -> Self {
+        Self {
+            size: checkpoint.size(),
+            root: checkpoint.root(),
+        }
+    }
+}
+
 /// Judges two notes of a log, and the consistency proof that was given between them, in whichever order.
 ///
 /// # Errors
@@ -58,10 +86,7 @@ pub fn judge(
     } else {
         (&second, &first)
     };
-    let seen = Seen {
-        size: older.size(),
-        root: older.root(),
-    };
+    let seen = Seen::from(older);
     if older.size() == newer.size() && older.root() != newer.root() {
         return Ok(Verdict::Forked);
     }

@@ -240,13 +240,23 @@ pub fn check_consistency(
 }
 
 /// The root of the first `from` leaves of a tree, as a consistency proof shows it under that tree's root alone: who
-/// signed the tree and another root of that size has signed two histories. No such root can be had from a proof for
-/// a power of two: it begins with what the checker holds.
-pub fn shown_root(from: u64, to: u64, path: &[Digest], to_root: &Digest) -> Result<Digest, ProofError> {
-    if from >= to || from == 0 || from.is_power_of_two() {
+/// signed the tree and another root of that size has signed two histories. For a power of two a proof begins with what
+/// the checker holds: there `from_root` is what is said to stand at that place, and the proof shows that it does.
+pub fn shown_root(
+    from: u64,
+    to: u64,
+    from_root: Option<&Digest>,
+    path: &[Digest],
+    to_root: &Digest,
+) -> Result<Digest, ProofError> {
+    if from >= to || from == 0 {
         return Err(ProofError::Position);
     }
-    let (first, rest) = path.split_first().ok_or(ProofError::Length)?;
+    let (first, rest) = if from.is_power_of_two() {
+        (from_root.ok_or(ProofError::Length)?, path)
+    } else {
+        path.split_first().ok_or(ProofError::Length)?
+    };
     let (old, new) = climb(from, to, first, rest)?;
     if new == *to_root {
         Ok(old)

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use super::checkpoint::{LogSecret, SignedCheckpoint};
-use super::contradiction::{NoContradiction, Seen, Verdict, judge, judge_seen};
+use super::contradiction::{Given, NoContradiction, Seen, Verdict, judge, judge_seen};
 use super::cosignature::{Algorithm, CosignatureError, WitnessKey, WitnessSecret, with_lines, witness_name};
 use super::hash::leaf_hash;
 use super::proof::{check_consistency, check_inclusion, consistency, inclusion};
@@ -413,4 +413,54 @@ fn what_was_kept_of_a_contradiction_is_judged_offline() {
         Ok(Verdict::Disputed),
         "more than there is"
     );
+}
+
+/// A tree of so many leaves, of which one says something else.
+fn tree_with(count: u64, other: Option<u64>) -> Tree {
+    let leaf = |n: u64| leaf_hash(&[&n.to_be_bytes()[..], &[u8::from(other == Some(n))]].concat());
+    Tree::of((0..count).map(leaf).collect())
+}
+
+#[test]
+fn l01_what_a_broker_gives_shows_its_other_history_at_powers_of_two_as_anywhere() {
+    let seen = |tree: &Tree| Seen {
+        size: tree.size(),
+        root: tree.root,
+    };
+    for from in 1..=17_u64 {
+        let old = tree_with(from, None);
+        for to in from + 1..=from + 18 {
+            for other in (0..to).map(Some).chain([None]) {
+                let new = tree_with(to, other);
+                let given = Given {
+                    proof: new.from(from),
+                    from_root: from
+                        .is_power_of_two()
+                        .then(|| tree_with(from, other.filter(|at| *at < from)).root),
+                };
+                let lies = other.is_some_and(|at| at < from);
+                assert_eq!(
+                    given.shows_another(seen(&old), seen(&new)),
+                    lies,
+                    "{from} {to} {other:?}"
+                );
+                assert!(
+                    !given.shows_another(seen(&new), seen(&old)),
+                    "the other way round"
+                );
+                // A root that does not stand there proves nothing, and neither does a proof that was spoilt.
+                let invented = Given {
+                    from_root: Some(Digest::of(b"invented")),
+                    ..given.clone()
+                };
+                let by_proof = lies && !from.is_power_of_two();
+                assert_eq!(invented.shows_another(seen(&old), seen(&new)), by_proof);
+                let mut spoilt = given;
+                if let Some(last) = spoilt.proof.last_mut() {
+                    *last = Digest::of(b"spoilt");
+                }
+                assert!(!spoilt.shows_another(seen(&old), seen(&new)));
+            }
+        }
+    }
 }

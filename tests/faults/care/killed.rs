@@ -8,11 +8,13 @@ use rand::seq::SliceRandom;
 use schakel_broker::store::backup::restore::inspect;
 use schakel_broker::store::sled::SledStore;
 use schakel_broker::store::{Care, Store};
+use schakel_tests::system::peer::runtime;
 use schakel_tests::system::process::{binary, command};
+use schakel_tests::system::strace::has_strace;
 use schakel_tests::system::told::{count, rounds, seeded, skip};
 
 use super::{Said, care, has_all, path, run, stopped_town, with_data};
-use crate::{store, turn};
+use crate::turn;
 
 /// The same, killed at its `when`-th of these `calls`; exit status none: it was.
 fn killed(config: &Path, arguments: &[&str], (calls, when): (&str, u64)) -> Said {

@@ -140,10 +140,19 @@ fn l01_l03_two_checkpoints_that_contradict_each_other_are_proof_and_two_that_do_
         check(&folder(&town, &secret, [&ten, &honest], &damaged)),
         ["contradiction 10 / 15"]
     );
-    // Of eight leaves no such proof can be had: two leaves at one place prove it.
+    // Of eight leaves the proof shows no root; with the one that stands there it does, and with no other.
     let (eight, grown) = (History::of(8, None), History::of(15, Some(4)));
     let without = folder(&town, &secret, [&eight, &grown], &grown.proof_from(8));
     assert_eq!(check(&without), ["contradiction 8 / 15"]);
+    let said = |root: Digest, proof: &[Digest]| {
+        let found = serde_json::json!({ "what": "found by a test", "proof": proof, "from_root": root });
+        std::fs::write(without.join("found.json"), found.to_string()).unwrap();
+    };
+    said(History::of(8, Some(4)).root(), &grown.proof_from(8));
+    assert_eq!(check(&without), none);
+    said(Digest::of(b"invented"), &grown.proof_from(8));
+    assert_eq!(check(&without), ["contradiction 8 / 15"]);
+    // Two leaves at one place prove it too.
     leaves(&without, &secret, [&eight, &grown], 4);
     assert_eq!(check(&without), none);
     leaves(&without, &secret, [&eight, &grown], 3);

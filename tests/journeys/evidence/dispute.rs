@@ -111,6 +111,20 @@ fn l01_l09_what_an_agency_saw_and_a_checkpoint_of_another_history_are_a_dispute(
     let mut spoilt = proof.clone();
     spoilt[0] = Digest::of(b"no proof of anybody");
     assert_eq!(keeper.check(&keeper.keep(&said, &honest, &spoilt)), none);
+    // Of eight leaves with the root that stands there, and with no other.
+    let eight = History::of(8, Some(4));
+    let folder = keeper.keep(&keeper.said(&eight), &honest, &honest.proof_from(8));
+    assert_eq!(keeper.check(&folder), ["dispute 8 / 15"]);
+    let found = folder.join("found.json");
+    for (root, expected) in [
+        (History::of(8, None).root(), &NONE[..]),
+        (Digest::of(b"invented"), &["dispute 8 / 15"][..]),
+    ] {
+        let mut told: serde_json::Value = serde_json::from_slice(&std::fs::read(&found).unwrap()).unwrap();
+        told["from_root"] = serde_json::json!(root);
+        std::fs::write(&found, told.to_string()).unwrap();
+        assert_eq!(keeper.check(&folder), expected);
+    }
     // They are of one history.
     let saw_ours = keeper.said(&ten);
     assert_eq!(keeper.check(&keeper.keep(&saw_ours, &honest, &proof)), none);

@@ -118,6 +118,15 @@ impl Disk {
         self.mount().unwrap();
     }
 
+    /// Freezes the file system, as who makes a snapshot of it does: whoever writes to it waits, until this is dropped.
+    ///
+    /// # Errors
+    /// It cannot be frozen here.
+    pub fn freeze(&self) -> Result<Frozen, String> {
+        let path = self.path();
+        run("fsfreeze", &["--freeze", path.to_str().unwrap()]).map(|_| Frozen(path))
+    }
+
     /// After [`Disk::cut`] and the end of whoever wrote: the power is back.
     pub fn restore(&self) {
         self.unmount().unwrap();
@@ -133,6 +142,15 @@ impl Drop for Disk {
         if is_mounted(&self.path()) && run("umount", &[path]).is_err() {
             run("umount", &["-l", path]).ok();
         }
+    }
+}
+
+/// A frozen file system. Drop it before whoever waits for it is to end.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run("fsfreeze", &["--unfreeze", self.0.to_str().unwrap()]).ok();
     }
 }
 

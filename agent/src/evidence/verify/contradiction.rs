@@ -3,8 +3,9 @@
 use schakel_proto::evidence::LEAF_MAX_BYTES;
 use schakel_proto::ids::Digest;
 use schakel_proto::tlog::checkpoint::SignedCheckpoint;
+use schakel_proto::tlog::contradiction::{Given, Seen};
 use schakel_proto::tlog::hash::leaf_hash;
-use schakel_proto::tlog::proof::{check_inclusion, shown_root};
+use schakel_proto::tlog::proof::check_inclusion;
 use schakel_proto::tlog::text::InclusionText;
 use schakel_proto::tlog::witnessed::same_history;
 use serde::Deserialize;
@@ -34,6 +35,8 @@ struct Found {
     what: String,
     #[serde(default)]
     proof: Vec<Digest>,
+    #[serde(default)]
+    from_root: Option<Digest>,
 }
 
 /// A checkpoint that the log's key signed, if it is one.
@@ -83,7 +86,11 @@ pub(super) fn verify(members: &Members, anchor: &Anchor, report: &mut Report) ->
         .and_then(|f| serde_json::from_slice(&f).ok())
         .unwrap_or_default();
     let about = format!("{} / {}", first.size(), second.size());
-    let outcome = contradicts(members, (first, second), &found.proof, &directories)?;
+    let given = Given {
+        proof: found.proof,
+        from_root: found.from_root,
+    };
+    let outcome = contradicts(members, (first, second), &given, &directories)?;
     report.note(
         Check::Contradiction,
         about,
@@ -97,7 +104,7 @@ pub(super) fn verify(members: &Members, anchor: &Anchor, report: &mut Report) ->
 fn contradicts(
     members: &Members,
     (first, second): (&SignedCheckpoint, &SignedCheckpoint),
-    proof: &[Digest],
+    given: &Given,
     directories: &Directories,
 ) -> Result<Result<(), Why>, Problem> {
     if directories.is_forged(second.note()) || directories.is_forged(first.note()) {
@@ -115,11 +122,10 @@ fn contradicts(
     } else {
         (second, first)
     };
-    if same_history(older, newer, proof).is_ok() {
+    if same_history(older, newer, &given.proof).is_ok() {
         return Ok(Err(why("ONE_HISTORY")));
     }
-    let shown = shown_root(older.size(), newer.size(), proof, &newer.root());
-    if shown.is_ok_and(|root| root != older.root()) {
+    if given.shows_another(Seen::from(older), Seen::from(newer)) {
         return Ok(Ok(()));
     }
     let leaves = (leaf(members, "first", first)?, leaf(members, "second", second)?);

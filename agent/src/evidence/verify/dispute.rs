@@ -9,8 +9,8 @@ use schakel_proto::packet::shown::ShownManifest;
 use schakel_proto::party::AgencyId;
 use schakel_proto::time::Timestamp;
 use schakel_proto::tlog::checkpoint::{CheckpointError, SignedCheckpoint};
-use schakel_proto::tlog::contradiction::Seen;
-use schakel_proto::tlog::proof::{check_consistency, shown_root};
+use schakel_proto::tlog::contradiction::{Given, Seen};
+use schakel_proto::tlog::proof::check_consistency;
 use schakel_proto::tlog::shards::Shards;
 use schakel_proto::wire;
 use serde::Deserialize;
@@ -36,6 +36,8 @@ struct Found {
     root: Option<Digest>,
     #[serde(default)]
     proof: Vec<Digest>,
+    #[serde(default)]
+    from_root: Option<Digest>,
 }
 
 /// An agency's word, as it stands in what it signed.
@@ -191,7 +193,10 @@ fn disputes(
     if check_consistency(seen.size, size, &found.proof, &seen.root, &root).is_ok() {
         return Err(why("ONE_HISTORY"));
     }
-    let shown = shown_root(seen.size, size, &found.proof, &root);
-    let other = shown.is_ok_and(|shown| shown != seen.root);
+    let given = Given {
+        proof: found.proof.clone(),
+        from_root: found.from_root,
+    };
+    let other = given.shows_another(seen, Seen::from(own));
     other.then_some(()).ok_or_else(|| why("NO_CONTRADICTION"))
 }

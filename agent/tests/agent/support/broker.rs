@@ -383,6 +383,7 @@ impl Broker for Said {
         let honest = || wire::GetConsistencyAnswer {
             checkpoint: script.ledger.checkpoint().into(),
             proof: script.ledger.consistency_to(from_size, to_size),
+            from_root: script.ledger.root_within(from_size, to_size),
         };
         Ok(Response::new(script.consistency.clone().unwrap_or_else(honest)))
     }

@@ -152,6 +152,16 @@ impl Ledger {
             .collect()
     }
 
+    /// The root of the first leaves, where a proof from there does not show it.
+    pub fn root_within(&self, from: u64, to: u64) -> Bytes {
+        let to = if to == 0 { self.size() } else { to.min(self.size()) };
+        if from >= to || !from.is_power_of_two() {
+            return Bytes::new();
+        }
+        let level = u8::try_from(from.trailing_zeros()).unwrap();
+        self.node(Node { level, index: 0 }).to_vec().into()
+    }
+
     /// An entry under the newest checkpoint, as the agencies concerned see it.
     pub fn evidence(&self, index: u64) -> wire::Evidence {
         let mut read = |node| Ok::<_, ()>(self.node(node));
