@@ -180,11 +180,11 @@ impl Sum {
     }
 }
 
+/// Called for each row: key and record.
+type EachRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>;
+
 /// Goes through all rows of a store.
-pub(super) fn each(
-    ground: &dyn Ground,
-    row: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+pub(super) fn each(ground: &dyn Ground, row: EachRow<'_>) -> Result<(), StoreError> {
     let mut after: Option<Vec<u8>> = None;
     loop {
         let page = page(ground, &[], after.as_deref())?;

@@ -68,7 +68,7 @@ impl Source {
 
 /// A store that everything is put into.
 enum Target {
-    Folder(Building),
+    Folder(Box<Building>),
     Database(Box<PostgresStore>),
 }
 
@@ -76,7 +76,7 @@ impl Target {
     /// Begins in a place that is empty, or was begun before.
     async fn begin(place: &Place) -> Result<Self, CareError> {
         let options = match place {
-            Place::Folder(folder) => return Ok(Self::Folder(Building::begin(folder)?)),
+            Place::Folder(folder) => return Ok(Self::Folder(Box::new(Building::begin(folder)?))),
             Place::Database(options) => options.as_ref().clone(),
         };
         let store = PostgresStore::open(options).await?;
@@ -118,7 +118,7 @@ impl Target {
         match self {
             Self::Folder(building) => building.finish()?,
             Self::Database(store) => {
-                let done = change(store.kv(), |txn| halt::filled(txn));
+                let done = change(store.kv(), halt::filled);
                 store.close().await;
                 done?;
             }

@@ -20,7 +20,7 @@ pub(crate) enum Backend {
 pub(crate) enum Open {
     Memory(Arc<MemoryStore>),
     Sled(Arc<SledStore>),
-    Postgres(Arc<PostgresStore>, PostgresOptions),
+    Postgres(Arc<PostgresStore>, Box<PostgresOptions>),
 }
 
 pub(super) async fn open_sled(
@@ -37,5 +37,5 @@ pub(super) async fn open_sled(
 
 pub(super) async fn open_postgres(options: &PostgresOptions, breaker: &Arc<Breaker>) -> Open {
     let opened = PostgresStore::open_with(options.clone(), breaker.clone()).await;
-    Open::Postgres(Arc::new(opened.unwrap()), options.clone())
+    Open::Postgres(Arc::new(opened.unwrap()), Box::new(options.clone()))
 }
