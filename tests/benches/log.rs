@@ -178,6 +178,16 @@ async fn fill(data: &Path, config: &Config, network: &Network, numbers: std::ops
     );
 }
 
+/// The tree as it is.
+async fn frontier_of(store: &SledStore) -> Frontier {
+    let newest = store.latest_checkpoint().await.unwrap().unwrap();
+    let mut peaks = std::collections::HashMap::new();
+    for node in Frontier::peaks_of(newest.size) {
+        peaks.insert(node, store.node(node).await.unwrap().unwrap());
+    }
+    Frontier::read(newest.size, |node| peaks.get(&node).copied().ok_or(node)).unwrap()
+}
+
 /// The same in batches of so many, by the same verbs.
 async fn fill_at_once(
     data: &Path,
@@ -209,12 +219,7 @@ async fn fill_at_once(
             .unwrap();
         sequencer.stop().await;
     }
-    let newest = store.latest_checkpoint().await.unwrap().unwrap();
-    let mut peaks = std::collections::HashMap::new();
-    for node in Frontier::peaks_of(newest.size) {
-        peaks.insert(node, store.node(node).await.unwrap().unwrap());
-    }
-    let mut frontier = Frontier::read(newest.size, |node| peaks.get(&node).copied().ok_or(node)).unwrap();
+    let mut frontier = frontier_of(&store).await;
     let recalled = recall(network);
     let mut writing: Option<tokio::task::JoinHandle<Frontier>> = None;
     let (mut number, mut told) = (before, before);
@@ -339,6 +344,22 @@ fn list(of: CaseRef) -> Ask {
     }
 }
 
+/// How long single entries with their proofs take, drawn at random.
+async fn proofs(store: &Arc<dyn Store>, (entries, size_of_log): (u64, u64)) -> Vec<Duration> {
+    let mut rng = StdRng::seed_from_u64(entries);
+    let mut proofs = Vec::new();
+    for _ in 0..PROOFS {
+        let index = rng.random_range(1..size_of_log);
+        let leaf = store.filed(Filed::All, Some(index - 1), 1).await.unwrap().found[0].leaf_hash;
+        let began = Instant::now();
+        let entry = store.entry(leaf).await.unwrap().unwrap();
+        proofs.push(began.elapsed());
+        let root = entry.checkpoint.root;
+        check_inclusion(leaf, index, size_of_log, &entry.inclusion, &root).unwrap();
+    }
+    proofs
+}
+
 /// Opens the store as the broker does, and looks; one line of figures.
 async fn measure(data: &Path, config: &Config, entries: u64) {
     let began = Instant::now();
@@ -357,17 +378,7 @@ async fn measure(data: &Path, config: &Config, entries: u64) {
     let desk = Desk::on(config, Arc::new(SystemClock), Arc::clone(&store)).unwrap();
     let size_of_log = store.latest_checkpoint().await.unwrap().unwrap().size;
     assert!(size_of_log >= entries);
-    let mut rng = StdRng::seed_from_u64(entries);
-    let mut proofs = Vec::new();
-    for _ in 0..PROOFS {
-        let index = rng.random_range(1..size_of_log);
-        let leaf = store.filed(Filed::All, Some(index - 1), 1).await.unwrap().found[0].leaf_hash;
-        let began = Instant::now();
-        let entry = store.entry(leaf).await.unwrap().unwrap();
-        proofs.push(began.elapsed());
-        let root = entry.checkpoint.root;
-        check_inclusion(leaf, index, size_of_log, &entry.inclusion, &root).unwrap();
-    }
+    let proofs = proofs(&store, (entries, size_of_log)).await;
     eprintln!("{entries} entries: proof {} ms", of(proofs.clone()));
     let (mut few, mut page) = (Vec::new(), Vec::new());
     for number in 0..LISTS {

@@ -99,6 +99,33 @@ fn leaves(folder: &Path, secret: &LogSecret, sides: [&History; 2], index: u64) {
     }
 }
 
+/// Where the smaller size is a power of two.
+fn of_a_power_of_two(town: &Town, secret: &LogSecret) {
+    let check = |folder: &Path| failed(&verify(folder, &anchor(town)).unwrap());
+    let none: [String; 0] = [];
+    // Of eight leaves the proof shows no root; with the one that stands there it does, and with no other.
+    let (eight, grown) = (History::of(8, None), History::of(15, Some(4)));
+    let without = folder(town, secret, [&eight, &grown], &grown.proof_from(8));
+    assert_eq!(check(&without), ["contradiction 8 / 15"]);
+    let said = |root: Digest, proof: &[Digest]| {
+        let found = serde_json::json!({ "what": "found by a test", "proof": proof, "from_root": root });
+        std::fs::write(without.join("found.json"), found.to_string()).unwrap();
+    };
+    said(History::of(8, Some(4)).root(), &grown.proof_from(8));
+    assert_eq!(check(&without), none);
+    said(Digest::of(b"invented"), &grown.proof_from(8));
+    assert_eq!(check(&without), ["contradiction 8 / 15"]);
+    // Two leaves at one place prove it too.
+    leaves(&without, secret, [&eight, &grown], 4);
+    assert_eq!(check(&without), none);
+    leaves(&without, secret, [&eight, &grown], 3);
+    assert_eq!(
+        check(&without),
+        ["contradiction 8 / 15"],
+        "both say the same there"
+    );
+}
+
 #[test]
 fn l01_l03_two_checkpoints_that_contradict_each_other_are_proof_and_two_that_do_not_are_none() {
     let town = Town::rupel();
@@ -140,27 +167,7 @@ fn l01_l03_two_checkpoints_that_contradict_each_other_are_proof_and_two_that_do_
         check(&folder(&town, &secret, [&ten, &honest], &damaged)),
         ["contradiction 10 / 15"]
     );
-    // Of eight leaves the proof shows no root; with the one that stands there it does, and with no other.
-    let (eight, grown) = (History::of(8, None), History::of(15, Some(4)));
-    let without = folder(&town, &secret, [&eight, &grown], &grown.proof_from(8));
-    assert_eq!(check(&without), ["contradiction 8 / 15"]);
-    let said = |root: Digest, proof: &[Digest]| {
-        let found = serde_json::json!({ "what": "found by a test", "proof": proof, "from_root": root });
-        std::fs::write(without.join("found.json"), found.to_string()).unwrap();
-    };
-    said(History::of(8, Some(4)).root(), &grown.proof_from(8));
-    assert_eq!(check(&without), none);
-    said(Digest::of(b"invented"), &grown.proof_from(8));
-    assert_eq!(check(&without), ["contradiction 8 / 15"]);
-    // Two leaves at one place prove it too.
-    leaves(&without, &secret, [&eight, &grown], 4);
-    assert_eq!(check(&without), none);
-    leaves(&without, &secret, [&eight, &grown], 3);
-    assert_eq!(
-        check(&without),
-        ["contradiction 8 / 15"],
-        "both say the same there"
-    );
+    of_a_power_of_two(&town, &secret);
     // Anybody can write two checkpoints.
     let forger = LogSecret::generate(secret.public().origin(), &mut StdRng::seed_from_u64(7)).unwrap();
     let forged = folder(&town, &forger, [&ten, &lie], &[]);

@@ -67,6 +67,8 @@ pub(super) struct Link {
     pub(super) get: Statement,
     pub(super) from: Statement,
     pub(super) after: Statement,
+    /// Of the server that it leads to.
+    timeline: u32,
 }
 
 impl Link {
@@ -132,6 +134,7 @@ impl Connector {
     /// A connection to the primary, for its use by the store.
     pub(super) async fn link(&self, use_of: Use) -> Result<Link, StoreError> {
         let host = self.primary().await?;
+        let timeline = self.timeline();
         let opened = self.open(host, use_of, None).await;
         let (client, notices) = opened.inspect_err(|_| self.forget())?;
         let get = client.prepare("SELECT v FROM row WHERE k = $1");
@@ -144,7 +147,13 @@ impl Connector {
             get,
             from,
             after,
+            timeline,
         })
+    }
+
+    /// Whether a connection stands, and leads to a server that was not replaced since.
+    pub(super) fn is_current(&self, link: &Link) -> bool {
+        !link.client.is_closed() && link.timeline == self.timeline()
     }
 
     /// A bare connection to the primary: for migrations, and with `heard` for listening.
@@ -152,6 +161,11 @@ impl Connector {
         let host = self.primary().await?;
         let opened = self.open(host, Use::Commits, heard).await;
         opened.map(|(client, _)| client).inspect_err(|_| self.forget())
+    }
+
+    /// The timeline of the newest primary that was seen; 0: none was yet.
+    pub(super) fn timeline(&self) -> u32 {
+        Self::lock(&self.seen).map_or(0, |seen| seen.timeline)
     }
 
     /// The next connection looks at all servers again.

@@ -14,6 +14,8 @@ use crate::store::kv::{Batch, keys};
 
 /// Words of one commit; of more, everything is said to have changed.
 const WORDS_MAX_COUNT: usize = 64;
+/// How long it may be quiet before the server is asked whether it is there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Pauses between attempts to listen again.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(3);
@@ -49,6 +51,7 @@ pub(super) async fn listen(
         let (sender, mut receiver) = ears();
         let opened = open(&strong, sender).await;
         strong.reached(opened.is_ok());
+        let timeline = strong.connector.timeline();
         drop(strong);
         match opened {
             Ok(client) => {
@@ -59,8 +62,10 @@ pub(super) async fn listen(
                 // What was said before is not repeated.
                 tell(&base, &heard, &Heard::Everything.to_text());
                 tell(&base, &heard, LEAVES);
-                while let Some(payload) = receiver.recv().await {
-                    tell(&base, &heard, &payload);
+                while let Some(payload) = next(&base, (&client, timeline), &mut receiver).await {
+                    if let Some(payload) = payload {
+                        tell(&base, &heard, &payload);
+                    }
                 }
                 drop(client);
             }
@@ -68,6 +73,23 @@ pub(super) async fn listen(
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MAX);
+    }
+}
+
+/// What is said next, nothing for a while (`Some(None)`), or nothing any more: the connection has ended, does not answer,
+/// or leads to a server that was replaced since.
+async fn next(
+    base: &Weak<Base>,
+    (client, timeline): (&tokio_postgres::Client, u32),
+    receiver: &mut tokio::sync::mpsc::Receiver<String>,
+) -> Option<Option<String>> {
+    match tokio::time::timeout(LOOK_EVERY, receiver.recv()).await {
+        Ok(payload) => payload.map(Some),
+        Err(_) => {
+            let answers = tokio::time::timeout(LOOK_EVERY, client.simple_query("SELECT 1")).await;
+            let stands = base.upgrade()?.connector.timeline() == timeline;
+            (stands && matches!(answers, Ok(Ok(_)))).then_some(None)
+        }
     }
 }
 

@@ -139,11 +139,10 @@ impl Reading for PgView<'_> {
             return Ok(());
         };
         let ended = self.base.run(self.base.within(async {
-            link.client.batch_execute("COMMIT").await.map_err(away)?;
-            if self.base.standby() == Standby::Required {
-                self.base.horizon.wait(&link.client, place).await?;
+            match self.base.standby() {
+                Standby::None => link.client.batch_execute("COMMIT").await.map_err(away),
+                Standby::Required => self.base.horizon.end_read(&link.client, place).await,
             }
-            Ok(())
         }));
         if ended.is_err() {
             drop(Object::take(link));
@@ -176,14 +175,16 @@ impl<'a> PgSession<'a> {
     /// Takes the writer's connection, made anew if it has ended, and the lock.
     pub(super) fn begin(base: &'a Base) -> Result<Self, StoreError> {
         let mut writer = base.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if writer.as_ref().is_some_and(|link| link.client.is_closed()) {
+        if writer
+            .as_ref()
+            .is_some_and(|link| !base.connector.is_current(link))
+        {
             *writer = None;
         }
         let key = base.writer_key;
         let begun = base.run(base.within(async {
             if writer.is_none() {
                 *writer = Some(base.connector.link(Use::Commits).await?);
-                base.horizon.reset();
             }
             let Some(link) = writer.as_ref() else {
                 return Err(StoreError::Misused("no connection"));
@@ -358,6 +359,7 @@ impl Session for PgSession<'_> {
             }
             Err(Failure::Away(why)) => Err(CommitError::Away(why)),
             Err(Failure::Unknown(why)) => {
+                self.leave();
                 tracing::error!(%why, "alarm: whether a group was saved is unknown; nobody was told that it was");
                 Err(CommitError::Unknown(why))
             }
@@ -374,7 +376,18 @@ impl Session for PgSession<'_> {
                 .await
         }));
         self.ended = done.is_ok();
+        if !self.ended {
+            self.leave();
+        }
         done
+    }
+}
+
+impl PgSession<'_> {
+    /// A server that does not confirm may have been replaced by its standby: the next group looks for the primary anew.
+    fn leave(&mut self) {
+        drop(self.writer.take());
+        self.base.connector.forget();
     }
 }
 

@@ -20,8 +20,10 @@ impl Manager for Links {
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<StoreError> {
-        if link.client.is_closed() {
-            return Err(RecycleError::message("the connection has ended"));
+        if !self.0.is_current(link) {
+            return Err(RecycleError::message(
+                "the connection has ended, or its server was replaced",
+            ));
         }
         Ok(())
     }

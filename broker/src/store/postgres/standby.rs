@@ -2,7 +2,6 @@
 //! switched off, and a primary that restarts shows rows that no standby has. So each answer rests on the standby's own
 //! word: everything that was flushed here when it was read is flushed there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -23,20 +22,16 @@ pub(super) const HERE: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_ls
 const THERE: &str = "SELECT coalesce(max(flush_lsn - '0/0'::pg_lsn), 0)::text FROM pg_stat_replication \
                      WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')";
 
-/// How far the standby is known to be. One for each connection's server: a place is compared within one timeline only,
-/// and grows.
+/// How long the standby is waited for. What it said before is not remembered: a server that was replaced by its standby has
+/// none any more, and must not be believed for what it had.
 pub(super) struct Horizon {
-    place: AtomicU64,
     wait_max: Duration,
 }
 
 impl Horizon {
-    /// Nothing is known yet; nobody waits longer than `wait_max`.
+    /// Nobody waits longer than `wait_max`.
     pub(super) fn new(wait_max: Duration) -> Self {
-        Self {
-            place: AtomicU64::new(0),
-            wait_max,
-        }
+        Self { wait_max }
     }
 
     /// Longest time of any exchange with the database, whatever it says itself: the network may have swallowed the answer.
@@ -44,27 +39,19 @@ impl Horizon {
         self.wait_max + self.wait_max / 2
     }
 
-    /// Nothing is known any more: another server has become the primary.
-    pub(super) fn reset(&self) {
-        self.place.store(0, Ordering::SeqCst);
-    }
-
-    fn covers(&self, place: Place) -> bool {
-        place <= self.place.load(Ordering::SeqCst)
-    }
-
     /// Waits until the standby has everything up to `place`.
     ///
     /// # Errors
     /// It does not, within the limit.
     pub(super) async fn wait(&self, client: &Client, place: Place) -> Result<(), StoreError> {
+        let there = number(client, THERE).await?;
+        self.wait_from(client, place, there).await
+    }
+
+    /// The same, once it was asked.
+    async fn wait_from(&self, client: &Client, place: Place, mut there: Place) -> Result<(), StoreError> {
         let began = Instant::now();
-        while !self.covers(place) {
-            let there = number(client, THERE).await?;
-            self.place.fetch_max(there, Ordering::SeqCst);
-            if there >= place {
-                break;
-            }
+        while there < place {
             if began.elapsed() > self.wait_max {
                 let why = if there == 0 {
                     "no synchronous standby is attached"
@@ -74,8 +61,16 @@ impl Horizon {
                 return Err(StoreError::Away(why.into()));
             }
             tokio::time::sleep(LOOK_EVERY).await;
+            there = number(client, THERE).await?;
         }
         Ok(())
+    }
+
+    /// Ends a read whose snapshot was taken at `place`, and waits until the standby has all that it showed.
+    pub(super) async fn end_read(&self, client: &Client, place: Place) -> Result<(), StoreError> {
+        let ended = client.simple_query(&format!("COMMIT; {THERE}")).await;
+        let there = parse(&ended.map_err(away)?)?;
+        self.wait_from(client, place, there).await
     }
 
     /// Waits until the standby has everything that is visible on this connection just now.

@@ -247,6 +247,26 @@ async fn d19_d20_d22_d23_what_no_standby_has_is_unknown_is_not_acted_on_and_stay
     store.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d22_a_primary_that_is_replaced_while_it_runs_is_left_for_its_successor() {
+    let mut pair = Pair::new().await;
+    let store = pair.open("a").await;
+    let (kept, late) = (pair.packet().await, pair.packet().await);
+    store.accept(kept.clone()).await.unwrap();
+    pair.standby.promote().unwrap();
+    let folder = pair.folder.path().join("second-standby");
+    let _second = pair.standby.standby(&folder).unwrap();
+    // The connections to the former one stand; it waits for a standby that it has not any more.
+    accept(&store, &late).await;
+    assert!(is_known(&store, &kept).await.unwrap() && is_known(&store, &late).await.unwrap());
+    let rows = format!(
+        "SELECT count(*) FROM {}.row WHERE k >= 'P' AND k < 'Q'",
+        pair.schema
+    );
+    assert_eq!(pair.standby.ask("schakel", &rows).unwrap(), "2");
+    store.close().await;
+}
+
 /// What comes of work whose wait for the standby is cancelled: the primary has it, the standby has not.
 async fn cancelled<T>(pair: &Pair, work: impl Future<Output = T>) -> T {
     const CANCEL: &str =
