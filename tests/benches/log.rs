@@ -188,6 +188,18 @@ async fn frontier_of(store: &SledStore) -> Frontier {
     Frontier::read(newest.size, |node| peaks.get(&node).copied().ok_or(node)).unwrap()
 }
 
+/// The first entry of a new log, as a broker's start makes it.
+async fn begin(store: &Arc<SledStore>, config: &Config, maker: &EntryMaker) {
+    let directory = Source::new(config, true).unwrap().load(now()).unwrap();
+    activate::directory(store.as_ref(), maker, &directory, now())
+        .await
+        .unwrap();
+    let (sequencer, _log) = Sequencer::start(store.clone(), key::load(&config.log_key).unwrap())
+        .await
+        .unwrap();
+    sequencer.stop().await;
+}
+
 /// The same in batches of so many, by the same verbs.
 async fn fill_at_once(
     data: &Path,
@@ -210,14 +222,7 @@ async fn fill_at_once(
     let maker = EntryMaker::new(config.network.clone(), keys);
     let secret = Arc::new(key::load(&config.log_key).unwrap());
     if before == 0 {
-        let directory = Source::new(config, true).unwrap().load(now()).unwrap();
-        activate::directory(store.as_ref(), &maker, &directory, now())
-            .await
-            .unwrap();
-        let (sequencer, _log) = Sequencer::start(store.clone(), key::load(&config.log_key).unwrap())
-            .await
-            .unwrap();
-        sequencer.stop().await;
+        begin(&store, config, &maker).await;
     }
     let mut frontier = frontier_of(&store).await;
     let recalled = recall(network);
