@@ -334,7 +334,7 @@ fn l02_a_changed_byte_anywhere_in_the_store_is_found_by_log_verify() {
         tables.entry(key[0]).or_default().push(number);
     }
     let letters: String = tables.keys().map(|letter| char::from(*letter)).collect();
-    for table in "!ABCDEFGHJKLMNOPQRSTVWXYcfips".chars() {
+    for table in "!BCDEFGHJKLMOPQRSTVWXYcfips".chars() {
         assert!(
             letters.contains(table),
             "the run leaves no row of table {table}: {letters}"
