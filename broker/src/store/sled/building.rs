@@ -127,6 +127,8 @@ fn clear(folder: &Path) -> Result<(), StoreError> {
     }
     for name in [MARKER, MARK] {
         gone(std::fs::remove_file(folder.join(name)))?;
+        // What was being written under its name.
+        gone(std::fs::remove_file(folder.join(name).with_extension("tmp")))?;
     }
     sync_folder(folder)?;
     gone(std::fs::remove_file(folder.join(BUILDING)))
