@@ -140,8 +140,7 @@ impl ErasureKeys {
     }
 
     /// Marks a case as being erased, for one process at a time; `None`: another is about it, or it is erased. The mark
-    /// goes with what is given back. One that is older than ten minutes was left by a process that ended, and counts
-    /// for nothing.
+    /// goes with what is given back, and its lock with the process: what one that ended has left counts for nothing.
     ///
     /// # Errors
     /// The folder cannot be read or written.
@@ -158,12 +157,16 @@ impl ErasureKeys {
 
 /// The mark of whoever erases a case; dropped, it goes.
 #[derive(Debug)]
-pub struct Claim(PathBuf);
+pub struct Claim {
+    path: PathBuf,
+    /// Locked while it is held.
+    _lock: std::fs::File,
+}
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // One that stays is too old after a while.
-        let _stays = std::fs::remove_file(&self.0);
+        // One that stays is locked by nobody.
+        let _stays = std::fs::remove_file(&self.path);
     }
 }
 
@@ -272,15 +275,24 @@ impl Inner {
     }
 
     fn claim(&self, case: CaseRef) -> Result<Option<Claim>, StoreError> {
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+        let on = StoreError::on("the mark of an erasure");
         let path = self.path(Some(case), GOING);
-        if is_left(&path) {
-            remove(&path)?;
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&path).map_err(&on)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => return Err(on(error)),
         }
-        let claim = match create(&path) {
-            Ok(_mark) => Claim(path),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(e) => return Err(StoreError::io("an erasure key", e)),
-        };
+        // Whoever had it before may have taken the file away since it was opened here: then this locks nothing.
+        let named = std::fs::metadata(&path)
+            .is_ok_and(|found| lock.metadata().is_ok_and(|own| own.ino() == found.ino()));
+        if !named {
+            return Ok(None);
+        }
+        let claim = Claim { path, _lock: lock };
         // Whoever had it before may have come to the end.
         Ok((!self.is_erased(Some(case))?).then_some(claim))
     }

@@ -171,6 +171,7 @@ async fn check_log(town: &Town, done: &[Round]) -> u64 {
     let mut released: BTreeMap<String, (u64, Timestamp)> = BTreeMap::new();
     let mut acknowledged = BTreeSet::new();
     let mut accepted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut sent: BTreeMap<String, u64> = BTreeMap::new();
     let all: BTreeSet<&String> = done.iter().flat_map(|round| round.packets.keys()).collect();
     for id in [POLICE, WELFARE] {
         let mut reader = Player::of(town, id, StdRng::seed_from_u64(1));
@@ -191,6 +192,7 @@ async fn check_log(town: &Town, done: &[Round]) -> u64 {
                 (Event::ContentConsignment, Some(packet)) => drop(released.entry(packet).or_insert(place)),
                 (Event::ContentHandover, Some(packet)) => drop(acknowledged.insert(packet)),
                 (Event::SubmissionAcceptance, Some(packet)) if id == POLICE => {
+                    sent.insert(packet.clone(), place.0);
                     *accepted.entry(packet).or_default() += 1;
                 }
                 _ => {}
@@ -212,11 +214,19 @@ async fn check_log(town: &Town, done: &[Round]) -> u64 {
     );
     let mut between = 0;
     for round in done {
-        let (index, at) = consents[&round.consent];
+        // Given again for want of an answer, the first one that was taken counts.
+        let sent = round.packets.keys().map(|packet| sent[packet]).max().unwrap();
+        assert!(consents.contains_key(&round.consent));
+        let (index, at) = *consents
+            .values()
+            .filter(|(index, _)| *index > sent)
+            .min()
+            .unwrap();
         let first = round.packets.keys().map(|packet| released[packet]);
         assert!(
             first.clone().all(|(release, _)| release > index),
-            "released before its consent"
+            "released before its consent at {index} ({at:?}): {:?}",
+            first.collect::<Vec<_>>()
         );
         between += u64::from(at <= round.killed && first.clone().all(|(_, at)| at > round.killed));
     }
