@@ -28,6 +28,8 @@ fn put_on(disk: &Path, data: &Path) {
     } else {
         std::fs::create_dir(&there).unwrap();
     }
+    // What an agency exchanges is nobody else's.
+    std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::os::unix::fs::symlink(there, data).unwrap();
 }
 
