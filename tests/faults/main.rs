@@ -16,8 +16,6 @@ mod kill;
 
 mod power;
 
-mod frozen;
-
 mod full;
 
 mod canary;
