@@ -1,8 +1,6 @@
 //! The database under the brokers fails: killed and replaced by its standby, away, slow, full of others, cut off. What
 //! was acknowledged stays, each packet arrives once, and everything goes on without a hand.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -17,7 +15,7 @@ use schakel_tests::system::several::Second;
 use schakel_tests::system::told::{count, rounds, seeded};
 use schakel_tests::system::wait;
 
-use crate::kill::{RECIPIENTS, TRIAGE, check_arrivals, check_log, load};
+use crate::kill::{RECIPIENTS, TRIAGE, check_arrivals, check_log, under_load};
 use crate::turn;
 
 const SENDER: &str = "pz-rupel";
@@ -31,36 +29,6 @@ fn begin(town: &mut Town, rng: &mut StdRng) -> CaseRef {
     let case = CaseRef::random(rng);
     Office::of(town, SENDER).open_case(case, &AGENTS);
     case
-}
-
-/// Runs `faults` while the sender's agent is given packets; what it took on, with content.
-fn under_load(
-    town: &mut Town,
-    case: CaseRef,
-    rng: &mut StdRng,
-    faults: impl FnOnce(&mut Town, &mut StdRng),
-) -> BTreeMap<String, Vec<u8>> {
-    let stop = AtomicBool::new(false);
-    let (places, sender) = (town.places("load"), StdRng::from_rng(rng));
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        let load = scope.spawn(move || load(&places, case, sender, stop));
-        {
-            // Also if a fault ends badly: who waits for the load would wait for ever.
-            let _ended = Ended(stop);
-            faults(town, rng);
-        }
-        load.join().unwrap()
-    })
-}
-
-/// Ends the load when it is dropped.
-struct Ended<'a>(&'a AtomicBool);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Sends one packet and waits until a broker has accepted it; how long that took.

@@ -72,6 +72,25 @@ pub fn load(places: &Places, case: CaseRef, mut rng: StdRng, stop: &AtomicBool) 
     taken
 }
 
+/// Runs `faults` while the sender's agent is given packets; what it took on, with content.
+pub fn under_load(
+    town: &mut Town,
+    case: CaseRef,
+    rng: &mut StdRng,
+    faults: impl FnOnce(&mut Town, &mut StdRng),
+) -> BTreeMap<String, Vec<u8>> {
+    let stop = AtomicBool::new(false);
+    let (places, sender) = (town.places("load"), StdRng::from_rng(rng));
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let load = scope.spawn(move || load(&places, case, sender, stop));
+        let ends = Ends(stop);
+        faults(town, rng);
+        drop(ends);
+        load.join().unwrap()
+    })
+}
+
 /// Kills one or two processes at once and starts them again.
 fn kill_some(town: &mut Town, rng: &mut StdRng) -> Vec<&'static str> {
     let all = ["broker", "broker", "pz-rupel", RECIPIENTS[0], RECIPIENTS[1]];

@@ -2,7 +2,6 @@
 //! Whatever happens on them, every packet arrives once, and whoever has a good road is served.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -16,7 +15,7 @@ use schakel_tests::system::told::{count, rounds, seeded};
 use schakel_tests::system::wait;
 use serde_json::Value;
 
-use crate::kill::{Ends, RECIPIENTS, TRIAGE, check_arrivals, check_log, load};
+use crate::kill::{RECIPIENTS, TRIAGE, check_arrivals, check_log, under_load};
 use crate::turn;
 
 const SENDER: &str = "pz-rupel";
@@ -38,25 +37,6 @@ fn town(rng: &mut StdRng) -> (Town, Vec<Proxy>, CaseRef) {
     let case = CaseRef::random(rng);
     Office::of(&town, SENDER).open_case(case, &AGENTS);
     (town, roads, case)
-}
-
-/// Runs `weather` while the sender's agent is given packets; what it took on, with content.
-fn under_load(
-    town: &mut Town,
-    case: CaseRef,
-    rng: &mut StdRng,
-    weather: impl FnOnce(&mut Town, &mut StdRng),
-) -> BTreeMap<String, Vec<u8>> {
-    let stop = AtomicBool::new(false);
-    let (places, sender) = (town.places("load"), StdRng::from_rng(rng));
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        let load = scope.spawn(move || load(&places, case, sender, stop));
-        let ends = Ends(stop);
-        weather(town, rng);
-        drop(ends);
-        load.join().unwrap()
-    })
 }
 
 /// Good weather until the sender's agent has taken on some packets more, so that there is something to lose.

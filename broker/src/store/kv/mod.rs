@@ -59,6 +59,11 @@ pub trait View {
     /// Keys that begin with `prefix` and are greater than `after`, in order, with their records.
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError>;
 
+    /// Whether it is worth finding out beforehand what will be asked for: each question is a way.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// These keys will be asked for: where each question is a way, they are fetched together.
     fn ahead(&self, _keys: &[Vec<u8>]) -> Result<(), StoreError> {
         Ok(())

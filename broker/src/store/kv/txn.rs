@@ -15,6 +15,9 @@ pub(crate) trait Read {
     /// Keys that begin with `prefix` and are greater than `after`, in order, with their records.
     fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError>;
 
+    /// Whether it is worth finding out beforehand what will be asked for.
+    fn is_far(&self) -> bool;
+
     /// These keys will be asked for: a hint, which changes no answer.
     fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError>;
 
@@ -88,6 +91,9 @@ impl Read for Committed<'_> {
     }
     fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Rows, StoreError> {
         self.0.scan(prefix, after, limit)
+    }
+    fn is_far(&self) -> bool {
+        self.0.is_far()
     }
     fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         self.0.ahead(keys)
@@ -179,6 +185,10 @@ impl<'a> Txn<'a> {
 }
 
 impl Read for Txn<'_> {
+    fn is_far(&self) -> bool {
+        self.kv.is_far()
+    }
+
     fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         self.kv.ahead(keys)
     }

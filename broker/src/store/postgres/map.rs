@@ -1,6 +1,6 @@
 //! The ordered byte map in the database: a snapshot for each read, one transaction for each group of verbs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 
@@ -76,6 +76,8 @@ pub(super) struct PgView<'a> {
     pub(super) link: Option<Object<Links>>,
     /// Where the log was flushed to at the snapshot; without a standby 0.
     pub(super) begun: OnceLock<Place>,
+    /// Set before anything is sent: a beginning whose answer did not come may have begun all the same.
+    pub(super) touched: Cell<bool>,
 }
 
 impl PgView<'_> {
@@ -90,6 +92,7 @@ impl PgView<'_> {
             return Ok(());
         }
         const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        self.touched.set(true);
         let client = &self.link()?.client;
         let place = match self.base.standby() {
             Standby::None => client.batch_execute(BEGIN).await.map_err(away).map(|()| 0)?,
@@ -105,6 +108,10 @@ impl PgView<'_> {
 }
 
 impl View for PgView<'_> {
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         self.base.run(self.base.within(async {
             self.begin().await?;
@@ -154,7 +161,7 @@ impl Reading for PgView<'_> {
 impl Drop for PgView<'_> {
     /// A read that broke off leaves a transaction open: the connection goes with it.
     fn drop(&mut self) {
-        if self.begun.get().is_some()
+        if self.touched.get()
             && let Some(link) = self.link.take()
         {
             drop(Object::take(link));
@@ -313,6 +320,10 @@ impl Failure {
 }
 
 impl View for PgSession<'_> {
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         let fetch = async { fetch(self.link()?, &self.fetched, keys).await };
         self.base.run(self.base.within(fetch))

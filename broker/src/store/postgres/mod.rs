@@ -371,6 +371,7 @@ impl Ground for PgKv {
             fetched: map::Fetched::default(),
             link: Some(self.base.run(self.base.link())?),
             begun: OnceLock::new(),
+            touched: std::cell::Cell::new(false),
         }))
     }
 

@@ -150,6 +150,10 @@ impl Read for Counting<'_> {
         Ok(rows)
     }
 
+    fn is_far(&self) -> bool {
+        self.0.is_far()
+    }
+
     fn ahead(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         self.0.ahead(keys)
     }
